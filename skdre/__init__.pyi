@@ -1,0 +1,39 @@
+from . import (
+    base,
+    datasets,
+    flows,
+    importance,
+    kernel,
+    metrics,
+    nn,
+    pipeline,
+    utils,
+    weighting,
+)
+from ._version import __version__ as __version__
+from .base import DensityRatioMixin, pool
+from .flows import FlowFeaturizer
+from .importance import ImportanceWeighted, importance_weighted_score
+from .kernel import KMMRatio
+from .pipeline import Pipeline, make_pipeline
+
+__all__ = [
+    "DensityRatioMixin",
+    "FlowFeaturizer",
+    "ImportanceWeighted",
+    "KMMRatio",
+    "Pipeline",
+    "base",
+    "datasets",
+    "flows",
+    "importance",
+    "importance_weighted_score",
+    "kernel",
+    "make_pipeline",
+    "metrics",
+    "nn",
+    "pipeline",
+    "pool",
+    "utils",
+    "weighting",
+]

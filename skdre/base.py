@@ -1,0 +1,391 @@
+"""The contract of every density-ratio estimator.
+
+A density-ratio estimator is a probabilistic classifier of the domain a row comes from
+(Bayes' rule under equal priors, r = c / (1 - c)), so it is a scikit-learn binary
+classifier whose ``decision_function`` is the log ratio. :class:`DensityRatioMixin`
+derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from two
+samples, and :func:`split_samples` takes a labelled pool apart again.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import expit, log_expit
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    column_or_1d,
+    validate_data,
+)
+
+from skdre.metrics import ratio_log_loss
+
+__all__ = ["DensityRatioMixin", "TwoSamples", "exp_log_ratio", "pool", "split_samples"]
+
+# exp of anything above overflows to infinity in float64.
+_LOG_MAX = np.log(np.finfo(np.float64).max)
+
+
+def exp_log_ratio(log_ratio):
+    """Exponential that saturates at the largest float instead of overflowing."""
+    return np.exp(np.minimum(log_ratio, _LOG_MAX))
+
+
+@dataclass(frozen=True)
+class TwoSamples:
+    """The two samples of a density-ratio problem, validated.
+
+    Attributes
+    ----------
+    numerator : ndarray of shape (n_numerator, n_features)
+        Rows of positive weight drawn from p.
+    denominator : ndarray of shape (n_denominator, n_features)
+        Rows of positive weight drawn from q.
+    numerator_weight, denominator_weight : ndarray of shape (n_numerator,) or \
+            (n_denominator,), or None
+        Repetition counts of the rows, None where every row counts once.
+    denominator_index : ndarray of int of shape (n_denominator,)
+        Positions of the denominator's rows in the pooled input.
+    classes : ndarray of shape (2,)
+        The labels, the denominator's first.
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    numerator_weight: np.ndarray | None
+    denominator_weight: np.ndarray | None
+    denominator_index: np.ndarray
+    classes: np.ndarray
+
+
+def _encode_domains(estimator, y):
+    """Check the labels; return (classes, mask of the numerator's rows)."""
+    name = type(estimator).__name__
+    if y is None:
+        raise ValueError(
+            f"{name} requires y to be passed, but the target y is None: y holds the "
+            "domain of each row of X (see skdre.pool)."
+        )
+    y = column_or_1d(y, warn=True)
+    try:
+        classes, codes = np.unique(y, return_inverse=True)
+    except TypeError as error:
+        raise ValueError(
+            "y must hold labels that can be sorted (all numbers or all strings), got "
+            f"labels of mixed types: {error}"
+        ) from error
+    if classes.size == 0:
+        raise ValueError(
+            "Found array with 0 sample(s): X and y are empty, while both samples need "
+            "at least one row."
+        )
+    if classes.dtype.kind == "f" and not np.isfinite(classes).all():
+        raise ValueError("Input y contains NaN or infinity; y must hold two labels.")
+    if classes.size == 1:
+        raise ValueError(
+            f"{name} needs rows of two classes in y, the numerator's and the "
+            f"denominator's, but y holds one class only: {classes[0]!r}."
+        )
+    if classes.size > 2:
+        # Continuous and multi-output targets get scikit-learn's own message.
+        check_classification_targets(y)
+        shown = ", ".join(map(repr, classes[:5].tolist()))
+        raise ValueError(
+            "Only binary classification is supported. The type of the target is "
+            f"{type_of_target(y)}: y must name exactly two domains, but it holds "
+            f"{classes.size} classes ({shown}{', ...' if classes.size > 5 else ''})."
+        )
+    return classes, codes.ravel().astype(bool)
+
+
+def split_samples(estimator, X, y, sample_weight=None, **check_params):
+    """Validate a labelled pool for `estimator` and take it apart.
+
+    Everything is checked before any attribute of the estimator is set, so that a
+    rejected input leaves a fitted estimator as it was.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Gets ``n_features_in_`` and, for a DataFrame, ``feature_names_in_``.
+    X : array-like of shape (n_samples, n_features)
+        Rows of both samples.
+    y : array-like of shape (n_samples,)
+        Domain labels; exactly two values, the greater names the numerator.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Repetition counts; rows of weight zero are dropped.
+    **check_params : dict
+        Passed to :func:`sklearn.utils.validation.validate_data`.
+
+    Returns
+    -------
+    samples : TwoSamples
+
+    Raises
+    ------
+    ValueError
+        If the labels do not name two domains, X is not a finite dense matrix, or a
+        domain is left without rows of positive weight.
+    """
+    classes, is_numerator = _encode_domains(estimator, y)
+    check_consistent_length(X, y)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
+        )
+        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
+            if not np.any(sample_weight[domain] > 0):
+                raise ValueError(
+                    f"sample_weight is zero for every row of class {label!r}: both "
+                    "classes need rows of positive weight."
+                )
+    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
+    X = validate_data(estimator, X, **check_params)
+
+    keep = np.ones(len(X), bool) if sample_weight is None else sample_weight > 0
+    parts = []
+    for domain in (is_numerator & keep, ~is_numerator & keep):
+        weight = None if sample_weight is None else sample_weight[domain]
+        parts.append((X[domain], weight, np.flatnonzero(domain)))
+    (numerator, p_weight, _), (denominator, q_weight, q_index) = parts
+    return TwoSamples(numerator, denominator, p_weight, q_weight, q_index, classes)
+
+
+def pool(*, numerator, denominator):
+    """Stack two samples into the ``(X, y)`` that a ratio estimator is fitted on.
+
+    Parameters
+    ----------
+    numerator : array-like or DataFrame of shape (n_numerator, n_features)
+        Sample of p, the distribution above the line: the target.
+    denominator : array-like or DataFrame of shape (n_denominator, n_features)
+        Sample of q, the distribution below the line: the source.
+
+    Returns
+    -------
+    X : ndarray or DataFrame of shape (n_numerator + n_denominator, n_features)
+        The numerator's rows, then the denominator's; a DataFrame when both samples
+        are DataFrames, with the columns in the numerator's order.
+    y : ndarray of int of shape (n_numerator + n_denominator,)
+        1 for the numerator's rows, 0 for the denominator's.
+
+    Raises
+    ------
+    TypeError
+        If only one of the samples is a DataFrame.
+    ValueError
+        If a sample is empty or not two-dimensional, or the columns differ.
+
+    Examples
+    --------
+    >>> from skdre import pool
+    >>> X, y = pool(numerator=[[2.0], [3.0]], denominator=[[0.0]])
+    >>> X.ravel(), y
+    (array([2., 3., 0.]), array([1, 1, 0]))
+    """
+    samples = {"numerator": numerator, "denominator": denominator}
+    frames = [name for name, sample in samples.items() if hasattr(sample, "columns")]
+    if len(frames) == 1:
+        raise TypeError(
+            f"{frames[0]} is a DataFrame and the other sample is not; pass two "
+            "DataFrames with the same columns, or two arrays."
+        )
+    if not frames:
+        samples = {name: np.asarray(sample) for name, sample in samples.items()}
+    for name, sample in samples.items():
+        if len(sample.shape) != 2:
+            raise ValueError(
+                f"{name} must be two-dimensional, (n_samples, n_features), got shape "
+                f"{tuple(sample.shape)}."
+            )
+        if sample.shape[0] == 0:
+            raise ValueError(f"{name} is empty: it must hold at least one row.")
+    first, second = samples.values()
+    if frames:
+        X = _stack_frames(first, second)
+    else:
+        if first.shape[1] != second.shape[1]:
+            raise ValueError(
+                "numerator and denominator must have the same number of columns, got "
+                f"{first.shape[1]} and {second.shape[1]}."
+            )
+        X = np.concatenate([first, second])
+    y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
+    return X, y
+
+
+def _stack_frames(first, second):
+    """Stack two DataFrames by column name, with the library they come from."""
+    names, others = list(first.columns), list(second.columns)
+    if len(set(names)) < len(names) or set(names) != set(others):
+        missing = sorted(map(str, set(names) ^ set(others)))
+        raise ValueError(
+            "numerator and denominator must have the same columns, each once; the "
+            f"samples differ in {missing}."
+        )
+    second = second[names]
+    library = type(first).__module__.partition(".")[0]
+    if library == "pandas":
+        import pandas
+
+        return pandas.concat([first, second], ignore_index=True)
+    if library == "polars":
+        import polars
+
+        return polars.concat([first, second], how="vertical_relaxed")
+    raise TypeError(
+        f"numerator is a {type(first).__name__} of {library}; DataFrames of pandas and "
+        "polars are supported."
+    )
+
+
+class DensityRatioMixin(ClassifierMixin):
+    """Everything a density-ratio estimator offers, from its ``decision_function``.
+
+    A subclass of this mixin and :class:`sklearn.base.BaseEstimator` defines
+
+    * ``fit(X, y, sample_weight=None)``, which calls :func:`split_samples` and sets
+      ``classes_``: the greater label, ``classes_[1]``, is the numerator's;
+    * ``decision_function(X)``: the natural logarithm of the ratio, finite everywhere.
+
+    See Also
+    --------
+    skdre.utils.estimator_checks.check_ratio_estimator : Holds an estimator to the
+        contract.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.base import BaseEstimator
+    >>> from skdre.base import DensityRatioMixin, pool, split_samples
+    >>> class MeanShiftRatio(DensityRatioMixin, BaseEstimator):
+    ...     '''Ratio of two Gaussians of identity covariance.'''
+    ...     def fit(self, X, y, sample_weight=None):
+    ...         samples = split_samples(self, X, y, sample_weight)
+    ...         m_p = np.average(samples.numerator, 0, samples.numerator_weight)
+    ...         m_q = np.average(samples.denominator, 0, samples.denominator_weight)
+    ...         self.classes_ = samples.classes
+    ...         self.coef_ = m_p - m_q
+    ...         self.intercept_ = (m_q @ m_q - m_p @ m_p) / 2
+    ...         return self
+    ...     def decision_function(self, X):
+    ...         return self._validate_rows(X) @ self.coef_ + self.intercept_
+    >>> X, y = pool(numerator=[[1.0], [3.0]], denominator=[[0.0], [2.0]])
+    >>> MeanShiftRatio().fit(X, y).predict_ratio([[1.5]])
+    array([1.])
+    """
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _validate_rows(self, X, **check_params):
+        """Rows to predict at, checked against the rows seen in fit."""
+        check_is_fitted(self)
+        check_params = {"dtype": np.float64} | check_params
+        return validate_data(self, X, reset=False, **check_params)
+
+    def predict_ratio(self, X):
+        """Density ratio p(x) / q(x) at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ratio : ndarray of shape (n_samples,)
+            exp of ``decision_function``, positive and finite: where the exponential
+            would overflow, the largest float.
+        """
+        return exp_log_ratio(self.decision_function(X))
+
+    def predict_proba(self, X):
+        """Probability of each domain under equal priors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, 2)
+            Columns 1 / (1 + r) and r / (1 + r), in the order of ``classes_``.
+        """
+        log_ratio = self.decision_function(X)
+        return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+
+    def predict_log_proba(self, X):
+        """Logarithm of :meth:`predict_proba`, without loss of precision.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, 2)
+            In nats, in the order of ``classes_``.
+        """
+        log_ratio = self.decision_function(X)
+        return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+
+    def predict(self, X):
+        """Domain that each row more likely comes from, under equal priors.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        labels : ndarray of shape (n_samples,)
+            ``classes_[1]``, the numerator's label, where r > 1.
+        """
+        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+
+    def score(self, X, y, sample_weight=None):
+        """Minus the class-balanced log loss of the predicted domains, in nats.
+
+        One definition for every estimator, so that unlike methods can be compared in
+        one search. See :func:`skdre.metrics.ratio_log_loss`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples.
+        y : array-like of shape (n_samples,)
+            Domain labels, among ``classes_``.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights, counted inside each domain.
+
+        Returns
+        -------
+        score : float
+            At most 0, higher is better; ``-log(2)`` knows nothing.
+
+        Raises
+        ------
+        ValueError
+            If y holds a label unseen in fit, or only one of the two.
+        """
+        log_ratio = self.decision_function(X)
+        y = column_or_1d(y, warn=True)
+        check_consistent_length(log_ratio, y, sample_weight)
+        unknown = ~np.isin(y, self.classes_)
+        if unknown.any():
+            raise ValueError(
+                f"y holds the label {y[unknown][0]!r}, which is not one of the two "
+                f"classes seen in fit: {self.classes_.tolist()}."
+            )
+        return -ratio_log_loss(
+            y == self.classes_[1], log_ratio, sample_weight=sample_weight
+        )

@@ -1,0 +1,98 @@
+"""scikit-learn's pipelines, with the ratio of their last step."""
+
+from sklearn import pipeline as _pipeline
+from sklearn.utils.metaestimators import available_if
+
+__all__ = ["Pipeline", "make_pipeline"]
+
+
+def _final_has_ratio(pipeline):
+    # getattr raises the informative AttributeError when the last step has none.
+    getattr(pipeline.steps[-1][1], "predict_ratio")  # noqa: B009
+    return True
+
+
+class Pipeline(_pipeline.Pipeline):
+    """:class:`sklearn.pipeline.Pipeline` with ``predict_ratio``.
+
+    scikit-learn's own pipelines carry the log ratio already, through
+    ``decision_function``, ``predict_proba``, ``predict`` and ``score``; this one adds
+    ``predict_ratio`` and changes nothing else.
+
+    Parameters
+    ----------
+    steps : list of tuple
+        ``(name, estimator)`` pairs; the last is a ratio estimator.
+    transform_input : list of str, default=None
+        See :class:`sklearn.pipeline.Pipeline`.
+    memory : str or joblib.Memory, default=None
+        Cache of the fitted transformers: with it a search over the ratio estimator's
+        parameters fits an expensive transformer once per fold.
+    verbose : bool, default=False
+        Print the time of each step.
+
+    See Also
+    --------
+    make_pipeline : Names the steps by their types.
+
+    Examples
+    --------
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdre import KMMRatio, Pipeline, pool
+    >>> from skdre.datasets import make_warped_shift
+    >>> shift = make_warped_shift(100, 2, random_state=0)
+    >>> ratio = Pipeline([("scale", StandardScaler()), ("kmm", KMMRatio())])
+    >>> ratio.fit(*shift.pool()).predict_ratio(shift.denominator).shape
+    (100,)
+    """
+
+    @available_if(_final_has_ratio)
+    def predict_ratio(self, X):
+        """Transform the rows, and give the last step's density ratio at them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        ratio : ndarray of shape (n_samples,)
+            p(x) / q(x).
+        """
+        if len(self.steps) > 1:
+            X = self[:-1].transform(X)
+        return self.steps[-1][1].predict_ratio(X)
+
+
+def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
+    """Build a :class:`Pipeline`, each step named by its type in lower case.
+
+    Parameters
+    ----------
+    *steps : estimators
+        Transformers, then a ratio estimator.
+    memory : str or joblib.Memory, default=None
+        Cache of the fitted transformers.
+    transform_input : list of str, default=None
+        See :class:`sklearn.pipeline.Pipeline`.
+    verbose : bool, default=False
+        Print the time of each step.
+
+    Returns
+    -------
+    pipeline : Pipeline
+
+    Examples
+    --------
+    >>> from skdre import FlowFeaturizer, KMMRatio, make_pipeline
+    >>> list(make_pipeline(FlowFeaturizer(), KMMRatio()).named_steps)
+    ['flowfeaturizer', 'kmmratio']
+    """
+    names = [name for name, _ in _pipeline.make_pipeline(*steps).steps]
+    return Pipeline(
+        list(zip(names, steps, strict=True)),
+        memory=memory,
+        transform_input=transform_input,
+        verbose=verbose,
+    )
