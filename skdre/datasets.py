@@ -1,0 +1,513 @@
+"""Shifts with a known log ratio, shifts made from labelled data, and real data sets."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from numbers import Integral, Real
+from os import PathLike
+from typing import Any
+
+import numpy as np
+from scipy.special import log_expit
+from sklearn.utils import Bunch, _safe_indexing, check_array, check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions, validate_params
+from sklearn.utils.validation import check_consistent_length
+
+from skdre.base import pool
+
+__all__ = [
+    "SelectionShift",
+    "Shift",
+    "load_breast_cancer_wisconsin",
+    "make_selection_shift",
+    "make_warped_shift",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Shift:
+    """Two samples whose density ratio is known at every x.
+
+    The samples are drawn in a latent space and shown through an invertible map
+    x = g(z), which leaves the ratio as it is. A data set without a latent space has
+    the identity for g.
+
+    Attributes
+    ----------
+    numerator : ndarray of shape (n_numerator, n_features)
+        Rows drawn from p.
+    denominator : ndarray of shape (n_denominator, n_features)
+        Rows drawn from q.
+    latent_numerator : ndarray of shape (n_numerator, n_features)
+        z of the numerator's rows.
+    latent_denominator : ndarray of shape (n_denominator, n_features)
+        z of the denominator's rows.
+    inverse : callable
+        The map from x of shape (n_samples, n_features) back to z.
+    latent_log_ratio : callable
+        The log ratio as a function of z, in nats.
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    latent_numerator: np.ndarray
+    latent_denominator: np.ndarray
+    inverse: Callable[[np.ndarray], np.ndarray]
+    latent_log_ratio: Callable[[np.ndarray], np.ndarray]
+
+    def log_ratio(self, X):
+        """True log ratio at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, not only those of the samples.
+
+        Returns
+        -------
+        log_ratio : ndarray of shape (n_samples,)
+            log p(x) - log q(x), in nats.
+
+        Raises
+        ------
+        ValueError
+            If X has the wrong number of columns, or holds a row outside the support
+            of both distributions, where the ratio is not defined.
+        """
+        X = check_array(X, dtype=np.float64)
+        n_features = self.numerator.shape[1]
+        if X.shape[1] != n_features:
+            raise ValueError(
+                f"X has {X.shape[1]} features, but the shift has {n_features}."
+            )
+        return self.latent_log_ratio(self.inverse(X))
+
+    def pool(self):
+        """Both samples as one labelled set, the way ratio estimators are fitted.
+
+        Returns
+        -------
+        X : ndarray of shape (n_numerator + n_denominator, n_features)
+            The numerator's rows, then the denominator's.
+        y : ndarray of int of shape (n_numerator + n_denominator,)
+            1 for the numerator's rows, 0 for the denominator's.
+        """
+        return pool(numerator=self.numerator, denominator=self.denominator)
+
+
+def _identity(z):
+    return z.copy()
+
+
+def _exp(z):
+    return np.exp(1.5 * z)
+
+
+def _exp_inverse(x):
+    if (x <= 0).any():
+        raise ValueError(
+            "X holds values of 0 or less, outside the support of both distributions: "
+            "under warp='exp' every value is positive."
+        )
+    return np.log(x) / 1.5
+
+
+def _cubic(z):
+    return z**3 + 0.1 * z
+
+
+def _cubic_inverse(x):
+    # The one real root of z^3 + c z = x for c > 0, in the hyperbolic form, which does
+    # not cancel near 0 as Cardano's two cube roots do.
+    c = 0.1
+    angle = np.arcsinh(1.5 / c * np.sqrt(3 / c) * x)
+    return 2 * np.sqrt(c / 3) * np.sinh(angle / 3)
+
+
+def _banana(z):
+    x = z.copy()
+    x[:, 1] += 3 * z[:, 0] ** 2 - 3
+    return x
+
+
+def _banana_inverse(x):
+    z = x.copy()
+    z[:, 1] -= 3 * x[:, 0] ** 2 - 3
+    return z
+
+
+def _funnel(z):
+    x = z * np.exp(1.5 * z[:, :1])
+    x[:, 0] = 1.5 * z[:, 0]
+    return x
+
+
+def _funnel_inverse(x):
+    z = x * np.exp(-x[:, :1])
+    z[:, 0] = x[:, 0] / 1.5
+    return z
+
+
+_WARPS = {
+    "identity": (_identity, _identity),
+    "exp": (_exp, _exp_inverse),
+    "cubic": (_cubic, _cubic_inverse),
+    "banana": (_banana, _banana_inverse),
+    "funnel": (_funnel, _funnel_inverse),
+}
+
+
+def _gaussian_shift_log_ratio(z, *, mean):
+    """Log ratio of N(mean, I) to N(0, I)."""
+    return z @ mean - 0.5 * mean @ mean
+
+
+def _check_sample_sizes(n_samples):
+    sizes = (n_samples,) * 2 if isinstance(n_samples, Integral) else tuple(n_samples)
+    if len(sizes) != 2 or not all(isinstance(n, Integral) and n > 0 for n in sizes):
+        raise ValueError(
+            "n_samples must be a positive int or a pair of them, "
+            f"(n_numerator, n_denominator), got {n_samples!r}."
+        )
+    return sizes
+
+
+@validate_params(
+    {
+        "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
+        "n_features": [Interval(Integral, 1, None, closed="left")],
+        "warp": [StrOptions(set(_WARPS))],
+        "mean_shift": [Interval(Real, 0, None, closed="left")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_warped_shift(
+    n_samples=1000,
+    n_features=2,
+    *,
+    warp="identity",
+    mean_shift=1.0,
+    random_state=None,
+):
+    """Two Gaussian samples seen through an invertible map, the ratio known.
+
+    The numerator is z ~ N(mu, I) and the denominator z ~ N(0, I), with all components
+    of mu equal and ``mean_shift`` its length; what is shown is x = g(z). The ratio at x
+    is that at z, log r = mu'z - mu'mu / 2, whatever g is (Lemma 1 of [1]_), while the
+    geometry, which kernel methods depend on, is not: the shift shows what a good
+    representation is worth.
+
+    Parameters
+    ----------
+    n_samples : int or pair of int, default=1000
+        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    n_features : int, default=2
+        Dimension; at least 2 for ``warp="banana"``, where it bends the second column
+        by the first.
+    warp : {"identity", "exp", "cubic", "banana", "funnel"}, default="identity"
+        The map g:
+
+        * "identity": x = z;
+        * "exp": x = exp(1.5 z), skewed columns;
+        * "cubic": x = z^3 + 0.1 z, heavy tails and a sharp peak;
+        * "banana": x_2 = z_2 + 3 z_1^2 - 3, the other columns as they are;
+        * "funnel": x_1 = 1.5 z_1, the other columns z exp(1.5 z_1).
+    mean_shift : float, default=1.0
+        Length of mu; with 0 the samples come from one distribution.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same data on every call.
+
+    Returns
+    -------
+    shift : Shift
+        The samples, in x and in z, and the true log ratio.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is out of its range, or the warp needs more columns.
+
+    References
+    ----------
+    .. [1] Choi, Liao and Ermon, "Featurized density ratio estimation", UAI 2021.
+
+    Examples
+    --------
+    >>> from skdre.datasets import make_warped_shift
+    >>> shift = make_warped_shift((300, 200), 2, warp="banana", random_state=0)
+    >>> shift.numerator.shape, shift.denominator.shape
+    ((300, 2), (200, 2))
+    >>> shift.log_ratio([[0.0, -3.0]])
+    array([-0.5])
+    """
+    n_numerator, n_denominator = _check_sample_sizes(n_samples)
+    if warp in ("banana", "funnel") and n_features < 2:
+        raise ValueError(
+            f"n_features must be at least 2 for warp={warp!r}, got {n_features}."
+        )
+    rng = check_random_state(random_state)
+    mean = np.full(n_features, mean_shift / np.sqrt(n_features))
+    z_p = rng.standard_normal((n_numerator, n_features)) + mean
+    z_q = rng.standard_normal((n_denominator, n_features))
+    forward, inverse = _WARPS[warp]
+    return Shift(
+        numerator=forward(z_p),
+        denominator=forward(z_q),
+        latent_numerator=z_p,
+        latent_denominator=z_q,
+        inverse=inverse,
+        latent_log_ratio=partial(_gaussian_shift_log_ratio, mean=mean),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class SelectionShift:
+    """A covariate shift made from one labelled data set by selecting its rows.
+
+    Attributes
+    ----------
+    X_source, y_source : array-like of shape (n_source, n_features) and (n_source,)
+        The rows that the selection kept.
+    X_target, y_target : array-like of shape (n_target, n_features) and (n_target,)
+        A random sample of the rows, not selected.
+    source_index, target_index : ndarray of int of shape (n_source,) or (n_target,)
+        Their positions in the data, in increasing order.
+    source_log_ratio, target_log_ratio : ndarray of shape (n_source,) or (n_target,)
+        Log ratio of the target to the source at these rows, in nats. Exact up to the
+        normalising constant, which is estimated by a mean over all rows.
+    """
+
+    X_source: Any
+    y_source: Any
+    X_target: Any
+    y_target: Any
+    source_index: np.ndarray
+    target_index: np.ndarray
+    source_log_ratio: np.ndarray
+    target_log_ratio: np.ndarray
+
+    def pool(self):
+        """Both samples as one labelled set: the target over the source.
+
+        Returns
+        -------
+        X : ndarray or DataFrame of shape (n_target + n_source, n_features)
+            The target's rows, then the source's.
+        y : ndarray of int of shape (n_target + n_source,)
+            1 for the target's rows, 0 for the source's.
+        """
+        return pool(numerator=self.X_target, denominator=self.X_source)
+
+
+@validate_params(
+    {
+        "X": ["array-like"],
+        "y": ["array-like"],
+        "score": [Integral, str, "array-like"],
+        "strength": [Interval(Real, None, None, closed="neither")],
+        "target_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def make_selection_shift(
+    X, y, *, score, strength=2.0, target_fraction=0.5, random_state=None
+):
+    """Make a covariate shift from labelled data by selecting rows on X alone.
+
+    A random part of the rows becomes the target. Of the others, each is kept for the
+    source with probability 1 / (1 + exp(-strength t)), t the standardised score of the
+    row. The selection does not look at y, so that p(y | x) is the same in both parts
+    [1]_, and the ratio target / source is the mean of that probability over its value
+    at x.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Rows.
+    y : array-like of shape (n_samples,)
+        Their labels or values, carried along.
+    score : int, str or array-like of shape (n_samples,)
+        What the selection depends on: a column of X, by position or by name, or a
+        value for each row, which must be a function of the row of X.
+    strength : float, default=2.0
+        How sharply the chance of being kept rises with the score; with a negative
+        value it falls, with 0 there is no shift.
+    target_fraction : float, default=0.5
+        Part of the rows that becomes the target.
+    random_state : int, RandomState instance or None, default=None
+        Pass an int for the same selection on every call.
+
+    Returns
+    -------
+    shift : SelectionShift
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, the score is constant or not finite, or no row is left
+        for the source or the target.
+
+    References
+    ----------
+    .. [1] Shimodaira, "Improving predictive inference under covariate shift by
+       weighting the log-likelihood function", Journal of Statistical Planning and
+       Inference 90 (2000).
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_breast_cancer
+    >>> from skdre.datasets import make_selection_shift
+    >>> X, y = load_breast_cancer(return_X_y=True)
+    >>> shift = make_selection_shift(X, y, score=0, strength=-2.0, random_state=0)
+    >>> bool(shift.X_source[:, 0].mean() < shift.X_target[:, 0].mean())
+    True
+    """
+    check_consistent_length(X, y)
+    if isinstance(score, (Integral, str)):
+        score = _safe_indexing(X, score, axis=1)
+    score = np.asarray(score, dtype=np.float64)
+    if score.ndim != 1 or len(score) != len(X):
+        raise ValueError(
+            f"score must hold one value for each of the {len(X)} rows of X, got shape "
+            f"{score.shape}."
+        )
+    if not np.isfinite(score).all() or np.ptp(score) == 0:
+        raise ValueError("score must be finite and not the same for every row.")
+    log_keep = log_expit(strength * (score - score.mean()) / score.std())
+    log_ratio = np.log(np.exp(log_keep).mean()) - log_keep
+
+    rng = check_random_state(random_state)
+    n_target = round(target_fraction * len(X))
+    order = rng.permutation(len(X))
+    target, rest = np.sort(order[:n_target]), np.sort(order[n_target:])
+    source = rest[np.log(rng.uniform(size=len(rest))) < log_keep[rest]]
+    for name, index in (("source", source), ("target", target)):
+        if len(index) == 0:
+            raise ValueError(
+                f"No row is left for the {name}, with strength={strength} and "
+                f"target_fraction={target_fraction} on {len(X)} rows."
+            )
+    return SelectionShift(
+        X_source=_safe_indexing(X, source),
+        y_source=_safe_indexing(y, source),
+        X_target=_safe_indexing(X, target),
+        y_target=_safe_indexing(y, target),
+        source_index=source,
+        target_index=target,
+        source_log_ratio=log_ratio[source],
+        target_log_ratio=log_ratio[target],
+    )
+
+
+_WISCONSIN_FEATURES = (
+    "clump_thickness",
+    "cell_size_uniformity",
+    "cell_shape_uniformity",
+    "marginal_adhesion",
+    "single_epithelial_cell_size",
+    "bare_nuclei",
+    "bland_chromatin",
+    "normal_nucleoli",
+    "mitoses",
+)
+
+
+@validate_params(
+    {
+        "path": [str, PathLike, None],
+        "missing": [StrOptions({"drop", "keep"})],
+        "return_X_y": ["boolean"],
+        "as_frame": ["boolean"],
+    },
+    prefer_skip_nested_validation=True,
+)
+def load_breast_cancer_wisconsin(
+    path=None, *, missing="drop", return_X_y=False, as_frame=False
+):
+    """Load the breast cancer Wisconsin (Original) data set.
+
+    699 biopsies, nine cytological grades from 1 to 10 each, benign or malignant. It is
+    the older set of nine features [1]_, not the Diagnostic one of thirty that
+    :func:`sklearn.datasets.load_breast_cancer` loads.
+
+    Parameters
+    ----------
+    path : str or path-like, default=None
+        The file ``breast-cancer-wisconsin.data`` of the UCI repository (CSV without
+        header: id, nine features, class 2 or 4). By default the data are fetched from
+        OpenML (set 15, "breast-w") and cached there.
+    missing : {"drop", "keep"}, default="drop"
+        What becomes of the 16 rows without ``bare_nuclei``: left out, which leaves 683
+        rows, or kept with NaN.
+    return_X_y : bool, default=False
+        Return ``(data, target)`` instead of a Bunch.
+    as_frame : bool, default=False
+        Return the data as a pandas DataFrame and the target as a Series.
+
+    Returns
+    -------
+    data : :class:`~sklearn.utils.Bunch`
+        With ``data`` of shape (683, 9), ``target`` of shape (683,), 0 benign and 1
+        malignant, ``feature_names``, ``target_names`` and ``frame``, a DataFrame of
+        data and target or None; or ``(data, target)`` if `return_X_y`.
+
+    Raises
+    ------
+    ValueError
+        If the file is not of the shape described.
+
+    References
+    ----------
+    .. [1] Wolberg and Mangasarian, "Multisurface method of pattern separation for
+       medical diagnosis applied to breast cytology", PNAS 87 (1990).
+
+    Examples
+    --------
+    >>> from skdre.datasets import load_breast_cancer_wisconsin
+    >>> data = load_breast_cancer_wisconsin()  # doctest: +SKIP
+    >>> data.data.shape  # doctest: +SKIP
+    (683, 9)
+    """
+    data, target = _fetch_wisconsin() if path is None else _read_wisconsin(path)
+    if missing == "drop":
+        complete = ~np.isnan(data).any(axis=1)
+        data, target = data[complete], target[complete]
+    frame = None
+    if as_frame:
+        import pandas as pd
+
+        frame = pd.DataFrame(data, columns=list(_WISCONSIN_FEATURES))
+        frame["target"] = target
+        data, target = frame[list(_WISCONSIN_FEATURES)], frame["target"]
+    if return_X_y:
+        return data, target
+    return Bunch(
+        data=data,
+        target=target,
+        frame=frame,
+        feature_names=list(_WISCONSIN_FEATURES),
+        target_names=np.array(["benign", "malignant"]),
+    )
+
+
+def _read_wisconsin(path):
+    with open(path) as file:
+        table = np.genfromtxt(file, delimiter=",", missing_values="?", ndmin=2)
+    n_columns = len(_WISCONSIN_FEATURES) + 2
+    if table.shape[1] != n_columns or not np.isin(table[:, -1], (2, 4)).all():
+        raise ValueError(
+            f"path must name a CSV file of {n_columns} columns, id, nine features and "
+            f"class 2 or 4, got a table of shape {table.shape} from {path}."
+        )
+    return table[:, 1:-1], (table[:, -1] == 4).astype(int)
+
+
+def _fetch_wisconsin():
+    from sklearn.datasets import fetch_openml
+
+    data, target = fetch_openml(
+        data_id=15, return_X_y=True, as_frame=False, parser="liac-arff"
+    )
+    return data.astype(np.float64), (target == "malignant").astype(int)
