@@ -10,12 +10,14 @@ samples, and :func:`split_samples` takes a labelled pool apart again.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import issparse
 from scipy.special import expit, log_expit
 from sklearn.base import ClassifierMixin
+from sklearn.utils import check_array
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_sample_weight,
-    check_consistent_length,
+    _num_samples,
     check_is_fitted,
     column_or_1d,
     validate_data,
@@ -61,6 +63,14 @@ class TwoSamples:
     classes: np.ndarray
 
 
+def _check_lengths(X, y):
+    if _num_samples(X) != _num_samples(y):
+        raise ValueError(
+            "X and y must have one entry for each row, got "
+            f"{_num_samples(X)} rows of X and {_num_samples(y)} labels in y."
+        )
+
+
 def _encode_domains(estimator, y):
     """Check the labels; return (classes, mask of the numerator's rows)."""
     name = type(estimator).__name__
@@ -82,7 +92,9 @@ def _encode_domains(estimator, y):
             "Found array with 0 sample(s): X and y are empty, while both samples need "
             "at least one row."
         )
-    if classes.dtype.kind == "f" and not np.isfinite(classes).all():
+    # NaN, in an array of floats, of objects or of dates, is what differs from itself.
+    missing = (classes != classes).any()
+    if missing or (classes.dtype.kind == "f" and np.isinf(classes).any()):
         raise ValueError("Input y contains NaN or infinity; y must hold two labels.")
     if classes.size == 1:
         raise ValueError(
@@ -118,7 +130,7 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
     sample_weight : array-like of shape (n_samples,), default=None
         Repetition counts; rows of weight zero are dropped.
     **check_params : dict
-        Passed to :func:`sklearn.utils.validation.validate_data`.
+        Passed to :func:`sklearn.utils.check_array`.
 
     Returns
     -------
@@ -131,7 +143,7 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
         domain is left without rows of positive weight.
     """
     classes, is_numerator = _encode_domains(estimator, y)
-    check_consistent_length(X, y)
+    _check_lengths(X, y)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
@@ -143,15 +155,25 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
                     "classes need rows of positive weight."
                 )
     check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
-    X = validate_data(estimator, X, **check_params)
+    # validate_data alone would set feature_names_in_ before it rejects a NaN.
+    checked = check_array(X, estimator=estimator, input_name="X", **check_params)
+    validate_data(estimator, X, skip_check_array=True)
 
-    keep = np.ones(len(X), bool) if sample_weight is None else sample_weight > 0
-    parts = []
-    for domain in (is_numerator & keep, ~is_numerator & keep):
-        weight = None if sample_weight is None else sample_weight[domain]
-        parts.append((X[domain], weight, np.flatnonzero(domain)))
-    (numerator, p_weight, _), (denominator, q_weight, q_index) = parts
-    return TwoSamples(numerator, denominator, p_weight, q_weight, q_index, classes)
+    if sample_weight is None:
+        in_p, in_q = np.flatnonzero(is_numerator), np.flatnonzero(~is_numerator)
+        p_weight = q_weight = None
+    else:
+        in_p = np.flatnonzero(is_numerator & (sample_weight > 0))
+        in_q = np.flatnonzero(~is_numerator & (sample_weight > 0))
+        p_weight, q_weight = sample_weight[in_p], sample_weight[in_q]
+    return TwoSamples(
+        numerator=checked[in_p],
+        denominator=checked[in_q],
+        numerator_weight=p_weight,
+        denominator_weight=q_weight,
+        denominator_index=in_q,
+        classes=classes,
+    )
 
 
 def pool(*, numerator, denominator):
@@ -175,7 +197,7 @@ def pool(*, numerator, denominator):
     Raises
     ------
     TypeError
-        If only one of the samples is a DataFrame.
+        If only one of the samples is a DataFrame, or one is sparse.
     ValueError
         If a sample is empty or not two-dimensional, or the columns differ.
 
@@ -194,12 +216,12 @@ def pool(*, numerator, denominator):
             "DataFrames with the same columns, or two arrays."
         )
     if not frames:
-        samples = {name: np.asarray(sample) for name, sample in samples.items()}
+        samples = {name: _as_array(name, x) for name, x in samples.items()}
     for name, sample in samples.items():
         if len(sample.shape) != 2:
             raise ValueError(
                 f"{name} must be two-dimensional, (n_samples, n_features), got shape "
-                f"{tuple(sample.shape)}."
+                f"{tuple(sample.shape)}; one feature is {name}.reshape(-1, 1)."
             )
         if sample.shape[0] == 0:
             raise ValueError(f"{name} is empty: it must hold at least one row.")
@@ -215,6 +237,18 @@ def pool(*, numerator, denominator):
         X = np.concatenate([first, second])
     y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
     return X, y
+
+
+def _as_array(name, sample):
+    if issparse(sample):
+        raise TypeError(
+            f"{name} is a sparse matrix, while a dense one is needed: pass "
+            f"{name}.toarray() if it fits into memory."
+        )
+    try:
+        return np.asarray(sample)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangular array: {error}") from error
 
 
 def _stack_frames(first, second):
@@ -300,8 +334,8 @@ class DensityRatioMixin(ClassifierMixin):
         Returns
         -------
         ratio : ndarray of shape (n_samples,)
-            exp of ``decision_function``, positive and finite: where the exponential
-            would overflow, the largest float.
+            exp of ``decision_function``, not negative and finite: where the
+            exponential would overflow, the largest float.
         """
         return exp_log_ratio(self.decision_function(X))
 
@@ -375,17 +409,21 @@ class DensityRatioMixin(ClassifierMixin):
         Raises
         ------
         ValueError
-            If y holds a label unseen in fit, or only one of the two.
+            If y holds a label unseen in fit, or only one of the two, or a weight is
+            negative.
         """
-        log_ratio = self.decision_function(X)
         y = column_or_1d(y, warn=True)
-        check_consistent_length(log_ratio, y, sample_weight)
-        unknown = ~np.isin(y, self.classes_)
+        _check_lengths(X, y)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(
+                sample_weight, y, dtype=np.float64, ensure_non_negative=True
+            )
+        log_ratio = self.decision_function(X)
+        is_denominator, is_numerator = (y == label for label in self.classes_)
+        unknown = ~(is_denominator | is_numerator)
         if unknown.any():
             raise ValueError(
                 f"y holds the label {y[unknown][0]!r}, which is not one of the two "
                 f"classes seen in fit: {self.classes_.tolist()}."
             )
-        return -ratio_log_loss(
-            y == self.classes_[1], log_ratio, sample_weight=sample_weight
-        )
+        return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)

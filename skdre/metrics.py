@@ -31,7 +31,8 @@ def ratio_log_loss(is_numerator, log_ratio, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If the lengths differ, or a domain has no row of positive weight.
+        If the lengths differ, a log ratio is NaN, a weight is negative or not finite,
+        or a domain has no row of positive weight.
 
     Examples
     --------
@@ -49,14 +50,19 @@ def ratio_log_loss(is_numerator, log_ratio, *, sample_weight=None):
             "is_numerator, log_ratio and sample_weight must have one shape, got "
             f"{is_numerator.shape}, {log_ratio.shape} and {sample_weight.shape}."
         )
+    if np.isnan(log_ratio).any():
+        raise ValueError("log_ratio contains NaN.")
+    if not np.isfinite(sample_weight).all() or (sample_weight < 0).any():
+        raise ValueError("sample_weight must be finite and not negative.")
     losses = np.logaddexp(0.0, np.where(is_numerator, -log_ratio, log_ratio))
     total = 0.0
     for domain, name in ((is_numerator, "numerator"), (~is_numerator, "denominator")):
-        weight = sample_weight[domain].sum()
-        if weight <= 0:
+        # Without the rows of weight zero, whose loss may be infinite: 0 inf is NaN.
+        domain = domain & (sample_weight > 0)
+        if not domain.any():
             raise ValueError(
                 "The loss of a ratio needs rows of positive weight from both classes, "
                 f"but the {name}'s class has none."
             )
-        total += 0.5 * (sample_weight[domain] @ losses[domain]) / weight
+        total += 0.5 * np.average(losses[domain], weights=sample_weight[domain])
     return float(total)
