@@ -1,0 +1,419 @@
+"""From density ratios to weights: pure functions on arrays.
+
+A density ratio becomes a weight in a few steps that every use shares: flatten it, cap
+it, scale it, look at how many rows are left in effect, perhaps draw rows with it. Each
+step is a function here; :func:`importance_weights` does the first three at once from
+the log ratio, where nothing overflows.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+
+__all__ = [
+    "clip",
+    "effective_sample_size",
+    "flatten",
+    "importance_weights",
+    "resample",
+    "self_normalize",
+]
+
+_MAX = np.finfo(np.float64).max
+
+
+def _check_weights(weights, name="weights", *, some_positive=False):
+    """One-dimensional float64 weights, finite and not negative."""
+    weights = _check_vector(weights, name)
+    if not np.isfinite(weights).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity.")
+    if (weights < 0).any():
+        raise ValueError(f"{name} must not be negative, got {weights.min()!r}.")
+    if some_positive and not weights.any():
+        raise ValueError(f"{name} are all zero: at least one must be positive.")
+    return weights
+
+
+def _check_vector(values, name):
+    values = np.asarray(values)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(
+            f"{name} must hold real numbers, got an array of dtype {values.dtype}."
+        )
+    if values.ndim != 1:
+        raise ValueError(
+            f"{name} must have shape (n_samples,), got shape {values.shape}."
+        )
+    if values.size == 0:
+        raise ValueError(f"{name} is empty: at least one row is needed.")
+    return values.astype(np.float64)
+
+
+def _check_number(value, name, *, positive=False):
+    if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    if not np.isfinite(value) or value < 0 or (positive and value == 0):
+        wanted = "positive" if positive else "not negative"
+        raise ValueError(f"{name} must be finite and {wanted}, got {value!r}.")
+    return float(value)
+
+
+def self_normalize(weights, *, total=1.0):
+    r"""Scale weights so that they sum to a given total.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_samples,)
+        Weights, not negative.
+    total : float or "n_samples", default=1.0
+        The sum after scaling. 1 gives the self-normalised importance weights that
+        average a function, ``weights @ f(X)``. ``"n_samples"`` gives weights of mean
+        1, the right scale for ``sample_weight``: the sum of losses keeps its size
+        beside a penalty, so ``C`` or ``alpha`` mean what they mean without weights.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If weights are empty, negative, not finite or all zero, or total is not
+        positive.
+
+    References
+    ----------
+    K. Choi, M. Liao, S. Ermon, "Featurized Density Ratio Estimation", UAI 2021,
+    Appendix D.1.
+
+    Examples
+    --------
+    >>> from skdre.weighting import self_normalize
+    >>> self_normalize([1.0, 3.0])
+    array([0.25, 0.75])
+    >>> self_normalize([1.0, 3.0], total="n_samples")
+    array([0.5, 1.5])
+    """
+    weights = _check_weights(weights, some_positive=True)
+    if isinstance(total, str):
+        if total != "n_samples":
+            raise ValueError(
+                f"total must be a positive number or 'n_samples', got {total!r}."
+            )
+        total = weights.size
+    total = _check_number(total, "total", positive=True)
+    # Scaled by the largest first, the sum of huge weights does not overflow.
+    weights = weights / weights.max()
+    return weights / weights.sum() * total
+
+
+def flatten(weights, gamma):
+    r"""Raise weights to a power, :math:`w_i^\gamma`.
+
+    An exponent below 1 trades bias for variance: 1 keeps the weights, 0 makes all
+    rows equal.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_samples,)
+        Weights, not negative.
+    gamma : float
+        Exponent, not negative.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+        Powers that would overflow saturate at the largest float. Zeros stay zero,
+        except under ``gamma=0``, where every weight is 1.
+
+    Raises
+    ------
+    ValueError
+        If weights are empty, negative or not finite, or gamma is negative.
+
+    References
+    ----------
+    K. Choi, M. Liao, S. Ermon, "Featurized Density Ratio Estimation", UAI 2021,
+    Appendix D.1.
+
+    H. Shimodaira, "Improving predictive inference under covariate shift by weighting
+    the log-likelihood function", J. Statist. Plann. Inference 90, 2000, Section 5.
+
+    Examples
+    --------
+    >>> from skdre.weighting import flatten
+    >>> flatten([0.0, 1.0, 4.0], 0.5)
+    array([0., 1., 2.])
+    """
+    weights = _check_weights(weights)
+    gamma = _check_number(gamma, "gamma")
+    with np.errstate(over="ignore"):
+        return np.minimum(weights**gamma, _MAX)
+
+
+def clip(weights, upper, *, lower=0.0):
+    r"""Limit weights to an interval.
+
+    A cap bounds the influence of single rows, and with it the variance, at the price
+    of a bias towards the unweighted answer where the cap binds.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_samples,)
+        Weights, not negative.
+    upper : float
+        Largest weight, positive.
+    lower : float, default=0.0
+        Smallest weight, at most `upper`.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If weights are empty, negative or not finite, or the limits do not satisfy
+        0 <= lower <= upper, 0 < upper.
+
+    References
+    ----------
+    E. L. Ionides, "Truncated importance sampling", J. Comput. Graph. Statist. 17,
+    2008.
+
+    Examples
+    --------
+    >>> from skdre.weighting import clip
+    >>> clip([0.5, 2.0, 40.0], 10.0)
+    array([ 0.5,  2. , 10. ])
+    """
+    weights = _check_weights(weights)
+    upper = _check_number(upper, "upper", positive=True)
+    lower = _check_number(lower, "lower")
+    if lower > upper:
+        raise ValueError(f"lower must be at most upper, got {lower!r} > {upper!r}.")
+    return np.clip(weights, lower, upper)
+
+
+def effective_sample_size(weights):
+    r"""Kish's effective sample size, :math:`(\sum_i w_i)^2 / \sum_i w_i^2`.
+
+    The number of equally weighted rows whose mean has the variance of the weighted
+    mean of independent rows: ``n_samples`` for equal weights, 1 where a single row
+    carries everything. The scale of the weights does not matter.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_samples,)
+        Weights, not negative.
+
+    Returns
+    -------
+    size : float
+        Between 1 and n_samples.
+
+    Raises
+    ------
+    ValueError
+        If weights are empty, negative, not finite or all zero.
+
+    References
+    ----------
+    L. Kish, "Survey Sampling", Wiley 1965, Section 11.7.
+
+    Examples
+    --------
+    >>> from skdre.weighting import effective_sample_size
+    >>> effective_sample_size([1.0, 1.0, 0.0])
+    2.0
+    """
+    weights = _check_weights(weights, some_positive=True)
+    weights = weights / weights.max()
+    # Between its bounds whatever the rounding.
+    size = weights.sum() ** 2 / (weights @ weights)
+    return float(np.clip(size, 1.0, weights.size))
+
+
+def importance_weights(
+    log_ratio, *, sample_weight=None, flattening=1.0, clip=None, normalize=True
+):
+    r"""Weights from a log density ratio: flattened, clipped, scaled, in that order.
+
+    Equal to ``self_normalize(clip(flatten(ratio, flattening), clip),
+    total="n_samples")``, but computed in log space, so that a ratio of any size gives
+    right weights.
+
+    Parameters
+    ----------
+    log_ratio : array-like of shape (n_samples,)
+        Natural logarithm of the density ratio at each row; minus infinity is a ratio
+        of 0.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Weights the rows have already, repetition counts; they multiply the result.
+    flattening : float, default=1.0
+        Exponent of the ratio, see :func:`flatten`.
+    clip : float, default=None
+        Largest value of the flattened ratio, before it is scaled.
+    normalize : bool, default=True
+        Scale the ratio to mean 1 over the rows, each counted `sample_weight` times,
+        so that the weights sum to what `sample_weight` sums to.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+        Finite and not negative. Without `normalize`, a weight that would overflow is
+        the largest float.
+
+    Raises
+    ------
+    ValueError
+        If log_ratio holds NaN or plus infinity, or no row is left with a positive
+        weight; or a parameter is out of its range.
+
+    Examples
+    --------
+    >>> from skdre.weighting import importance_weights
+    >>> importance_weights([1000.0, 1000.0 + np.log(3.0)])
+    array([0.5, 1.5])
+    """
+    log_ratio = _check_vector(log_ratio, "log_ratio")
+    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any():
+        raise ValueError("log_ratio must not hold NaN or plus infinity.")
+    flattening = _check_number(flattening, "flattening")
+    if sample_weight is None:
+        sample_weight = np.ones(log_ratio.shape)
+    sample_weight = _check_weights(sample_weight, "sample_weight", some_positive=True)
+    if sample_weight.shape != log_ratio.shape:
+        raise ValueError(
+            "sample_weight must have one weight for each row of log_ratio, got shapes "
+            f"{sample_weight.shape} and {log_ratio.shape}."
+        )
+
+    # 0 * -inf is NaN, while a power of zero is one.
+    log_weight = log_ratio * flattening if flattening else np.zeros(log_ratio.shape)
+    if clip is not None:
+        clip = _check_number(clip, "clip", positive=True)
+        log_weight = np.minimum(log_weight, np.log(clip))
+
+    with np.errstate(divide="ignore"):
+        log_weight += np.log(sample_weight)
+    largest = log_weight.max()
+    if largest == -np.inf:
+        raise ValueError(
+            "log_ratio is minus infinity, a ratio of 0, at every row of positive "
+            "sample_weight: no row is left to weight."
+        )
+    if normalize:
+        weights = np.exp(log_weight - largest)
+        # The total is taken apart too, so that no intermediate result overflows.
+        scale = sample_weight.max()
+        return weights / weights.sum() * (sample_weight / scale).sum() * scale
+    with np.errstate(over="ignore"):
+        return np.minimum(np.exp(log_weight), _MAX)
+
+
+def resample(
+    weights, n_samples=None, *, replace=True, method="multinomial", random_state=None
+):
+    r"""Draw rows with probability proportional to their weights.
+
+    Sampling-importance-resampling: rows of a sample of q, drawn with weights
+    proportional to p/q, are distributed approximately as p.
+
+    Parameters
+    ----------
+    weights : array-like of shape (n_samples_in,)
+        Weights, not negative.
+    n_samples : int, default=None
+        Number of rows to draw; by default as many as there are weights.
+    replace : bool, default=True
+        Whether a row may be drawn more than once. Without replacement rows are drawn
+        one after the other, each with probability proportional to the weights that
+        are left.
+    method : {"multinomial", "systematic"}, default="multinomial"
+        ``"multinomial"`` draws independently. ``"systematic"`` draws with one random
+        number and evenly spaced points, the lowest variance: row i comes
+        ``n_samples * w_i / sum(w)`` times, rounded up or down; the indices are
+        sorted. For draws with replacement only.
+    random_state : int, numpy.random.Generator or RandomState, default=None
+        Seed or generator. None draws a fresh seed from the operating system; NumPy's
+        global generator is not used.
+
+    Returns
+    -------
+    indices : ndarray of int of shape (n_samples,)
+        Positions of the rows drawn: ``X[indices]`` are the rows.
+
+    Raises
+    ------
+    ValueError
+        If weights are empty, negative, not finite or all zero, if n_samples is not
+        positive or, without replacement, exceeds the number of positive weights, or if
+        method is unknown.
+
+    References
+    ----------
+    D. B. Rubin, "The calculation of posterior distributions by data augmentation:
+    comment", J. Amer. Statist. Assoc. 82, 1987.
+
+    J. Carpenter, P. Clifford, P. Fearnhead, "Improved particle filter for nonlinear
+    problems", IEE Proc. Radar Sonar Navig. 146, 1999 (systematic).
+
+    P. S. Efraimidis, P. G. Spirakis, "Weighted random sampling with a reservoir", Inf.
+    Process. Lett. 97, 2006 (without replacement).
+
+    Examples
+    --------
+    >>> from skdre.weighting import resample
+    >>> resample([0.0, 1.0, 3.0], 4, method="systematic", random_state=0)
+    array([1, 2, 2, 2])
+    """
+    weights = _check_weights(weights, some_positive=True)
+    n_samples = weights.size if n_samples is None else n_samples
+    if not isinstance(n_samples, Integral) or isinstance(n_samples, bool):
+        raise TypeError(f"n_samples must be an int or None, got {n_samples!r}.")
+    if n_samples < 1:
+        raise ValueError(f"n_samples must be at least 1, got {n_samples}.")
+    if method not in ("multinomial", "systematic"):
+        raise ValueError(
+            f"method must be 'multinomial' or 'systematic', got {method!r}."
+        )
+    rng = _check_random_state(random_state)
+
+    if not replace:
+        if method == "systematic":
+            raise ValueError("method='systematic' draws with replacement only.")
+        positive = np.flatnonzero(weights)
+        if n_samples > positive.size:
+            raise ValueError(
+                f"n_samples={n_samples} rows cannot be drawn without replacement from "
+                f"{positive.size} rows of positive weight."
+            )
+        # In a race of exponential clocks of rates w_i the order of arrival is that of
+        # draws without replacement; logarithms keep the smallest rates apart.
+        with np.errstate(divide="ignore"):
+            arrival = np.log(-np.log1p(-rng.random(positive.size)))
+        arrival -= np.log(weights[positive])
+        return positive[np.argsort(arrival, kind="stable")[:n_samples]]
+
+    if method == "systematic":
+        points = (np.arange(n_samples) + rng.random()) / n_samples
+    else:
+        points = rng.random(n_samples)
+    cumulative = np.cumsum(weights / weights.max())
+    # Rounding may carry a point to the very end; it belongs to the last positive row.
+    indices = np.searchsorted(cumulative, points * cumulative[-1], side="right")
+    return np.minimum(indices, np.flatnonzero(weights)[-1])
+
+
+def _check_random_state(random_state):
+    if random_state is None or (
+        isinstance(random_state, Integral) and not isinstance(random_state, bool)
+    ):
+        return np.random.default_rng(random_state)
+    if isinstance(random_state, np.random.Generator | np.random.RandomState):
+        return random_state
+    raise ValueError(
+        "random_state must be None, an int, a numpy.random.Generator or a RandomState, "
+        f"got {random_state!r}."
+    )
