@@ -1,0 +1,5 @@
+"""Normalizing flows: features in which the data are standard normal."""
+
+from skdre.flows._featurizer import FlowFeaturizer
+
+__all__ = ["FlowFeaturizer"]

@@ -1,0 +1,1 @@
+"""Torch parts that are no estimators: the training loop."""

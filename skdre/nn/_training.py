@@ -1,0 +1,450 @@
+"""The training loop of every torch estimator: one skorch net.
+
+skorch runs the loop, keeps the history and calls the callbacks. What is added here is
+what all estimators of the package need: mini-batches sliced from tensors, clipped
+gradients, an average of the weights that is validated and kept, a way back from
+divergence, and seeds that are nobody else's.
+"""
+
+import math
+import warnings
+from contextlib import contextmanager
+
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from skorch.helper import predefined_split
+from torch.func import functional_call
+
+__all__ = [
+    "StopTraining",
+    "TaskCallback",
+    "TensorBatches",
+    "TensorRows",
+    "TrainingNet",
+    "resolve_device",
+    "seeded",
+    "train",
+]
+
+# A rolled-back net goes on at this fraction of its learning rate, and gives up after
+# this many times.
+_ROLL_BACK_FACTOR = 0.3
+_MAX_ROLL_BACKS = 8
+
+# The learning rate rises over these steps, while Adam's moments are rough guesses.
+_WARM_UP_STEPS = 20
+
+# Gradients longer than this are shortened to it.
+_MAX_NORM = 5.0
+
+# The average of the weights forgets over about 1 / (1 - decay) steps; the ramp lets it
+# follow the first steps, when the weights still are on their way.
+_AVERAGE_DECAY = 0.99
+
+
+def resolve_device(device):
+    """Device to train on.
+
+    Parameters
+    ----------
+    device : str
+        "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>".
+
+    Returns
+    -------
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or this machine has no such device.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        return torch.device("cuda" if has_cuda else "cpu")
+    name, _, index = str(device).partition(":")
+    if name not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}."
+        )
+    if name == "cuda":
+        count = torch.cuda.device_count() if has_cuda else 0
+        if int(index or 0) >= count:
+            raise ValueError(
+                f"device={device!r} was asked for, but torch {torch.__version__} sees "
+                f"{count} CUDA devices here; use device='auto' or 'cpu'."
+            )
+    return torch.device(device)
+
+
+@contextmanager
+def seeded(seed, device="cpu"):
+    """Seed torch inside the block, and leave its generators as they were after it."""
+    device = torch.device(device)
+    devices = []
+    if device.type == "cuda":
+        index = device.index
+        devices = [torch.cuda.current_device() if index is None else index]
+    with torch.random.fork_rng(devices=devices):
+        # torch.manual_seed would seed the devices that are not forked as well.
+        torch.default_generator.manual_seed(seed)
+        for index in devices:
+            with torch.cuda.device(index):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+class TensorRows(torch.utils.data.Dataset):
+    """Rows of tensors that lie on one device.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor of shape (n_samples, ...)
+        What the module is called with.
+    *targets : torch.Tensor of shape (n_samples, ...)
+        What the loss is called with beside the module's output: one tensor as it is,
+        several as a tuple (labels and weights, say).
+    """
+
+    def __init__(self, inputs, *targets):
+        self.tensors = (inputs, *targets)
+
+    def __len__(self):
+        return len(self.tensors[0])
+
+    def __getitem__(self, index):
+        inputs, *targets = (tensor[index] for tensor in self.tensors)
+        return inputs, targets[0] if len(targets) == 1 else tuple(targets)
+
+    def take(self, index):
+        """Batch of the rows at `index`, a tensor of int."""
+        inputs, *targets = (tensor.index_select(0, index) for tensor in self.tensors)
+        return inputs, targets[0] if len(targets) == 1 else tuple(targets)
+
+
+class TensorBatches:
+    """Mini-batches of a :class:`TensorRows`, in place of a ``DataLoader``.
+
+    A ``DataLoader`` fetches row by row and stacks them; here a batch is one slice of
+    each tensor, on the device where it lies.
+
+    Parameters
+    ----------
+    rows : TensorRows
+    batch_size : int
+        Most rows of a batch. The rows are dealt evenly, so no batch is left with a few
+        rows and a noisy gradient.
+    shuffle : bool, default=False
+        Draw a new order for each pass, from torch's CPU generator.
+    """
+
+    def __init__(self, rows, batch_size, shuffle=False):
+        self.rows = rows
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self):
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self):
+        n_rows = len(self.rows)
+        order = torch.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
+        order = order.to(self.rows.tensors[0].device)
+        for index in order.tensor_split(len(self)):
+            yield self.rows.take(index)
+
+
+class StopTraining(KeyboardInterrupt):
+    """Ends a fit in good order.
+
+    skorch ends a fit at any KeyboardInterrupt; this one tells the package's own stops
+    from Ctrl-C.
+    """
+
+
+class KeepBest(Callback):
+    """Keep the weights of the best epoch, and stop when there is no better one.
+
+    Unlike skorch's ``EarlyStopping`` it counts the weights that training starts from as
+    a candidate, so that a fit never ends worse than it began; and it is where a net
+    that diverged finds its way back to.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs without a better validation loss before the fit stops.
+    """
+
+    def __init__(self, patience):
+        self.patience = patience
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.best_epoch_ = 0
+        self.best_weights_ = _clone(net.average_)
+        self.best_loss_ = math.inf
+        _, held_out = net.get_split_datasets(X, y)
+        total = sum(
+            net.validation_step(batch)["loss"].item() * len(batch[0])
+            for batch in net.get_iterator(held_out, training=False)
+        )
+        self._consider(net, total / len(held_out), epoch=0)
+
+    def on_epoch_end(self, net, **kwargs):
+        epoch = len(net.history)
+        self._consider(net, net.history[-1, "valid_loss"], epoch)
+        if epoch - self.best_epoch_ >= self.patience:
+            raise StopTraining
+
+    def on_train_end(self, net, **kwargs):
+        net.module_.load_state_dict(self.best_weights_)
+
+    def _consider(self, net, loss, epoch):
+        # A loss that is not a number compares as not better.
+        if loss < self.best_loss_:
+            self.best_loss_, self.best_epoch_ = loss, epoch
+            self.best_weights_ = _clone(net.average_)
+
+
+class TaskCallback(Callback):
+    """Report each epoch as a task to scikit-learn's callbacks.
+
+    Parameters
+    ----------
+    context : sklearn.callback.CallbackContext
+        Of the task that the epochs are part of.
+    estimator : estimator instance
+        The estimator being fitted.
+    data : dict
+        "X" and "y" as they came.
+    fitted_attributes : callable
+        Of the net; gives the attributes with which the estimator is as fitted.
+    """
+
+    def __init__(self, context, estimator, data, fitted_attributes):
+        self.context = context
+        self.estimator = estimator
+        self.data = data
+        self.fitted_attributes = fitted_attributes
+
+    def _arguments(self, net):
+        return {
+            "estimator": self.estimator,
+            "reconstruction_attributes": lambda: self.fitted_attributes(net),
+            **self.data,
+        }
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.epoch_ = self.context.subcontext(task_name="epoch")
+        self.epoch_.call_on_fit_task_begin(**self._arguments(net))
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.epoch_.call_on_fit_task_end(**self._arguments(net)):
+            raise StopTraining
+
+
+def _clone(weights):
+    return {name: value.clone() for name, value in weights.items()}
+
+
+class TrainingNet(NeuralNet):
+    """skorch net that averages its weights and survives divergence.
+
+    Each step clips the gradient and moves an exponential average of the weights; the
+    average is what is validated and kept, since it is smoother than any single step
+    (Polyak averaging). A loss or gradient that is not finite makes no step: the net
+    goes back to its best weights, at a lower learning rate.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        On the device of the rows.
+    criterion : callable
+        The loss is ``criterion(module(inputs), targets)``, a mean over the batch.
+    **kwargs : dict
+        Of :class:`skorch.NeuralNet`.
+
+    Attributes
+    ----------
+    average_ : dict of str to torch.Tensor
+        The average, as a state of the module.
+    interrupted_ : bool
+        Whether Ctrl-C ended the training.
+    n_roll_backs_ : int
+        How often a loss or gradient was not finite.
+    """
+
+    def initialize_module(self):
+        super().initialize_module()
+        self.average_ = _clone(self.module_.state_dict())
+        self.n_steps_ = self.n_roll_backs_ = 0
+        self.interrupted_ = False
+        return self
+
+    def initialize_criterion(self):
+        self.criterion_ = self.criterion
+        return self
+
+    def get_default_callbacks(self):
+        # The table is laid out at every epoch, whether it is printed or not.
+        return [
+            (name, callback)
+            for name, callback in super().get_default_callbacks()
+            if self.verbose or name != "print_log"
+        ]
+
+    def fit_loop(self, X, y=None, epochs=None, **kwargs):
+        try:
+            return super().fit_loop(X, y, epochs, **kwargs)
+        except StopTraining:
+            return self
+        except KeyboardInterrupt:
+            self.interrupted_ = True
+            return self
+
+    @property
+    def keeper_(self):
+        return dict(self.callbacks_)["keep_best"]
+
+    def learning_rate(self):
+        """Learning rate of the next step: a short rise, then a cosine to zero."""
+        done = (len(self.history) - 1) / self.max_epochs
+        rise = min(1.0, (self.n_steps_ + 1) / _WARM_UP_STEPS)
+        fall = (1 + math.cos(math.pi * done)) / 2
+        return self.lr * rise * fall * _ROLL_BACK_FACTOR**self.n_roll_backs_
+
+    def train_step(self, batch, **fit_params):
+        self._zero_grad_optimizer()
+        step = self.train_step_single(batch, **fit_params)
+        norm = torch.nn.utils.clip_grad_norm_(self.module_.parameters(), _MAX_NORM)
+        if not (math.isfinite(step["loss"].item()) and math.isfinite(norm.item())):
+            self._roll_back()
+            return step
+        for group in self.optimizer_.param_groups:
+            group["lr"] = self.learning_rate()
+        self._step_optimizer(None)
+        self.n_steps_ += 1
+        self._move_average()
+        return step
+
+    def _move_average(self):
+        # The ramp lets the average follow the first steps closely.
+        decay = min(_AVERAGE_DECAY, (1 + self.n_steps_) / (10 + self.n_steps_))
+        with torch.no_grad():
+            for name, value in self.module_.state_dict().items():
+                if value.is_floating_point():
+                    self.average_[name].lerp_(value, 1 - decay)
+                else:
+                    self.average_[name].copy_(value)
+
+    def _roll_back(self):
+        self.n_roll_backs_ += 1
+        self.module_.load_state_dict(self.keeper_.best_weights_)
+        self.average_ = _clone(self.keeper_.best_weights_)
+        self.optimizer_.state.clear()
+        if self.n_roll_backs_ >= _MAX_ROLL_BACKS:
+            raise StopTraining
+
+    def infer(self, x, **fit_params):
+        if self.module_.training:
+            return super().infer(x, **fit_params)
+        return functional_call(self.module_, self.average_, (x,), fit_params)
+
+
+def train(
+    module,
+    criterion,
+    rows,
+    held_out=None,
+    *,
+    max_epochs,
+    batch_size,
+    learning_rate,
+    weight_decay=0.0,
+    patience,
+    seed,
+    callbacks=(),
+    verbose=0,
+):
+    """Train a module; it ends with the weights of the best held-out loss.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Trained in place, on the device where `rows` lie.
+    criterion : callable
+        The loss, ``criterion(module(inputs), targets)``, a mean over the batch.
+    rows : TensorRows
+        Training rows.
+    held_out : TensorRows, default=None
+        Rows whose loss decides which epoch is kept; the training rows if None.
+    max_epochs, batch_size, learning_rate, weight_decay, patience
+        Of AdamW and of the loop. The learning rate falls to zero along a cosine.
+    seed : int
+        Seeds the order of the rows and what the module draws.
+    callbacks : list of skorch callbacks, default=()
+        Called after those of the net, which is their ``net`` argument.
+    verbose : int, default=0
+        Above 0, a line for each epoch.
+
+    Returns
+    -------
+    net : TrainingNet
+        With ``history``, ``interrupted_`` and ``keeper_.best_loss_``.
+
+    Raises
+    ------
+    FloatingPointError
+        If the loss is finite neither at the start nor after any epoch.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If a loss was not finite, or Ctrl-C ended the training.
+    """
+    device = rows.tensors[0].device
+    net = TrainingNet(
+        module,
+        criterion,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=weight_decay,
+        optimizer__fused=True,
+        lr=learning_rate,
+        max_epochs=max_epochs,
+        batch_size=batch_size,
+        iterator_train=TensorBatches,
+        iterator_train__shuffle=True,
+        iterator_valid=TensorBatches,
+        # Without gradients a batch can be larger at the same memory.
+        iterator_valid__batch_size=max(batch_size, 4096),
+        train_split=predefined_split(rows if held_out is None else held_out),
+        callbacks=[("keep_best", KeepBest(patience)), *callbacks],
+        device=device,
+        verbose=verbose,
+    )
+    with seeded(seed, device):
+        net.fit(rows)
+    if not math.isfinite(net.keeper_.best_loss_):
+        raise FloatingPointError(
+            "The loss is not finite at the initial weights, nor after any epoch."
+        )
+    if net.n_roll_backs_:
+        gave_up = net.n_roll_backs_ >= _MAX_ROLL_BACKS
+        warnings.warn(
+            f"The training loss was not finite {net.n_roll_backs_} times; each time "
+            "the best weights so far were restored and the learning rate lowered, to "
+            f"{learning_rate * _ROLL_BACK_FACTOR**net.n_roll_backs_:.2g} in the end"
+            f"{', where training gave up' if gave_up else ''}. Use a lower "
+            "learning_rate, or look for extreme values in X.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    if net.interrupted_:
+        warnings.warn(
+            f"Training was interrupted in epoch {len(net.history)}; the weights of the "
+            f"best epoch, {net.keeper_.best_epoch_}, are kept.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return net
