@@ -384,7 +384,9 @@ class DensityRatioMixin(ClassifierMixin):
         labels : ndarray of shape (n_samples,)
             ``classes_[1]``, the numerator's label, where r > 1.
         """
-        return self.classes_[(self.decision_function(X) > 0).astype(int)]
+        # Before classes_ is looked up, which an unfitted estimator does not have.
+        log_ratio = self.decision_function(X)
+        return self.classes_[(log_ratio > 0).astype(int)]
 
     def score(self, X, y, sample_weight=None):
         """Minus the class-balanced log loss of the predicted domains, in nats.
