@@ -1,0 +1,345 @@
+r"""The quadratic programme of kernel mean matching: certificate, and Newton's method.
+
+In terms of the mass v_i = a_i w_i that each denominator row carries (a_i counts how
+often the row stands in the sample) kernel mean matching is
+
+.. math:: \min_v \tfrac12 v'Kv - \kappa'v + \tfrac12 \sum_i D_i v_i^2
+   \quad\text{s.t.}\quad 0 \le v_i \le u_i,\; l \le \sum_i v_i \le h .
+
+Every solver returns a feasible point, and :func:`linear_gap` bounds how far its
+objective is from the optimum, whatever the solver did.
+
+With a ridge, D > 0, the dual is concave and piecewise quadratic. For a dual point alpha
+write f = kappa - K alpha, the field; the primal point that minimises the Lagrangian is
+v = clip((f - nu) / D, 0, u), with nu the multiplier of the band, and alpha is optimal
+when v = alpha. Primal and dual value differ by half the squared kernel norm of
+v - alpha. A semismooth Newton method with a line search on the dual therefore converges
+from anywhere, in a finite number of steps. It runs on the kernel matrix
+(:class:`DenseKernel`) or on features of it (:class:`FeatureKernel`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve, solve
+
+from skdre.kernel._basis import row_blocks
+
+_MAX_HALVINGS = 40
+
+
+@dataclass
+class Feasible:
+    """Box and band: 0 <= v <= upper, low <= sum(v) <= high."""
+
+    upper: np.ndarray
+    low: float
+    high: float
+
+    def take(self, index):
+        """The same set for the entries `index`, all others being zero."""
+        return Feasible(self.upper[index], self.low, self.high)
+
+    def project(self, v):
+        """The feasible point nearest to `v`."""
+        return self.minimizer(v, np.ones(len(v)))[0]
+
+    def minimizer(self, field, curvature):
+        """Minimise 1/2 sum(curvature v^2) - field'v over the set.
+
+        Returns
+        -------
+        v : ndarray
+            clip((field - nu) / curvature, 0, upper).
+        nu : float
+            Multiplier of the band, zero where it does not bind.
+        """
+
+        def point(nu):
+            return np.clip((field - nu) / curvature, 0, self.upper)
+
+        v = point(0.0)
+        total = v.sum()
+        if self.low <= total <= self.high:
+            return v, 0.0
+        target = self.high if total > self.high else self.low
+        # The sum falls in nu, from everything at its upper bound to everything at 0.
+        left = min(0.0, np.min(field - curvature * self.upper))
+        right = max(0.0, np.max(field))
+        nu = 0.0
+        for _ in range(200):
+            if total > target:
+                left = nu
+            else:
+                right = nu
+            slope = np.sum(1 / curvature[(v > 0) & (v < self.upper)])
+            new = nu + (total - target) / slope if slope > 0 else np.inf
+            if not left < new < right:
+                new = (left + right) / 2
+            if new == nu:
+                break
+            nu = new
+            v = point(nu)
+            total = v.sum()
+            if abs(total - target) <= 1e-14 * target:
+                break
+        return v, nu
+
+
+def linear_gap(gradient, v, feasible):
+    """Upper bound of the objective's distance from its minimum, at a feasible point.
+
+    By convexity the distance is at most gradient'v - min_u gradient'u over the feasible
+    u, a linear programme that filling up the smallest entries first solves.
+    """
+    order = np.argsort(gradient)
+    upper = feasible.upper[order]
+    ascending = gradient[order]
+    filled = np.cumsum(upper)
+    wanted = np.clip(upper[ascending < 0].sum(), feasible.low, feasible.high)
+    best = np.clip(wanted - (filled - upper), 0, upper)
+    return float(max(gradient @ v - ascending @ best, 0.0))
+
+
+@dataclass
+class Solution:
+    """What a solver found.
+
+    Attributes
+    ----------
+    v : ndarray of shape (n,)
+        Feasible point.
+    objective : float
+        Objective at v.
+    gap : float
+        Bound of objective minus minimum, from :func:`linear_gap`.
+    n_iter : int
+        Steps taken, in the solver's own unit.
+    converged : bool
+        Whether the gap is at most tol * abs(objective).
+    dual : ndarray, default=None
+        Dual point in the kernel's coordinates, where D > 0.
+    nu : float, default=0.0
+        Multiplier of the band.
+    """
+
+    v: np.ndarray
+    objective: float
+    gap: float
+    n_iter: int
+    converged: bool
+    dual: np.ndarray | None = None
+    nu: float = 0.0
+
+
+class DenseKernel:
+    """Dual points as coefficients alpha of K alpha, with K held whole.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix of the denominator rows.
+    kappa : ndarray of shape (n,)
+        Linear term.
+    """
+
+    def __init__(self, K, kappa):
+        self.K = K
+        self.kappa = kappa
+
+    def start(self, v):
+        """Dual point that belongs to a primal point, its field and squared norm."""
+        product = self.K @ v
+        return v, self.kappa - product, v @ product
+
+    def inner(self, point, step, step_field):
+        """Inner products <point, step> and <step, step> under K."""
+        return -(point @ step_field), -(step @ step_field)
+
+    def value_terms(self, v):
+        """v'Kv, kappa'v and Kv - kappa."""
+        product = self.K @ v
+        return v @ product, self.kappa @ v, product - self.kappa
+
+    def residual(self, v, point, free, curvature):
+        """v - alpha, its squared kernel norm and what `direction` needs."""
+        rho = v - point
+        return rho, rho @ (self.K @ rho), None
+
+    def direction(self, rho, free, curvature, banded, _):
+        """Newton's step, and the change of the field along it.
+
+        Entries that are not free move by their residual; the free ones solve
+        (K_FF + D_F) step_F = D_F rho_F - K_FN rho_N - d_nu, where d_nu keeps the sum of
+        v at the bound of a binding band.
+        """
+        step = np.where(free, 0.0, rho)
+        index = np.flatnonzero(free)
+        if index.size:
+            d = curvature[index]
+            A = self.K[np.ix_(index, index)]
+            A[np.diag_indices_from(A)] += d
+            right = d * rho[index]
+            if index.size < len(step):
+                right -= (self.K @ step)[index]
+            factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
+            step[index] = cho_solve(factor, right, check_finite=False)
+            if banded:
+                unit = cho_solve(factor, np.ones(len(d)), check_finite=False)
+                excess = step[index].sum() - rho[index].sum()
+                step[index] -= excess / unit.sum() * unit
+        return step, -(self.K @ step)
+
+
+class FeatureKernel:
+    """Dual points as weight vectors c of phi(x)'c, for K = Phi Phi'.
+
+    The field kappa - K alpha = Phi (h - c) is formed from the difference h - c, so that
+    large terms cancel before the features, perhaps in single precision, are applied.
+
+    Parameters
+    ----------
+    features : callable
+        ``features(rows)`` is the block of Phi at a slice of rows.
+    n_rows : int
+        Number of rows of Phi.
+    target : ndarray of shape (n_components,)
+        h, with kappa = Phi h.
+    """
+
+    def __init__(self, features, n_rows, target):
+        self.features = features
+        self.n_rows = n_rows
+        self.target = target
+
+    def _blocks(self):
+        for rows in row_blocks(self.n_rows, len(self.target)):
+            yield rows, self.features(rows)
+
+    def apply(self, coef):
+        """Phi @ coef."""
+        out = np.empty(self.n_rows)
+        for rows, block in self._blocks():
+            out[rows] = block @ coef.astype(block.dtype)
+        return out
+
+    def gather(self, v):
+        """Phi' @ v."""
+        total = np.zeros(len(self.target))
+        for rows, block in self._blocks():
+            total += v[rows].astype(block.dtype) @ block
+        return total
+
+    def start(self, v):
+        """Dual point that belongs to a primal point, its field and squared norm."""
+        point = self.gather(v)
+        return point, self.apply(self.target - point), point @ point
+
+    def inner(self, point, step, step_field):
+        """Inner products <point, step> and <step, step>."""
+        return point @ step, step @ step
+
+    def value_terms(self, v):
+        """v'Kv, kappa'v and Kv - kappa."""
+        point = self.gather(v)
+        return point @ point, self.target @ point, self.apply(point - self.target)
+
+    def residual(self, v, point, free, curvature):
+        """Phi'v - c, its squared norm, and the Hessian's parts from the same pass."""
+        n_components = len(self.target)
+        total = np.zeros(n_components)
+        gram = np.zeros((n_components, n_components))
+        pull = np.zeros(n_components)
+        inverse = np.where(free, 1 / curvature, 0.0)
+        for rows, block in self._blocks():
+            total += v[rows].astype(block.dtype) @ block
+            weight = inverse[rows].astype(block.dtype)
+            pull += weight @ block
+            scaled = block * np.sqrt(weight)[:, None]
+            gram += scaled.T @ scaled
+        rho = total - point
+        return rho, rho @ rho, (gram, pull, inverse.sum())
+
+    def direction(self, rho, free, curvature, banded, parts):
+        """Newton's step (I + Phi_F' D_F^-1 Phi_F) step = rho, and the field's change.
+
+        A binding band takes out the direction that would change the sum of v.
+        """
+        gram, pull, total = parts
+        hessian = gram + np.eye(len(rho))
+        if banded and total > 0:
+            hessian -= np.outer(pull, pull) / total
+        step = solve(hessian, rho, assume_a="pos", overwrite_a=True)
+        return step, -self.apply(step)
+
+
+def certify(kernel, v, ridge, feasible, tol, n_iter, **dual):
+    """Solution at a feasible point, with its objective and gap."""
+    quadratic, linear, gradient = kernel.value_terms(v)
+    objective = quadratic / 2 - linear
+    if ridge is not None:
+        objective += (ridge * v) @ v / 2
+        gradient = gradient + ridge * v
+    gap = linear_gap(gradient, v, feasible)
+    converged = gap <= tol * abs(objective)
+    return Solution(v, float(objective), gap, n_iter, converged, **dual)
+
+
+def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
+    """Semismooth Newton method on the dual of the problem with a ridge.
+
+    Parameters
+    ----------
+    kernel : DenseKernel or FeatureKernel
+        The kernel and the linear term.
+    ridge : ndarray of shape (n,)
+        The diagonal D, all positive.
+    feasible : Feasible
+        Box and band.
+    start : ndarray of shape (n,)
+        Feasible starting point.
+    tol : float
+        Gap to reach, relative to the objective.
+    max_iter : int
+        Most Newton steps.
+
+    Returns
+    -------
+    solution : Solution
+        Its `dual` reproduces `v` as clip((field - nu) / D, 0, upper).
+    """
+    point, field, square = kernel.start(start)
+    v, nu = feasible.minimizer(field, ridge)
+    n_iter = 0
+    exact = False
+    while True:
+        free = (v > 0) & (v < feasible.upper)
+        rho, norm, parts = kernel.residual(v, point, free, ridge)
+        value = (ridge * v / 2 - field) @ v - square / 2
+        # norm / 2 is the primal value minus the dual one. The certificate, which costs
+        # a product with the kernel, bounds the same distance less closely.
+        if exact or norm / 2 <= tol * abs(value) or n_iter >= max_iter:
+            solution = certify(
+                kernel, v, ridge, feasible, tol, n_iter, dual=point, nu=nu
+            )
+            if solution.converged or n_iter >= max_iter:
+                return solution
+            exact = True
+        step, step_field = kernel.direction(rho, free, ridge, nu != 0, parts)
+        along, step_square = kernel.inner(point, step, step_field)
+        slope, _ = kernel.inner(rho, step, step_field)
+        t = 1.0
+        for _ in range(_MAX_HALVINGS):
+            new_field = field + t * step_field
+            new_v, new_nu = feasible.minimizer(new_field, ridge)
+            new_square = square + 2 * t * along + t * t * step_square
+            new_value = (ridge * new_v / 2 - new_field) @ new_v - new_square / 2
+            if new_value >= value + 1e-4 * t * slope - 1e-13 * abs(value):
+                break
+            t /= 2
+        else:
+            # No step improves the dual: rounding is all that is left.
+            return certify(kernel, v, ridge, feasible, tol, n_iter, dual=point, nu=nu)
+        point, field, square = point + t * step, new_field, new_square
+        v, nu = new_v, new_nu
+        n_iter += 1

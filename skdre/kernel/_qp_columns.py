@@ -1,0 +1,310 @@
+"""Kernel mean matching without a ridge: interior point, columns, and the reference.
+
+Without a ridge few rows carry mass, the dual is not smooth, and the kernel matrix is
+close to singular. :func:`solve_columns` forms only the columns that are needed: it
+solves the problem restricted to some rows, prices all others by the gradient, and takes
+in those that would lower the objective. The restricted problem is solved by a
+primal-dual active set where that settles, which it does when the kernel matrix of the
+support is well conditioned, and else by :func:`interior_point`, which handles binding
+bounds, a binding band and a singular kernel matrix alike.
+"""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+from skdre.kernel._basis import gaussian_kernel
+from skdre.kernel._qp import DenseKernel, Solution, certify, linear_gap
+
+_FIRST_COLUMNS = 200
+
+
+def _factor(A):
+    """Cholesky factor of a positive semidefinite matrix, jittered as needed."""
+    jitter = 0.0
+    while True:
+        try:
+            return cho_factor(A, lower=True, check_finite=False)
+        except LinAlgError:
+            jitter = max(10 * jitter, 1e-15 * len(A))
+            A[np.diag_indices_from(A)] += jitter
+
+
+def _longest_step(positive, change):
+    shrinking = change < 0
+    if not shrinking.any():
+        return 1.0
+    return min(1.0, 0.9995 * np.min(-positive[shrinking] / change[shrinking]))
+
+
+def interior_point(K, kappa, feasible, *, tol, max_iter=100):
+    """Primal-dual predictor-corrector method (Mehrotra) on the whole problem.
+
+    The slacks of the box are v and upper - v; the band enters as a variable t = sum(v)
+    between its own bounds. When the band is a single value, t is a constant.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix.
+    kappa : ndarray of shape (n,)
+        Linear term.
+    feasible : skdre.kernel._qp.Feasible
+        Box and band.
+    tol : float
+        Complementarity to reach, relative to the objective.
+    max_iter : int, default=100
+        Most iterations.
+
+    Returns
+    -------
+    v : ndarray of shape (n,)
+        Feasible up to `tol`.
+    nu : float
+        Multiplier of the band.
+    n_iter : int
+        Iterations.
+    """
+    n = len(kappa)
+    upper, low, high = feasible.upper, feasible.low, feasible.high
+    room = upper.sum()
+    if room <= low * (1 + 1e-12):
+        # Only the point with everything at its bound is feasible.
+        return upper.copy(), 0.0, 0
+    high = min(high, room)
+    banded = high - low > 1e-12 * high
+    t = (low + high) / 2 if banded else low
+    t = min(t, (low + room) / 2)
+    v = upper * (t / room)
+    y = 0.0
+    # Slacks s and multipliers z in the order: v, upper - v, t - low, high - t.
+    size = np.abs(K @ v - kappa).max() + np.abs(kappa).max() * 1e-3
+    z = np.full(2 * n + 2 * banded, size)
+    ends = [t - low, high - t] if banded else []
+    n_slacks = len(z)
+    for n_iter in range(max_iter + 1):
+        s = np.concatenate([v, upper - v, ends])
+        gradient = K @ v - kappa
+        r_v = gradient + y - z[:n] + z[n : 2 * n]
+        r_t = -y - z[2 * n] + z[2 * n + 1] if banded else 0.0
+        r_sum = v.sum() - t
+        product = s @ z
+        objective = (gradient - kappa) @ v / 2
+        if (
+            product <= tol * abs(objective)
+            and np.abs(r_v).max() * t <= tol * abs(objective)
+            and abs(r_sum) <= tol * t
+        ) or n_iter == max_iter:
+            return v, y, n_iter
+        ratio = z / s
+        A = K.copy()
+        A[np.diag_indices(n)] += ratio[:n] + ratio[n : 2 * n]
+        factor = _factor(A)
+        unit = cho_solve(factor, np.ones(n), check_finite=False)
+        compliance = 1 / (ratio[2 * n] + ratio[2 * n + 1]) if banded else 0.0
+
+        def newton(target, r_v=r_v, r_t=r_t, r_sum=r_sum, s=s, ratio=ratio,
+                   factor=factor, unit=unit, compliance=compliance):  # fmt: skip
+            """Step that brings z * s to z * s + target, to first order."""
+            pull = target / s
+            right = cho_solve(factor, pull[:n] - pull[n : 2 * n] - r_v)
+            r_end = pull[2 * n] - pull[2 * n + 1] - r_t if banded else 0.0
+            dy = (right.sum() + r_sum - compliance * r_end) / (unit.sum() + compliance)
+            dv = right - dy * unit
+            dt = compliance * (r_end + dy)
+            ds = np.concatenate([dv, -dv, [dt, -dt] if banded else []])
+            return dv, dt, dy, ds, pull - ratio * ds
+
+        _, _, _, ds, dz = newton(-s * z)
+        length = min(_longest_step(s, ds), _longest_step(z, dz))
+        ahead = (s + length * ds) @ (z + length * dz)
+        center = (ahead / product) ** 3 * product / n_slacks
+        dv, dt, dy, ds, dz = newton(center - s * z - ds * dz)
+        length = min(_longest_step(s, ds), _longest_step(z, dz))
+        v = v + length * dv
+        t = t + length * dt
+        y = y + length * dy
+        z = z + length * dz
+        ends = [t - low, high - t] if banded else []
+        # Rounding may close the last of a slack.
+        v = np.clip(v, 1e-300, upper * (1 - 1e-16))
+
+
+def _active_set(K, kappa, free, feasible, max_iter=25):
+    """Primal-dual active set for v >= 0 alone; None where it does not settle."""
+    tol = 1e-12 * np.abs(kappa).max() * len(kappa)
+    fewest = np.inf
+    patience = 4
+    for _ in range(max_iter):
+        v = np.zeros(len(kappa))
+        index = np.flatnonzero(free)
+        try:
+            factor = cho_factor(
+                K[np.ix_(index, index)], lower=True, overwrite_a=True,
+                check_finite=False,
+            )  # fmt: skip
+        except LinAlgError:
+            return None
+        v[index] = cho_solve(factor, kappa[index], check_finite=False)
+        gradient = K @ v - kappa
+        negative = free & (v < 0)
+        violating = ~free & (gradient < -tol)
+        count = negative.sum() + violating.sum()
+        if count == 0:
+            inside = feasible.low <= v.sum() <= feasible.high
+            return v if inside and np.all(v <= feasible.upper) else None
+        if count < fewest:
+            fewest, patience = count, 4
+        elif patience == 0:
+            return None
+        else:
+            patience -= 1
+        free = (free & ~negative) | violating
+    return None
+
+
+def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
+    """Column generation for the problem without a ridge.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, n_features)
+        Denominator rows.
+    kappa : ndarray of shape (n,)
+        Linear term.
+    gamma : float
+        Bandwidth of the Gaussian kernel.
+    feasible : skdre.kernel._qp.Feasible
+        Box and band.
+    random_state : RandomState
+        Chooses the first columns.
+    tol : float
+        Gap to reach, relative to the objective.
+    max_iter : int
+        Most rounds.
+
+    Returns
+    -------
+    solution : skdre.kernel._qp.Solution
+    """
+    n = len(kappa)
+    # As many columns at least as the band needs to be met.
+    n_first = min(n, _FIRST_COLUMNS)
+    columns = random_state.permutation(n)
+    filled = np.cumsum(feasible.upper[columns])
+    n_first = max(n_first, int(np.searchsorted(filled, 1.5 * feasible.low)) + 1)
+    columns = columns[: min(n_first, n)]
+    K = gaussian_kernel(X, X[columns], gamma)
+    free = np.ones(len(columns), bool)
+    settles = True
+    inner_tol = 1e-4
+    best = None
+    for n_iter in range(1, max_iter + 1):
+        part = None
+        if settles:
+            part = _active_set(K[columns], kappa[columns], free, feasible.take(columns))
+            settles = part is not None
+        nu = 0.0
+        if part is None:
+            part, nu, _ = interior_point(
+                K[columns], kappa[columns], feasible.take(columns), tol=inner_tol
+            )
+        v = np.zeros(n)
+        v[columns] = part
+        if not feasible.low <= v.sum() <= feasible.high:
+            v[columns] = part = feasible.take(columns).project(part)
+        gradient = K @ part - kappa
+        objective = float((gradient - kappa) @ v / 2)
+        gap = linear_gap(gradient, v, feasible)
+        if best is None or gap < best.gap:
+            converged = gap <= tol * abs(objective)
+            best = Solution(v, objective, gap, n_iter, converged, nu=nu)
+        if best.converged:
+            break
+        # A price of this size, were every row to have it, would close the gap.
+        price = gradient + nu
+        outside = np.ones(n, bool)
+        outside[columns] = False
+        entering = np.flatnonzero(
+            outside & (price < -0.05 * tol * abs(objective) / feasible.high)
+        )
+        if entering.size == 0 and not settles:
+            if inner_tol <= 1e-3 * tol:
+                break
+            inner_tol = 1e-2 * min(inner_tol, tol)
+            continue
+        if entering.size == 0:
+            break
+        batch = max(len(columns) // 2, _FIRST_COLUMNS // 2)
+        if entering.size > batch:
+            worst = np.argpartition(price[entering], batch)[:batch]
+            entering = entering[worst]
+        # Interior points are never zero: what is negligible beside the mean leaves.
+        stays = part > (0.0 if settles else 1e-6 * feasible.low / len(columns))
+        K = np.concatenate(
+            [K[:, stays], gaussian_kernel(X, X[entering], gamma)], axis=1
+        )
+        columns = np.concatenate([columns[stays], entering])
+        free = np.ones(len(columns), bool)
+        inner_tol = min(inner_tol, max(0.05 * gap / abs(objective), 0.05 * tol))
+    best.n_iter = n_iter
+    return best
+
+
+def solve_cvxpy(K, kappa, ridge, feasible, *, tol):
+    """Reference solution by cvxpy's interior-point solver Clarabel.
+
+    Parameters
+    ----------
+    K : ndarray of shape (n, n)
+        Kernel matrix.
+    kappa : ndarray of shape (n,)
+        Linear term.
+    ridge : ndarray of shape (n,) or None
+        Diagonal D.
+    feasible : skdre.kernel._qp.Feasible
+        Box and band.
+    tol : float
+        Gap to reach, relative to the objective, for `converged`.
+
+    Returns
+    -------
+    solution : skdre.kernel._qp.Solution
+
+    Raises
+    ------
+    ImportError
+        If cvxpy is not installed.
+    """
+    try:
+        import cvxpy as cp
+    except ImportError as error:
+        raise ImportError(
+            "solver='cvxpy' needs cvxpy: install it with `pip install skdre[cvxpy]`, "
+            "or choose another solver."
+        ) from error
+    n = len(kappa)
+    v = cp.Variable(n)
+    H = K if ridge is None else K + np.diag(ridge)
+    # Clarabel's tolerances are absolute on the scaled problem.
+    scale = max(np.abs(kappa).max(), 1.0)
+    problem = cp.Problem(
+        cp.Minimize((cp.quad_form(v, cp.psd_wrap(H)) / 2 - kappa @ v) / scale),
+        [
+            v >= 0,
+            v <= feasible.upper,
+            cp.sum(v) >= feasible.low,
+            cp.sum(v) <= feasible.high,
+        ],
+    )
+    problem.solve(
+        solver=cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10
+    )
+    point = feasible.project(np.asarray(v.value, dtype=np.float64))
+    n_iter = max(int(problem.solver_stats.num_iters or 1), 1)
+    kernel = DenseKernel(K, kappa)
+    solution = certify(kernel, point, ridge, feasible, tol, n_iter)
+    if ridge is not None:
+        # The multiplier of the band, for the ratio at other rows.
+        _, solution.nu = feasible.minimizer(kappa - K @ point, ridge)
+        solution.dual = point
+    return solution
