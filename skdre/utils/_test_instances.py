@@ -1,0 +1,43 @@
+"""Instances of the public estimators for the common tests: one table, quick to fit.
+
+A new estimator needs a line here only if it has required parameters, or if its defaults
+take more than a second on a few hundred rows.
+"""
+
+from sklearn.base import clone
+
+from skdre.utils import all_estimators
+
+__all__ = ["make_instances"]
+
+
+def _table():
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    from skdre import KMMRatio
+
+    kmm = KMMRatio(random_state=0)
+    return {
+        "FlowFeaturizer": [
+            {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5}
+        ],
+        "ImportanceWeighted": [
+            {"estimator": LogisticRegression(), "ratio": kmm},
+            {"estimator": Ridge(), "ratio": kmm},
+        ],
+        # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
+        "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
+        "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
+    }
+
+
+def make_instances(type_filter=None):
+    """List instances of the public estimators, with the parameters of the table."""
+    table = _table()
+    return [
+        # A clone, so that instances share no nested estimator.
+        clone(estimator(**params))
+        for name, estimator in all_estimators(type_filter)
+        for params in table.get(name, [{}])
+    ]

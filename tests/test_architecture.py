@@ -1,0 +1,291 @@
+"""The rooms of the package, who may import whom, and what importing costs."""
+
+import ast
+import importlib
+import inspect
+import subprocess
+import sys
+import textwrap
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import skdre
+
+ROOT = Path(skdre.__file__).parent
+HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest")
+
+# Helpers that know scikit-learn only, free for all to use.
+HELPERS = {"utils._compat", "utils._sample_weight"}
+
+# What each room may know of the others; a module of its own line is no part of its
+# package's. Nothing else may be imported, at the top of a module or in a function.
+MAY_IMPORT = {
+    "_version": set(),
+    "metrics": set(),
+    "weighting": set(),
+    "utils._compat": set(),
+    "utils._sample_weight": set(),
+    "base": {"metrics"},
+    "pipeline": {"base"},
+    "kernel": {"base"},
+    "nn": {"base"},
+    "classification": {"base", "nn"},
+    "bridges.paths": set(),
+    "bridges": {"base", "nn", "bridges.paths"},
+    "flows": {"base", "nn"},
+    "importance": {"base", "metrics", "pipeline", "weighting"},
+    "information": {"base", "metrics", "pipeline", "weighting"},
+    "density": {"base", "metrics", "pipeline", "weighting"},
+    "inspection": {"base", "metrics", "pipeline", "weighting"},
+    "datasets": {"base"},
+    "utils": {"base", "metrics", "datasets"},
+    # The table of test parameters names concrete estimators, and nothing imports it.
+    "utils._test_instances": {"utils", "kernel", "flows", "importance", "pipeline"},
+}
+
+# A default must name an estimator: inside the function that resolves it, only.
+DEFAULTS = {("importance", "kernel")}
+
+NUMPY_ONLY = {"metrics", "weighting", "bridges.paths"}
+KNOW_TORCH = {"nn", "classification", "bridges", "flows"}
+LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
+
+
+def room_of(module):
+    """The longest line of MAY_IMPORT that the dotted name begins with."""
+    name = module.removeprefix("skdre").removeprefix(".")
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        if (room := ".".join(parts[:length])) in MAY_IMPORT:
+            return room
+    return name
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        yield ".".join(parts).removesuffix(".__init__"), path
+
+
+def imports(module, path):
+    """Yield (imported dotted name, whether at the top of the module)."""
+    tree = ast.parse(path.read_text())
+    inside = {
+        id(child)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        for child in ast.walk(node)
+    }
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(tree):
+        at_top = id(node) not in inside
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield alias.name, at_top
+        elif isinstance(node, ast.ImportFrom):
+            source = "." * node.level + (node.module or "")
+            source = importlib.util.resolve_name(source, package)
+            for alias in node.names:
+                yield f"{source}.{alias.name}", at_top
+
+
+def resolve(name):
+    """The room that an imported skdre name is defined in."""
+    parts = name.split(".")
+    if len(parts) > 1 and not _is_module(".".join(parts[:2])):
+        # A public name, as in `from skdre import KMMRatio`.
+        return room_of(getattr(skdre, parts[1]).__module__)
+    return room_of(name)
+
+
+def _is_module(name):
+    path = ROOT.parent.joinpath(*name.split("."))
+    return path.is_dir() or path.with_suffix(".py").exists()
+
+
+MODULES = [pytest.param(*each, id=each[0]) for each in modules()]
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES)
+def test_direction_of_imports(module, path):
+    room = room_of(module)
+    if not room:
+        return
+    assert room in MAY_IMPORT, f"{module} belongs to no room: give it a line."
+    allowed = MAY_IMPORT[room] | HELPERS | {room}
+    for name, at_top in imports(module, path):
+        if name.split(".")[0] != "skdre":
+            continue
+        other = resolve(name)
+        if (room, other) in DEFAULTS:
+            assert not at_top, f"{module} imports {name}, not only where it is needed."
+        else:
+            assert other in allowed, f"{module} ({room}) may not import {name}."
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES)
+def test_libraries(module, path):
+    room = room_of(module)
+    for name, at_top in imports(module, path):
+        library = name.split(".")[0]
+        if library in sys.stdlib_module_names or library == "skdre":
+            continue
+        if room in NUMPY_ONLY:
+            assert library == "numpy", f"{module} imports {library}."
+        elif library in ("torch", "skorch", "zuko"):
+            assert room in KNOW_TORCH, f"{module} imports {library}."
+        else:
+            assert library in LIGHT or not at_top, (
+                f"{module} imports {library} at once."
+            )
+
+
+def test_rooms_form_no_cycle():
+    graph = {room: others - {room} for room, others in MAY_IMPORT.items()}
+    assert len(list(TopologicalSorter(graph).static_order())) == len(graph)
+
+
+def test_rooms_are_found():
+    """The walk sees what is there: it would else pass on an empty list."""
+    seen = dict(modules())
+    assert {"skdre", "skdre.base", "skdre.kernel", "skdre.flows"} <= seen.keys()
+    found = set(imports("skdre.base", seen["skdre.base"]))
+    assert ("skdre.metrics.ratio_log_loss", True) in found
+    assert ("pandas", False) in found
+    assert room_of("skdre.kernel._kmm") == "kernel"
+    assert room_of("skdre.utils._compat") == "utils._compat"
+    assert resolve("skdre.KMMRatio") == "kernel"
+    assert room_of("skdre.bridges.paths") == "bridges.paths"
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES)
+def test_files_can_be_held_in_the_head(module, path):
+    assert len(path.read_text().splitlines()) < 600
+
+
+def run(code):
+    """Run the code in a new interpreter; return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+FIT = """
+from skdre import {name}, pool
+import numpy as np
+X = np.random.default_rng(0).normal(size=(40, 2))
+"""
+
+SNIPPETS = {
+    "import skdre": "import skdre; dir(skdre); skdre.__version__",
+    "names that need no torch": (
+        "from skdre import KMMRatio, ImportanceWeighted, Pipeline, make_pipeline, pool"
+    ),
+    "KMMRatio": FIT.format(name="KMMRatio")
+    + "KMMRatio().fit(*pool(numerator=X, denominator=X)).predict_ratio(X)",
+    "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
+    + "from sklearn.linear_model import Ridge\n"
+    + "ImportanceWeighted(Ridge()).fit(X, X[:, 0], X_target=X).predict(X)",
+    "data, weights and checks": (
+        "import skdre.datasets, skdre.weighting, skdre.metrics;"
+        "import skdre.utils.estimator_checks"
+    ),
+}
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_nothing_heavy_is_loaded(snippet):
+    tail = f"\nimport sys; print([each for each in {HEAVY} if each in sys.modules])"
+    assert run(SNIPPETS[snippet] + tail).strip() == "[]"
+
+
+def test_importing_skdre_loads_nothing_at_all():
+    code = "import skdre, sys; print('numpy' in sys.modules, 'sklearn' in sys.modules)"
+    assert run(code).split() == ["False", "False"]
+
+
+def test_a_flow_loads_torch():
+    """The counterpart: the test above would see it."""
+    code = "from skdre import FlowFeaturizer; import sys; print('torch' in sys.modules)"
+    assert run(code).strip() == "True"
+
+
+def test_importing_changes_no_library():
+    """Neither seeds nor settings of numpy, torch, scikit-learn or warnings."""
+    code = """
+    import importlib, pickle, pkgutil, random, warnings
+    import numpy as np, scipy.stats, sklearn, torch, skorch, zuko, pandas
+    import sklearn.pipeline, sklearn.datasets
+    def state():
+        return pickle.dumps([
+            random.getstate(), np.random.get_state(), np.geterr(),
+            np.get_printoptions(), sklearn.get_config(), repr(warnings.filters),
+            torch.get_rng_state().numpy(), str(torch.get_default_dtype()),
+            torch.get_num_threads(), torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+        ])
+    before = state()
+    import skdre
+    for module in pkgutil.walk_packages(skdre.__path__, "skdre."):
+        importlib.import_module(module.name)
+    print(state() == before)
+    """
+    assert run(code).strip() == "True"
+
+
+def test_public_names():
+    assert set(dir(skdre)) == set(skdre.__all__)
+    for name in skdre.__all__:
+        assert getattr(skdre, name) is not None, name
+    with pytest.raises(AttributeError):
+        skdre.no_such_name  # noqa: B018
+
+
+def test_stub_and_all_agree():
+    tree = ast.parse((ROOT / "__init__.pyi").read_text())
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert imported == set(skdre.__all__)
+
+
+@pytest.mark.parametrize(("module", "path"), MODULES)
+def test_names_of_modules(module, path):
+    loaded = importlib.import_module(module)
+    assert loaded.__doc__, f"{module} has no docstring."
+    for name in getattr(loaded, "__all__", ()):
+        assert hasattr(loaded, name), f"{module}.{name}"
+
+
+def public_objects():
+    for name in skdre.__all__:
+        value = getattr(skdre, name)
+        members = (
+            [(f"{name}.{each}", getattr(value, each)) for each in value.__all__]
+            if inspect.ismodule(value) and hasattr(value, "__all__")
+            else [(name, value)]
+        )
+        yield from (
+            pytest.param(member, id=label)
+            for label, member in members
+            if inspect.isclass(member) or inspect.isfunction(member)
+        )
+
+
+@pytest.mark.parametrize("value", public_objects())
+def test_every_public_object_is_documented(value):
+    assert len(inspect.getdoc(value) or "") > 40
+    if inspect.isclass(value):
+        for name, method in vars(value).items():
+            if inspect.isfunction(method) and not name.startswith("_"):
+                assert inspect.getdoc(method), f"{value.__name__}.{name}"

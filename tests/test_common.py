@@ -1,0 +1,86 @@
+"""scikit-learn's own checks, over every public estimator."""
+
+import inspect
+
+import pytest
+from sklearn.utils import estimator_checks
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from skdre.utils import all_estimators
+from skdre.utils._test_instances import make_instances
+
+# One line a check: why the estimator cannot pass it.
+EXPECTED_FAILED_CHECKS = {
+    "ImportanceWeighted": {
+        "check_classifiers_classes": "the check names a class -1, which marks "
+        "unlabelled rows, as in scikit-learn's semi-supervised estimators",
+    },
+    # scikit-learn expects the same two failures of its own Pipeline.
+    "Pipeline": {
+        "check_dont_overwrite_parameters": "Pipeline fits its steps, not copies",
+        "check_estimators_overwrite_params": "Pipeline fits its steps, not copies",
+    },
+}
+
+
+@parametrize_with_checks(
+    make_instances(),
+    expected_failed_checks=lambda estimator: EXPECTED_FAILED_CHECKS.get(
+        type(estimator).__name__, {}
+    ),
+)
+def test_estimator(estimator, check):
+    check(estimator)
+
+
+def instance_id(estimator):
+    return type(estimator).__name__
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    # The parameters of Pipeline are scikit-learn's, which it checks by hand.
+    [each for each in make_instances() if type(each).__name__ != "Pipeline"],
+    ids=instance_id,
+)
+def test_param_validation(estimator):
+    estimator_checks.check_param_validation(type(estimator).__name__, estimator)
+
+
+def test_every_public_estimator_has_an_instance():
+    tested = {type(estimator).__name__ for estimator in make_instances()}
+    assert tested == dict(all_estimators()).keys()
+
+
+@pytest.mark.parametrize(("name", "estimator"), all_estimators())
+def test_docstring(name, estimator):
+    """Sections of numpydoc, and every parameter of the constructor explained."""
+    documentation = inspect.getdoc(estimator)
+    for section in ("Parameters", "Examples"):
+        assert f"\n{section}\n{'-' * len(section)}\n" in documentation, section
+    for parameter in inspect.signature(estimator).parameters:
+        assert f"\n{parameter} : " in documentation, parameter
+
+
+@pytest.mark.parametrize(
+    ("name", "estimator"),
+    [each for each in all_estimators() if each[0] != "Pipeline"],
+)
+def test_parameters_are_declared(name, estimator):
+    parameters = inspect.signature(estimator).parameters
+    assert set(estimator._parameter_constraints) == set(parameters)
+
+
+def test_all_estimators_by_type():
+    ratios, transformers = all_estimators("ratio"), all_estimators("transformer")
+    assert "KMMRatio" in dict(ratios)
+    assert "FlowFeaturizer" in dict(transformers)
+    assert set(ratios) | set(transformers) <= set(all_estimators())
+    assert ratios == sorted(ratios)
+    with pytest.raises(ValueError, match=r"type_filter must be .* got 'kernel'"):
+        all_estimators("kernel")
+
+
+def test_instances_are_not_shared():
+    one, other = make_instances(), make_instances()
+    assert {id(each) for each in one}.isdisjoint(id(each) for each in other)

@@ -1,0 +1,40 @@
+"""The contract of density ratios, over every public ratio estimator and pipelines."""
+
+import numpy as np
+import pytest
+from sklearn import pipeline
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.preprocessing import StandardScaler
+
+from skdre import FlowFeaturizer, KMMRatio, make_pipeline
+from skdre.datasets import make_warped_shift
+from skdre.utils._test_instances import make_instances
+from skdre.utils.estimator_checks import parametrize_with_ratio_checks
+
+FLOW = FlowFeaturizer(n_transforms=2, hidden_features=(8,), max_epochs=5)
+RATIOS = [
+    *make_instances("ratio"),
+    make_pipeline(StandardScaler(), KMMRatio()),
+    make_pipeline(FLOW, KMMRatio()),
+]
+
+
+@parametrize_with_ratio_checks(RATIOS)
+def test_ratio(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.parametrize("estimator", make_instances("ratio"), ids=str)
+def test_model_selection_needs_nothing_said(estimator):
+    """Default splits and default score, on sorted labels and unequal samples."""
+    X, y = make_warped_shift((150, 60), 2, random_state=0).pool()
+    scores = cross_val_score(clone(estimator), X, y, error_score="raise")
+    # Better than knowing nothing; an inverted ratio is far worse.
+    assert scores.mean() > -np.log(2)
+    search = GridSearchCV(pipeline.make_pipeline(StandardScaler(), estimator), {})
+    search.fit(X, y)
+    log_ratio = search.decision_function(X)
+    np.testing.assert_allclose(
+        search.predict_proba(X)[:, 1], 1 / (1 + np.exp(-log_ratio)), rtol=1e-6
+    )
