@@ -13,7 +13,11 @@ from . import (
 from ._version import __version__ as __version__
 from .base import DensityRatioMixin, pool
 from .flows import FlowFeaturizer
-from .importance import ImportanceWeighted, importance_weighted_score
+from .importance import (
+    ImportanceWeighted,
+    importance_weighted_score,
+    importance_weighted_scorer,
+)
 from .kernel import KMMRatio
 from .pipeline import Pipeline, make_pipeline
 
@@ -28,6 +32,7 @@ __all__ = [
     "flows",
     "importance",
     "importance_weighted_score",
+    "importance_weighted_scorer",
     "kernel",
     "make_pipeline",
     "metrics",

@@ -1,0 +1,452 @@
+"""ImportanceWeighted: any classifier or regressor under covariate shift."""
+
+import warnings
+from numbers import Real
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    MetaEstimatorMixin,
+    _fit_context,
+    clone,
+    is_classifier,
+    is_regressor,
+)
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    check_consistent_length,
+    check_is_fitted,
+    validate_data,
+)
+
+from skdre.base import pool
+from skdre.importance._rows import as_rows, check_labels, check_target
+from skdre.importance._score import importance_weighted_score
+from skdre.utils._sample_weight import fit_weighted, weight_parameter
+from skdre.weighting import effective_sample_size, importance_weights
+
+__all__ = ["ImportanceWeighted"]
+
+# Below this share of the source rows a fit rests on a handful of them.
+_LOW_EFFECTIVE_SHARE = 0.05
+
+
+def _default_ratio():
+    # The only concrete estimator this module knows, loaded when nothing is named.
+    from skdre.kernel import KMMRatio
+
+    return KMMRatio()
+
+
+def _check_effective_sample_size(weights, n_source):
+    size = effective_sample_size(weights)
+    if size < _LOW_EFFECTIVE_SHARE * n_source:
+        warnings.warn(
+            f"The effective sample size of the importance weights is {size:.1f} of "
+            f"{n_source} source rows, below {_LOW_EFFECTIVE_SHARE:.0%}: a few rows "
+            "decide the fit. Source and target may hardly overlap, or the ratio "
+            "overfits. Lower flattening (say to 0.5), set clip, or regularise the "
+            "ratio more.",
+            UserWarning,
+            stacklevel=4,
+        )
+    return size
+
+
+def _estimator_has(method):
+    def check(self):
+        # getattr raises the informative AttributeError when there is none.
+        getattr(getattr(self, "estimator_", self.estimator), method)
+        return True
+
+    return check
+
+
+class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
+    r"""Fit a classifier or regressor for the target with labels of the source.
+
+    Under covariate shift source and target share :math:`p(y \mid x)` but not
+    :math:`p(x)`. Fitting on source rows weighted by the density ratio target/source
+    minimises an estimate of the target's risk. This meta-estimator fits the ratio, then
+    the inner estimator with the weights as its ``sample_weight``. It is a classifier
+    or a regressor as its inner estimator is.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Classifier or regressor whose ``fit`` takes ``sample_weight``. A
+        :class:`~sklearn.pipeline.Pipeline` gets the weights in its last step, a search
+        in its estimator; under metadata routing
+        (``sklearn.set_config(enable_metadata_routing=True)``) the parts of a pipeline
+        or search get them that request them.
+    ratio : ratio estimator, default=None
+        Any estimator of the contract (:class:`skdre.DensityRatioMixin`), or a pipeline
+        that ends in one; the target's rows are the numerator. None is
+        :class:`skdre.KMMRatio` with its defaults. A ratio that is fitted already
+        goes in as :class:`sklearn.frozen.FrozenEstimator`.
+    flattening : float, default=1.0
+        Exponent of the ratio: 1 aims at the target's risk, 0 ignores the shift,
+        between them bias is traded for variance.
+    clip : float, default=None
+        Largest value of the flattened ratio, before it is scaled.
+    normalize : bool, default=True
+        Scale the weights to mean 1 over the source rows, so that the inner estimator's
+        penalty (``C``, ``alpha``) weighs as much as without weights.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted inner estimator.
+    ratio_ : estimator or None
+        The fitted ratio target/source; None when there were no target rows.
+    sample_weight_ : ndarray of shape (n_source_samples,)
+        The weights that the inner estimator was fitted with, in the order of the
+        source rows.
+    effective_sample_size_ : float
+        Kish's effective sample size of `sample_weight_`.
+    classes_ : ndarray of shape (n_classes,)
+        Class labels, for a classifier.
+    n_features_in_ : int
+        Number of features seen in :term:`fit`.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, when X is a DataFrame with string columns.
+
+    Warns
+    -----
+    UserWarning
+        If the effective sample size is below 5 % of the source rows, or if there are no
+        target rows: then every weight is 1.
+
+    See Also
+    --------
+    importance_weighted_score : Importance-weighted validation of any estimator.
+    importance_weighted_scorer : The same as ``scoring=`` of a search.
+    skdre.weighting : The weights, step by step.
+
+    Notes
+    -----
+    **Two ways to give the target's rows.** ``fit(X, y, X_target=...)`` takes them
+    apart; every row of X is then a source row and every value of y a label. Without
+    `X_target` they stand in X and are marked in y, as in scikit-learn's
+    semi-supervised estimators: -1 for classes (``"-1"`` where labels are strings), NaN
+    for regression. So -1 cannot be a class of its own then; for labels -1 and +1 use
+    `X_target`.
+
+    **In cross-validation** put the target's rows into X: they are split with the
+    source rows (in proportion, for a classifier: -1 counts as a class of
+    :class:`~sklearn.model_selection.StratifiedKFold`), every fold's ratio knows only
+    its training rows, and :meth:`score` leaves the unlabelled rows of the test fold
+    out. For a regressor shuffle the folds, ``cv=KFold(5, shuffle=True)``, for the
+    default folds are runs of consecutive rows. `X_target` in a search is used whole in
+    every fold. But when it happens to be as long as X, scikit-learn cuts it into folds
+    like a ``sample_weight``; that is recognised, and is an error.
+
+    **In a pipeline** whose earlier steps transform X, target rows in X are transformed
+    with it. `X_target` is not, unless metadata routing is on and the pipeline has
+    ``transform_input=["X_target"]``.
+
+    **Choosing parameters.** :meth:`score` weights a fold by that fold's own ratio. This
+    is right for choosing among inner estimators, flattenings and clips. When
+    parameters of the ratio are searched too, every candidate is judged by its own
+    weights; choose them by the ratio's own ``score``, or judge all candidates by one
+    ratio: ``scoring=importance_weighted_scorer(ratio)``.
+
+    References
+    ----------
+    H. Shimodaira, "Improving predictive inference under covariate shift by weighting
+    the log-likelihood function", J. Statist. Plann. Inference 90, 2000.
+
+    M. Sugiyama, M. Krauledat, K.-R. Müller, "Covariate shift adaptation by importance
+    weighted cross validation", JMLR 8, 2007.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LinearRegression
+    >>> from skdre import ImportanceWeighted, KMMRatio
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(0, 1, (200, 1)), rng.normal(1, 0.5, (100, 1))
+    >>> y = X.ravel() ** 2
+    >>> model = ImportanceWeighted(LinearRegression(), KMMRatio())
+    >>> model.fit(X, y, X_target=X_target).sample_weight_.shape
+    (200,)
+
+    A line fitted where the target lives has about the slope of the parabola there, 2:
+
+    >>> slope = LinearRegression().fit(X, y).coef_[0]
+    >>> bool(abs(model.estimator_.coef_[0] - 2) < abs(slope - 2) / 2)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "estimator": [HasMethods(["fit", "predict"])],
+        "ratio": [HasMethods(["fit", "decision_function"]), None],
+        "flattening": [Interval(Real, 0, None, closed="left")],
+        "clip": [Interval(Real, 0, None, closed="neither"), None],
+        "normalize": ["boolean"],
+    }
+
+    def __init__(
+        self, estimator, ratio=None, *, flattening=1.0, clip=None, normalize=True
+    ):
+        self.estimator = estimator
+        self.ratio = ratio
+        self.flattening = flattening
+        self.clip = clip
+        self.normalize = normalize
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.estimator_type = inner.estimator_type
+        tags.classifier_tags = inner.classifier_tags
+        tags.regressor_tags = inner.regressor_tags
+        tags.target_tags = inner.target_tags
+        tags.target_tags.required = True
+        tags.input_tags.allow_nan = inner.input_tags.allow_nan and self._ratio_takes_nan
+        return tags
+
+    @property
+    def _ratio_takes_nan(self):
+        return self.ratio is not None and get_tags(self.ratio).input_tags.allow_nan
+
+    # The parts are validated when they are fitted.
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None, *, X_target=None):
+        """Fit the ratio target/source, then the inner estimator on the source rows.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Source rows, and target rows where `y` marks them.
+        y : array-like of shape (n_samples,)
+            Labels or values of the source rows. Without `X_target`, -1 (classes) or NaN
+            (regression) marks a target row.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows of X, counted as repetition: they weight the samples in
+            the ratio's fit, and multiply the source rows' importance weights.
+        X_target : array-like or DataFrame of shape (n_target_samples, n_features), \
+                default=None
+            Target rows; then all rows of X are source rows.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the inner estimator cannot be weighted or is neither classifier nor
+            regressor, if target rows come both ways, if -1 marks rows but leaves one
+            class, or if X_target was cut into folds by a cross-validation.
+        TypeError
+            If X or X_target is sparse, or only one of them is a DataFrame.
+        """
+        source, y, weight, target, target_weight = self._split_rows(
+            X, y, sample_weight, X_target
+        )
+        ratio, log_ratio = None, np.zeros(len(y))
+        if target is not None:
+            ratio = fit_weighted(
+                _default_ratio() if self.ratio is None else clone(self.ratio),
+                *pool(numerator=target, denominator=source),
+                None if weight is None else np.concatenate([target_weight, weight]),
+                "ratio",
+            )
+            log_ratio = ratio.decision_function(source)
+        weights = importance_weights(
+            log_ratio,
+            sample_weight=weight,
+            flattening=self.flattening,
+            clip=self.clip,
+            normalize=self.normalize,
+        )
+        n_source = len(y) if weight is None else np.count_nonzero(weight)
+        effective_size = _check_effective_sample_size(weights, n_source)
+        estimator = fit_weighted(clone(self.estimator), source, y, weights, "estimator")
+
+        # Nothing is set before everything is fitted: a failed fit changes nothing.
+        validate_data(self, source, skip_check_array=True)
+        self.ratio_ = ratio
+        self.estimator_ = estimator
+        self.sample_weight_ = weights
+        self.effective_sample_size_ = effective_size
+        if hasattr(estimator, "classes_"):
+            self.classes_ = estimator.classes_
+        return self
+
+    def _split_rows(self, X, y, sample_weight, X_target):
+        """Check everything that can be checked before a part is fitted."""
+        if not (is_classifier(self.estimator) or is_regressor(self.estimator)):
+            raise ValueError(
+                "estimator must be a classifier or a regressor, got "
+                f"{self.estimator!r}."
+            )
+        weight_parameter(self.estimator, "estimator")
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is "
+                "None."
+            )
+        X = as_rows(X, "X")
+        y, unlabelled = check_labels(y, classification=is_classifier(self.estimator))
+        check_consistent_length(X, y)
+        if sample_weight is not None:
+            if not np.any(np.asarray(sample_weight)):
+                raise ValueError("sample_weight is zero for every row.")
+            sample_weight = _check_sample_weight(
+                sample_weight, y, dtype=np.float64, ensure_non_negative=True
+            )
+            if self.ratio is not None and (X_target is not None or unlabelled.any()):
+                weight_parameter(self.ratio, "ratio")
+
+        if X_target is not None:
+            if is_regressor(self.estimator) and unlabelled.any():
+                raise ValueError(
+                    "Input y contains NaN, which marks target rows inside X, while "
+                    "X_target is given too: give the target rows one way."
+                )
+            target = check_target(X_target, X, allow_nan=self._ratio_takes_nan)
+            source, target_weight = X, np.ones(target.shape[0])
+        elif unlabelled.any():
+            self._check_labelled_part(y[~unlabelled])
+            target_rows, source_rows = map(np.flatnonzero, (unlabelled, ~unlabelled))
+            target, source = (
+                _safe_indexing(X, rows) for rows in (target_rows, source_rows)
+            )
+            y, target_weight = y[source_rows], None
+            if sample_weight is not None:
+                target_weight = sample_weight[target_rows]
+                sample_weight = sample_weight[source_rows]
+        else:
+            warnings.warn(
+                "There are no target rows, so every source row gets the importance "
+                "weight 1, as if there were no shift. Pass target rows as "
+                "fit(X, y, X_target=...), or inside X with y = -1 (classes) or NaN "
+                "(regression).",
+                UserWarning,
+                stacklevel=4,
+            )
+            source, target, target_weight = X, None, None
+        if sample_weight is not None:
+            for part, of in ((sample_weight, "source"), (target_weight, "target")):
+                if part is not None and not part.any():
+                    raise ValueError(
+                        f"sample_weight is zero for every {of} row: at least one must "
+                        "be positive."
+                    )
+        return source, y, sample_weight, target, target_weight
+
+    def _check_labelled_part(self, y):
+        if len(y) == 0:
+            raise ValueError(
+                "y marks every row as an unlabelled target row: labelled source rows "
+                "are needed too."
+            )
+        if is_classifier(self.estimator) and (y == y[0]).all():
+            raise ValueError(
+                f"y holds one class beside -1: {y[0]!r}. -1 marks unlabelled target "
+                "rows; if -1 is a class here, pass the target rows as X_target, or "
+                "relabel the classes."
+            )
+
+    @available_if(_estimator_has("predict"))
+    def predict(self, X):
+        """Predict with the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, of the target as a rule.
+
+        Returns
+        -------
+        y : ndarray of shape (n_samples,)
+            Predicted labels or values.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict(X)
+
+    @available_if(_estimator_has("predict_proba"))
+    def predict_proba(self, X):
+        """Probability of each class from the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        probability : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_proba(X)
+
+    @available_if(_estimator_has("predict_log_proba"))
+    def predict_log_proba(self, X):
+        """Log probability of each class from the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_probability : ndarray of shape (n_samples, n_classes)
+            Columns in the order of ``classes_``.
+        """
+        check_is_fitted(self)
+        return self.estimator_.predict_log_proba(X)
+
+    @available_if(_estimator_has("decision_function"))
+    def decision_function(self, X):
+        """Decision function of the inner estimator.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
+            As the inner estimator gives it.
+        """
+        check_is_fitted(self)
+        return self.estimator_.decision_function(X)
+
+    def score(self, X, y, sample_weight=None):
+        """Estimate the target's accuracy or R² from labelled **source** rows.
+
+        Unlabelled rows are left out; the others are weighted by the fitted ratio
+        (without flattening or clipping), which makes this the importance-weighted
+        validation of Sugiyama et al. (2007). Labelled *target* rows need no weights:
+        score them by ``accuracy_score(y, model.predict(X))``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Source rows; unlabelled rows may be among them.
+        y : array-like of shape (n_samples,)
+            Their labels or values; -1 or NaN where unlabelled, as in :meth:`fit`.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Weights of the rows; they multiply the importance weights.
+
+        Returns
+        -------
+        score : float
+            Importance-weighted accuracy of a classifier, R² of a regressor.
+
+        Raises
+        ------
+        ValueError
+            If no row is labelled.
+        """
+        check_is_fitted(self)
+        return importance_weighted_score(self, X, y, sample_weight=sample_weight)

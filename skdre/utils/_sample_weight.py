@@ -1,0 +1,70 @@
+"""Handing sample weights to any estimator, with metadata routing or without."""
+
+import inspect
+
+from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import (
+    MetadataRouter,
+    _routing_enabled,
+    get_routing_for_object,
+    process_routing,
+)
+from sklearn.utils.validation import has_fit_parameter
+
+__all__ = ["fit_weighted", "takes_any_parameter", "weight_parameter"]
+
+
+def weight_parameter(estimator, name):
+    """Name under which `fit` of `estimator` takes sample weights; raise if none.
+
+    Without metadata routing a pipeline hands parameters to a step by prefix, and its
+    last step is the one to weight, as in scikit-learn's own examples; a search hands
+    all parameters to its estimator. With routing the requests of the estimators say
+    who gets the weights.
+    """
+    if _routing_enabled():
+        try:
+            routing = get_routing_for_object(estimator)
+        except NotImplementedError:
+            routing = None
+        if isinstance(routing, MetadataRouter):
+            try:
+                # Raises for steps that neither request weights nor decline them.
+                process_routing(estimator, "fit", sample_weight=[])
+            except TypeError as error:
+                raise ValueError(
+                    f"{name}={estimator!r} cannot be weighted: none of its parts "
+                    "requests sample_weight. Call set_fit_request(sample_weight=True) "
+                    "on the parts that are to get the weights."
+                ) from error
+            return "sample_weight"
+        return _plain_weight_parameter(estimator, name)
+    if isinstance(estimator, Pipeline):
+        step, last = estimator.steps[-1]
+        return f"{step}__{weight_parameter(last, name)}"
+    if hasattr(estimator, "fit") and not has_fit_parameter(estimator, "sample_weight"):
+        for part in ("estimator", "regressor"):
+            if hasattr(estimator, part) and takes_any_parameter(estimator.fit):
+                return weight_parameter(getattr(estimator, part), name)
+    return _plain_weight_parameter(estimator, name)
+
+
+def _plain_weight_parameter(estimator, name):
+    if not has_fit_parameter(estimator, "sample_weight"):
+        raise ValueError(
+            f"{name}={estimator!r} cannot be weighted: its fit takes no "
+            "sample_weight. Choose an estimator whose fit does; a Pipeline weights its "
+            "last step."
+        )
+    return "sample_weight"
+
+
+def takes_any_parameter(function):
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
+def fit_weighted(estimator, X, y, sample_weight, name):
+    if sample_weight is None:
+        return estimator.fit(X, y)
+    return estimator.fit(X, y, **{weight_parameter(estimator, name): sample_weight})
