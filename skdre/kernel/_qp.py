@@ -316,9 +316,10 @@ def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
         free = (v > 0) & (v < feasible.upper)
         rho, norm, parts = kernel.residual(v, point, free, ridge)
         value = (ridge * v / 2 - field) @ v - square / 2
-        # norm / 2 is the primal value minus the dual one. The certificate, which costs
-        # a product with the kernel, bounds the same distance less closely.
-        if exact or norm / 2 <= tol * abs(value) or n_iter >= max_iter:
+        # norm / 2 is the primal value minus the dual one. It is quadratic in v - alpha,
+        # hence the square: the ratio is made of alpha and must agree with v to tol. The
+        # certificate, which costs a product with the kernel, is looked at last.
+        if exact or norm / 2 <= tol**2 * abs(value) or n_iter >= max_iter:
             solution = certify(
                 kernel, v, ridge, feasible, tol, n_iter, dual=point, nu=nu
             )

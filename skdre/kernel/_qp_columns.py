@@ -250,6 +250,19 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
     return best
 
 
+def solve_interior(K, kappa, ridge, feasible, *, tol):
+    """The whole problem with a ridge, by :func:`interior_point`.
+
+    Parameters are those of :func:`solve_cvxpy`, and so is the result.
+    """
+    H = K.copy()
+    H[np.diag_indices_from(H)] += ridge
+    v, nu, n_iter = interior_point(H, kappa, feasible, tol=1e-3 * tol)
+    v = feasible.project(v)
+    kernel = DenseKernel(K, kappa)
+    return certify(kernel, v, ridge, feasible, tol, n_iter, dual=v, nu=nu)
+
+
 def solve_cvxpy(K, kappa, ridge, feasible, *, tol):
     """Reference solution by cvxpy's interior-point solver Clarabel.
 

@@ -1,0 +1,287 @@
+"""KMMRatio: its formula, its weights, its settings."""
+
+import builtins
+import pickle
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.stats import spearmanr
+from sklearn.exceptions import ConvergenceWarning
+
+from skdre import KMMRatio, pool
+from skdre.datasets import make_warped_shift
+from skdre.kernel._basis import gaussian_kernel
+from skdre.kernel._kmm import _RATIO_FLOOR, auto_eps, auto_ridge
+
+
+@pytest.fixture(scope="module")
+def shift():
+    return make_warped_shift((150, 200), 2, random_state=0)
+
+
+def fit(shift, **params):
+    return KMMRatio(**{"random_state": 0} | params).fit(*shift.pool())
+
+
+def standardized(model, X):
+    return (X - model.center_) / model.scale_
+
+
+SOLVERS = [
+    {},
+    {"solver": "nystroem"},
+    {"solver": "nystroem", "n_components": 15},
+    {"solver": "cvxpy"},
+    {"ridge": 0},
+    {"ridge": 0, "solver": "cvxpy"},
+    {"B": 1.5},
+    {"eps": 0.0},
+    {"eps": 0.001, "B": 2, "solver": "nystroem"},
+    {"ridge": 1e-6},
+]
+
+
+@pytest.mark.parametrize("params", SOLVERS, ids=str)
+def test_weights_are_feasible_and_certified(shift, params):
+    model = fit(shift, **params)
+    w = model.weights_
+    assert w.shape == (200,)
+    assert w.min() >= 0
+    assert w.max() <= model.B * (1 + 1e-9)
+    assert abs(w.mean() - 1) <= model.eps_ + 1e-5
+    assert 0 <= model.dual_gap_ <= model.tol * abs(model.objective_)
+    Z_q = standardized(model, shift.denominator)
+    Z_p = standardized(model, shift.numerator)
+    K = gaussian_kernel(Z_q, Z_q, model.gamma_)
+    kappa = gaussian_kernel(Z_q, Z_p, model.gamma_).sum(axis=1) * 200 / 150
+    rho = 200 * model.ridge_
+    objective = w @ K @ w / 2 - kappa @ w + rho * (w @ w) / 2
+    # Features of low rank solve the problem of their own kernel.
+    rel = 1e-6 + 2 * model.kernel_residual_
+    assert model.objective_ == pytest.approx(objective, rel=rel)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"B": 1.5},
+        {"eps": 0.0},
+        {"solver": "cvxpy"},
+        {"standardize": False},
+        {"gamma": 5.0, "ridge": 0.3},
+    ],
+    ids=str,
+)
+def test_ratio_follows_the_optimality_conditions_at_any_x(shift, params):
+    model = fit(shift, **params)
+    X = np.concatenate(
+        [shift.denominator, np.random.default_rng(1).normal(size=(50, 2)) * 3]
+    )
+    Z = standardized(model, X)
+    Z_q = standardized(model, shift.denominator)
+    Z_p = standardized(model, shift.numerator)
+    expected = []
+    for z in Z:  # the formula of the docstring, term by term
+        mu_p = np.mean([np.exp(-model.gamma_ * np.sum((z - x) ** 2)) for x in Z_p])
+        mu_w = np.mean(
+            [
+                w * np.exp(-model.gamma_ * np.sum((z - x) ** 2))
+                for w, x in zip(model.weights_, Z_q, strict=True)
+            ]
+        )
+        raw = (mu_p - mu_w - model.multiplier_) / model.ridge_
+        expected.append(np.clip(raw, 0, model.B))
+    atol = 2e-4 if params.get("solver") == "cvxpy" else 1e-8
+    expected = np.maximum(expected, _RATIO_FLOOR)
+    assert_allclose(model.predict_ratio(X), expected, atol=atol)
+    # At the denominator's own rows that is the fitted weight.
+    assert_allclose(
+        model.predict_ratio(shift.denominator),
+        np.maximum(model.weights_, _RATIO_FLOOR),
+        atol=atol,
+    )
+
+
+def test_a_binding_band_has_a_multiplier(shift):
+    free = fit(shift)
+    assert free.multiplier_ == 0
+    assert abs(free.weights_.mean() - 1) > 0.002
+    held = fit(shift, eps=0.0)
+    assert held.multiplier_ != 0
+    assert held.weights_.mean() == pytest.approx(1, abs=1e-9)
+
+
+def test_settings_of_the_paper():
+    assert auto_eps(100) == pytest.approx((np.sqrt(100) - 1) / np.sqrt(100))
+    assert auto_eps(1) == 0
+    assert auto_ridge(1000, 200) == pytest.approx(200**-0.9)
+
+
+def test_nystroem_approaches_newton(shift):
+    exact = fit(shift)
+    X = shift.numerator
+    errors = [
+        np.abs(
+            fit(shift, solver="nystroem", n_components=m).predict_ratio(X)
+            - exact.predict_ratio(X)
+        ).max()
+        for m in (5, 20, 200)
+    ]
+    assert errors[0] > errors[1] > errors[2]
+    assert errors[2] < 1e-5
+
+
+def test_auto_solver(monkeypatch, shift):
+    assert fit(shift).solver_ == "newton"
+    assert fit(shift, ridge=0).solver_ == "active-set"
+    monkeypatch.setattr("skdre.kernel._kmm._DENSE_ROWS", 180)
+    assert fit(shift).solver_ == "nystroem"
+
+
+@pytest.mark.parametrize("limit", ["_FEATURE_BYTES", "_DOUBLE_ENTRIES"])
+def test_large_problems_give_the_same_ratio(monkeypatch, shift, limit):
+    # Features formed anew in each pass, and features in single precision.
+    expected = fit(shift, solver="nystroem").decision_function(shift.numerator)
+    monkeypatch.setattr(f"skdre.kernel._kmm.{limit}", 0)
+    model = fit(shift, solver="nystroem")
+    assert_allclose(model.decision_function(shift.numerator), expected, atol=1e-4)
+
+
+def test_without_a_ridge_weights_are_sparse_and_the_ratio_is_smooth():
+    # What the docstring says of the ridge, at the size it says it for.
+    shift = make_warped_shift(1000, 10, random_state=0)
+    truth = np.exp(shift.log_ratio(shift.denominator))
+
+    def error(w):
+        return np.linalg.norm(w - truth) / np.linalg.norm(truth)
+
+    published, default = fit(shift, ridge=0), fit(shift)
+    assert np.mean(published.weights_ == 0) > 0.5
+    assert error(published.weights_) > 1.1
+    assert error(np.ones(1000)) == pytest.approx(0.8, abs=0.1)
+    assert error(default.weights_) < 0.5
+    assert error(published.predict_ratio(shift.denominator)) < 0.5
+
+
+def test_error_falls_with_the_sample_size():
+    errors = {}
+    for n in (100, 1000, 8000):  # the last through features
+        of_seeds = []
+        for seed in range(3):
+            test = make_warped_shift(4000, 3, random_state=100 + seed)
+            truth = np.exp(test.log_ratio(test.denominator))
+            model = fit(make_warped_shift(n, 3, random_state=seed))
+            ratio = model.predict_ratio(test.denominator)
+            of_seeds.append(np.linalg.norm(ratio - truth) / np.linalg.norm(truth))
+            assert spearmanr(ratio, truth)[0] > 0.8
+        errors[n] = np.mean(of_seeds)
+    assert errors[100] > errors[1000] + 0.05 > errors[8000] + 0.1
+    assert errors[1000] < 0.45
+    assert errors[8000] < 0.3
+
+
+@pytest.mark.parametrize("params", [{}, {"ridge": 0}, {"solver": "nystroem"}], ids=str)
+def test_sample_weight_is_repetition(shift, params):
+    X, y = shift.pool()
+    counts = np.random.default_rng(0).integers(0, 4, size=len(X))
+    weighted = KMMRatio(random_state=0, tol=1e-9, **params).fit(X, y, counts)
+    X_rep, y_rep = np.repeat(X, counts, axis=0), np.repeat(y, counts)
+    repeated = KMMRatio(random_state=0, tol=1e-9, **params).fit(X_rep, y_rep)
+    assert weighted.gamma_ == pytest.approx(repeated.gamma_)
+    assert weighted.eps_ == repeated.eps_
+    assert weighted.ridge_ == repeated.ridge_
+    assert weighted.objective_ == pytest.approx(repeated.objective_, rel=1e-6)
+    # Landmarks are drawn from other rows, and sparse weights are not unique.
+    atol = {"{}": 1e-7, "{'ridge': 0}": 0.05}.get(str(params), 0.05)
+    assert_allclose(weighted.predict_ratio(X), repeated.predict_ratio(X), atol=atol)
+    assert np.all(weighted.weights_[counts[y == 0] == 0] == 0)
+
+
+def test_weights_stand_in_the_order_of_the_rows(shift):
+    X, y = shift.pool()
+    order = np.random.default_rng(0).permutation(len(X))
+    model = KMMRatio(random_state=0).fit(X[order], np.array(["q", "p"])[y][order])
+    assert model.classes_.tolist() == ["p", "q"]
+    # The greater label names the numerator: here, "q" the rows of y = 0.
+    reverse = KMMRatio(random_state=0).fit(X, 1 - y)
+    assert_allclose(
+        model.weights_,
+        reverse.weights_[order[order < 150]],
+        atol=1e-8,
+    )
+
+
+def test_float_gamma_is_in_standardised_units(shift):
+    X, y = shift.pool()
+    scaled = X * [1e-9, 1e9]
+    expected = KMMRatio(gamma=0.7).fit(X, y).decision_function(X)
+    assert_allclose(
+        KMMRatio(gamma=0.7).fit(scaled, y).decision_function(scaled),
+        expected,
+        atol=1e-6,
+    )
+    raw = KMMRatio(gamma=0.7, standardize=False).fit(X, y)
+    assert_allclose(raw.scale_, 1)
+
+
+@pytest.mark.parametrize(
+    ("params", "match"),
+    [
+        ({"B": 0.01}, "B=0.01 and eps="),
+        ({"solver": "newton", "ridge": 0}, "solver='newton' needs ridge > 0"),
+        ({"solver": "nystroem", "ridge": 0}, "solver='nystroem' needs ridge > 0"),
+        ({"solver": "active-set"}, "solver='active-set' needs ridge 0"),
+        ({"gamma": -1.0}, "'gamma' parameter"),
+        ({"gamma": "mean"}, "'gamma' parameter"),
+        ({"B": 0}, "'B' parameter"),
+        ({"ridge": -1e-3}, "'ridge' parameter"),
+        ({"n_components": 0}, "'n_components' parameter"),
+    ],
+    ids=str,
+)
+def test_errors_name_the_parameter(shift, params, match):
+    with pytest.raises(ValueError, match=match):
+        fit(shift, **params)
+
+
+def test_missing_cvxpy_says_how_to_get_it(monkeypatch, shift):
+    real_import = builtins.__import__
+
+    def no_cvxpy(name, *args, **kwargs):
+        if name == "cvxpy":
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", no_cvxpy)
+    with pytest.raises(ImportError, match=r"pip install skdre\[cvxpy\]"):
+        fit(shift, solver="cvxpy")
+
+
+def test_unconverged_fit_warns_and_says_what_to_change(shift):
+    with pytest.warns(ConvergenceWarning, match="Increase max_iter or tol"):
+        model = fit(shift, solver="nystroem", max_iter=1, tol=1e-12, gamma=3.0)
+    assert model.dual_gap_ > 1e-12 * abs(model.objective_)
+    assert np.isfinite(model.decision_function(shift.numerator)).all()
+
+
+@pytest.mark.parametrize("params", [{}, {"ridge": 0}], ids=str)
+def test_samples_of_the_same_rows(shift, params):
+    X = np.repeat(shift.denominator, 2, axis=0)
+    model = KMMRatio(random_state=0, **params).fit(*pool(numerator=X, denominator=X))
+    # The ridge pulls the ratio down where rows are few, at the rim.
+    deviation = np.abs(model.predict_ratio(X) - 1)
+    assert deviation.mean() < 0.05
+    assert deviation.max() < 0.4
+
+
+def test_one_row_each():
+    model = KMMRatio().fit([[0.0], [1.0]], [0, 1])
+    assert_allclose(model.weights_, [1.0])
+
+
+def test_default_fit_is_repeatable_and_pickles(shift):
+    X, _ = shift.pool()
+    first, second = fit(shift), pickle.loads(pickle.dumps(fit(shift)))
+    assert np.array_equal(first.decision_function(X), second.decision_function(X))

@@ -1,0 +1,258 @@
+"""The solvers against cvxpy, over random problems with every constraint binding."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from scipy.optimize import linprog, minimize_scalar
+
+from skdre.kernel._basis import gaussian_kernel
+from skdre.kernel._qp import (
+    DenseKernel,
+    Feasible,
+    FeatureKernel,
+    linear_gap,
+    solve_newton,
+)
+from skdre.kernel._qp_columns import (
+    interior_point,
+    solve_columns,
+    solve_cvxpy,
+    solve_interior,
+)
+
+TOL = 1e-6
+
+# (n_q, n_p, d, gamma, B, eps, weights, duplicates)
+PROBLEMS = {
+    "plain": (60, 60, 2, 0.5, 1000, 0.8, False, False),
+    "unequal": (80, 15, 3, 0.3, 1000, 0.8, False, False),
+    "many-numerator": (15, 200, 2, 0.5, 1000, 0.5, False, False),
+    "bound": (60, 60, 2, 0.5, 1.5, 0.5, False, False),
+    "bound-below-one": (40, 40, 2, 0.5, 0.6, 0.5, False, False),
+    "bound-only-point": (30, 30, 2, 0.5, 0.5, 0.5, False, False),
+    "band": (60, 60, 2, 1.0, 1000, 0.01, False, False),
+    "band-point": (60, 60, 2, 1.0, 1000, 0.0, False, False),
+    "band-and-bound": (60, 60, 2, 1.0, 1.2, 0.05, False, False),
+    "weights": (60, 50, 2, 0.5, 4, 0.3, True, False),
+    "duplicates": (60, 60, 2, 0.5, 1000, 0.8, False, True),
+    "flat-kernel": (50, 50, 2, 1e-3, 1000, 0.8, False, False),
+    "peaked-kernel": (50, 50, 2, 200.0, 1000, 0.8, False, False),
+    "one-denominator": (1, 30, 2, 0.5, 1000, 0.0, False, False),
+    "one-numerator": (30, 1, 2, 0.5, 1000, 0.8, False, False),
+    "high-dimension": (90, 90, 15, 0.05, 1000, 0.9, False, False),
+}
+
+
+def problem_of(name, seed=0):
+    n_q, n_p, d, gamma, B, eps, weighted, duplicated = PROBLEMS[name]
+    rng = np.random.default_rng(seed)
+    X_q, X_p = rng.normal(size=(n_q, d)), rng.normal(size=(n_p, d)) + 1 / np.sqrt(d)
+    if duplicated:
+        X_q[n_q // 2 :] = X_q[: n_q - n_q // 2]
+        X_p[0] = X_q[0]
+    a = rng.integers(1, 5, size=n_q).astype(float) if weighted else np.ones(n_q)
+    size = a.sum()
+    K = gaussian_kernel(X_q, X_q, gamma)
+    kappa = gaussian_kernel(X_q, X_p, gamma).sum(axis=1) * size / n_p
+    feasible = Feasible(B * a, (1 - eps) * size, (1 + eps) * size)
+    ridge = size * min(n_p, n_q) ** -0.9 / a
+    return X_q, K, kappa, gamma, feasible, ridge, a
+
+
+def assert_feasible(v, feasible):
+    assert np.all(v >= 0)
+    assert np.all(v <= feasible.upper * (1 + 1e-12))
+    assert feasible.low * (1 - 1e-9) <= v.sum() <= feasible.high * (1 + 1e-9)
+
+
+def objective(v, K, kappa, ridge):
+    return v @ K @ v / 2 - kappa @ v + np.sum(ridge * v**2) / 2
+
+
+def assert_optimal(solution, K, kappa, ridge, feasible):
+    """Feasible, certified, its figures true, and as good as the reference."""
+    reference = solve_cvxpy(K, kappa, ridge, feasible, tol=TOL)
+    diagonal = np.zeros(len(kappa)) if ridge is None else ridge
+    assert_feasible(solution.v, feasible)
+    assert solution.converged
+    assert solution.objective == pytest.approx(
+        objective(solution.v, K, kappa, diagonal), rel=1e-9
+    )
+    assert solution.gap <= TOL * abs(solution.objective)
+    assert solution.objective - reference.objective <= TOL * abs(reference.objective)
+    # The bound is rigorous: no feasible point is better than objective - gap.
+    slack = 1e-9 * abs(reference.objective)
+    assert reference.objective >= solution.objective - solution.gap - slack
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_newton_reaches_the_optimum(name, seed):
+    _, K, kappa, _, feasible, ridge, a = problem_of(name, seed)
+    solution = solve_newton(
+        DenseKernel(K, kappa),
+        ridge,
+        feasible,
+        feasible.project(a),
+        tol=TOL,
+        max_iter=50,
+    )
+    assert_optimal(solution, K, kappa, ridge, feasible)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_columns_reach_the_optimum(name, seed):
+    X_q, K, kappa, gamma, feasible, _, _ = problem_of(name, seed)
+    solution = solve_columns(
+        X_q,
+        kappa,
+        gamma,
+        feasible,
+        random_state=np.random.RandomState(0),
+        tol=TOL,
+        max_iter=50,
+    )
+    assert_optimal(solution, K, kappa, None, feasible)
+
+
+@pytest.mark.parametrize("name", ["plain", "bound", "band", "high-dimension"])
+def test_columns_enter_when_the_first_do_not_suffice(name, monkeypatch):
+    monkeypatch.setattr("skdre.kernel._qp_columns._FIRST_COLUMNS", 8)
+    X_q, K, kappa, gamma, feasible, _, _ = problem_of(name)
+    solution = solve_columns(
+        X_q,
+        kappa,
+        gamma,
+        feasible,
+        random_state=np.random.RandomState(0),
+        tol=TOL,
+        max_iter=50,
+    )
+    assert solution.n_iter > 1
+    assert_optimal(solution, K, kappa, None, feasible)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_interior_point_reaches_the_optimum(name):
+    _, K, kappa, _, feasible, _, _ = problem_of(name)
+    v, nu, n_iter = interior_point(K, kappa, feasible, tol=1e-9)
+    assert n_iter < 60
+    v = feasible.project(v)
+    reference = solve_cvxpy(K, kappa, None, feasible, tol=TOL)
+    assert objective(v, K, kappa, 0.0) - reference.objective <= TOL * abs(
+        reference.objective
+    )
+    if feasible.low * 1.001 < v.sum() < feasible.high * 0.999:
+        assert abs(nu) <= 1e-4 * np.abs(kappa).max()
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_features_solve_the_problem_of_their_kernel(name):
+    _, K, _, _, feasible, ridge, a = problem_of(name)
+    rng = np.random.default_rng(1)
+    values, vectors = np.linalg.eigh(K)
+    Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
+    target = Phi.T @ rng.uniform(size=len(K))
+    kernel = FeatureKernel(Phi.__getitem__, len(K), target)
+    start = feasible.project(a)
+    solution = solve_newton(kernel, ridge, feasible, start, tol=TOL, max_iter=50)
+    assert_optimal(solution, Phi @ Phi.T, Phi @ target, ridge, feasible)
+    # The dual point reproduces the primal one.
+    v, nu = feasible.minimizer(Phi @ (target - solution.dual), ridge)
+    assert_allclose(v, solution.v, atol=1e-7 * feasible.high)
+    assert nu == pytest.approx(solution.nu, abs=1e-6 * np.abs(Phi @ target).max())
+
+
+def test_single_precision_features_reach_the_same_optimum():
+    _, K, _, _, feasible, ridge, a = problem_of("plain")
+    values, vectors = np.linalg.eigh(K)
+    Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
+    target = Phi.T @ np.ones(len(K))
+    single = FeatureKernel(Phi.astype(np.float32).__getitem__, len(K), target)
+    solution = solve_newton(single, ridge, feasible, a, tol=TOL, max_iter=50)
+    assert solution.converged
+    assert objective(solution.v, Phi @ Phi.T, Phi @ target, ridge) == pytest.approx(
+        solve_cvxpy(Phi @ Phi.T, Phi @ target, ridge, feasible, tol=TOL).objective,
+        rel=1e-5,
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_linear_gap_solves_the_linear_programme(seed):
+    rng = np.random.default_rng(seed)
+    upper = rng.uniform(0.2, 2, size=12)
+    feasible = Feasible(upper, 0.3 * upper.sum(), 0.6 * upper.sum())
+    gradient = rng.normal(size=12) + rng.normal()
+    v = feasible.project(rng.uniform(size=12))
+    ones = np.ones((1, 12))
+    result = linprog(
+        gradient,
+        A_ub=np.concatenate([ones, -ones]),
+        b_ub=[feasible.high, -feasible.low],
+        bounds=list(zip(np.zeros(12), upper, strict=True)),
+    )
+    assert linear_gap(gradient, v, feasible) == pytest.approx(gradient @ v - result.fun)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_minimizer_is_the_minimum_over_box_and_band(seed):
+    rng = np.random.default_rng(seed)
+    upper = rng.uniform(0.2, 2, size=9)
+    low = rng.uniform(0, 0.8) * upper.sum()
+    feasible = Feasible(upper, low, low + 0.1 * upper.sum())
+    field, curvature = 5 * rng.normal(size=9), rng.uniform(0.1, 10, size=9)
+    v, nu = feasible.minimizer(field, curvature)
+    assert_feasible(v, feasible)
+    assert_allclose(v, np.clip((field - nu) / curvature, 0, upper), atol=1e-12)
+    # Complementarity: the band's multiplier has the sign of the bound it meets.
+    if v.sum() < feasible.high * (1 - 1e-9):
+        assert nu <= 0
+    if v.sum() > feasible.low * (1 + 1e-9):
+        assert nu >= 0
+
+
+def test_a_stopped_solver_still_bounds_its_error():
+    _, K, kappa, _, feasible, ridge, a = problem_of("high-dimension")
+    best = solve_cvxpy(K, kappa, ridge, feasible, tol=TOL).objective
+    errors = []
+    for max_iter in range(4):
+        solution = solve_newton(
+            DenseKernel(K, kappa), ridge, feasible, a, tol=1e-14, max_iter=max_iter
+        )
+        assert_feasible(solution.v, feasible)
+        assert solution.gap >= solution.objective - best - 1e-9 * abs(best)
+        errors.append(solution.objective - best)
+    assert errors[0] > 1e-4 * abs(best)
+    assert errors[3] < errors[0]
+
+
+def test_newton_line_search_survives_a_bad_start():
+    _, K, kappa, _, feasible, ridge, _ = problem_of("plain")
+    # Full Newton steps from a vertex overshoot, all the more with a small ridge.
+    ridge = ridge / 30
+    start = feasible.project(np.where(np.arange(60) == 7, 60.0, 0.0))
+    solution = solve_newton(
+        DenseKernel(K, kappa), ridge, feasible, start, tol=TOL, max_iter=60
+    )
+    assert_optimal(solution, K, kappa, ridge, feasible)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_interior_point_takes_over_where_the_ridge_is_tiny(name):
+    _, K, kappa, _, feasible, ridge, _ = problem_of(name)
+    ridge = 1e-5 * ridge
+    solution = solve_interior(K, kappa, ridge, feasible, tol=TOL)
+    assert_optimal(solution, K, kappa, ridge, feasible)
+
+
+def test_scalar_problem_against_a_scalar_minimiser():
+    K, kappa, ridge = np.array([[1.0]]), np.array([3.0]), np.array([0.5])
+    feasible = Feasible(np.array([4.0]), 0.2, 10.0)
+    solution = solve_newton(
+        DenseKernel(K, kappa), ridge, feasible, np.array([1.0]), tol=1e-12, max_iter=9
+    )
+    result = minimize_scalar(
+        lambda v: v * v / 2 - 3 * v + 0.25 * v * v, bounds=(0.2, 4), method="bounded"
+    )
+    assert solution.v[0] == pytest.approx(result.x, abs=1e-5)
