@@ -576,6 +576,11 @@ def test_dataframes_keep_their_columns():
     assert_allclose(inside.sample_weight_, model.sample_weight_)
     assert inside.score(both, y_all) == model.score(frame, y)
 
+    # Columns are matched by name also where nothing but their order tells them apart.
+    numbers = ImportanceWeighted(LogisticRegression(), GaussianRatio())
+    numbers.fit(frame[["a", "b"]], y, X_target=target[["b", "a"]])
+    assert_allclose(numbers.sample_weight_, model.sample_weight_)
+
     with pytest.raises(TypeError, match="X_target"):
         clone(model).fit(frame, y, X_target=X_target)
     with pytest.raises(ValueError, match=r"X_target must have the columns.*'c'"):

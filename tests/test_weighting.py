@@ -256,6 +256,20 @@ def test_resample_turns_a_source_sample_into_a_target_sample():
     assert abs(drawn.std() - 1) < 0.05
 
 
+@pytest.mark.parametrize("method", ["multinomial", "systematic"])
+@pytest.mark.parametrize("point", [0.0, np.nextafter(1, 0)])
+def test_resample_at_the_ends_of_the_unit_interval(method, point):
+    class Ends(np.random.RandomState):
+        def random(self, size=None):
+            return np.full(() if size is None else size, point)
+
+    rng = Ends()
+    rows = resample([0.0, 0.1, 0.7, 0.0], 9, method=method, random_state=rng)
+    assert set(rows) <= {1, 2}
+    rows = resample([0.0, 0.1, 0.7, 0.0], 2, replace=False, random_state=rng)
+    assert set(rows) == {1, 2}
+
+
 def test_resample_random_state():
     weights = np.arange(1.0, 20.0)
     np.random.seed(0)  # noqa: NPY002
