@@ -31,6 +31,8 @@ _DENSE_ROWS = 2000
 _FEATURE_BYTES = 640 * 2**20
 # Features with more entries than this are kept in single precision.
 _DOUBLE_ENTRIES = 25_000_000
+# Larger samples are solved from where this many of their rows lead to.
+_PILOT_ROWS = 10_000
 # Most rows that carry the extension of weights fitted without a ridge.
 _EXTENSION_ROWS = 2000
 # The smallest ratio predicted. The estimate is clipped at 0, and how far below 1/100
@@ -91,6 +93,10 @@ class _Problem:
         coef = self.p_weight * (self.size / self.p_weight.sum())
         return kernel_product(self.X_q, self.X_p, coef, self.gamma)
 
+    def take(self, index):
+        """The problem with some of the denominator's rows."""
+        return replace(self, X_q=self.X_q[index], q_weight=self.q_weight[index])
+
     def start(self):
         """The feasible point nearest to weights of 1."""
         return self.feasible.project(self.q_weight)
@@ -124,7 +130,7 @@ def _fit_dense(problem, solver, tol, max_iter):
             DenseKernel(K, kappa),
             problem.diagonal,
             problem.feasible,
-            problem.start(),
+            problem.start(),  # in the dense kernel's coordinates a dual point as well
             tol=tol,
             max_iter=max_iter,
         )
@@ -152,8 +158,8 @@ def _fit_dense(problem, solver, tol, max_iter):
     return solution, ratio
 
 
-def _fit_features(problem, features, tol, max_iter):
-    """Solve with low-rank features, the kernel being the one that they define."""
+def _solve_features(problem, features, target, start, tol, max_iter):
+    """Newton's method on the features of the denominator's rows, kept if they fit."""
     n_rows, n_components = len(problem.X_q), len(features.landmarks)
     entries = n_rows * n_components
     dtype = np.float32 if entries > _DOUBLE_ENTRIES else np.float64
@@ -167,15 +173,26 @@ def _fit_features(problem, features, tol, max_iter):
         def blocks(rows):
             return features.transform(problem.X_q[rows], dtype)
 
-    target = problem.size * features.mean(problem.X_p, problem.p_weight)
-    solution = solve_newton(
-        FeatureKernel(blocks, n_rows, target),
-        problem.diagonal,
-        problem.feasible,
-        problem.start(),
-        tol=tol,
-        max_iter=max_iter,
+    kernel = FeatureKernel(blocks, n_rows, target)
+    if start is None:
+        start = kernel.dual(problem.start())
+    return solve_newton(
+        kernel, problem.diagonal, problem.feasible, start, tol=tol, max_iter=max_iter
     )
+
+
+def _fit_features(problem, features, random_state, tol, max_iter):
+    """Solve with low-rank features, the kernel being the one that they define."""
+    mean = features.mean(problem.X_p, problem.p_weight)
+    start = None
+    if len(problem.X_q) > 2 * _PILOT_ROWS:
+        # A random part of the rows tells most of the dual point, at little cost.
+        pilot = problem.take(random_state.choice(len(problem.X_q), _PILOT_ROWS, False))
+        start = _solve_features(
+            pilot, features, pilot.size * mean, None, 1e-2, max_iter
+        ).dual * (problem.size / pilot.size)
+    target = problem.size * mean
+    solution = _solve_features(problem, features, target, start, tol, max_iter)
     rho = problem.size * problem.ridge
     ratio = _RatioFunction(
         features.landmarks,
@@ -259,8 +276,8 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
     max_iter : int, default=100
         Most steps of the solver.
     random_state : int, RandomState instance or None, default=None
-        Chooses the pairs of the median, the landmarks and the first columns. The
-        ratio of the "newton" solver depends on it through the median only.
+        Chooses the landmarks of the "nystroem" solver and the first columns of
+        "active-set".
 
     Attributes
     ----------
@@ -416,7 +433,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
             numerator=standardize(samples.numerator, center, scale),
             denominator=standardize(samples.denominator, center, scale),
         )
-        gamma = self._bandwidth(samples, random_state)
+        gamma = self._bandwidth(samples)
         problem = self._problem(samples, gamma)
         solver = self._choose_solver(problem)
 
@@ -426,7 +443,9 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
                 samples, gamma, self.n_components, random_state
             )
             residual = features.residual
-            solution, ratio = _fit_features(problem, features, self.tol, self.max_iter)
+            solution, ratio = _fit_features(
+                problem, features, random_state, self.tol, self.max_iter
+            )
         elif solver == "active-set":
             solution = solve_columns(
                 problem.X_q,
@@ -468,9 +487,10 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         self.multiplier_ = float(solution.nu / problem.size)
         self.dual_gap_, self.objective_ = solution.gap, solution.objective
         self.n_iter_ = max(solution.n_iter, 1)
-        all_weights = np.zeros(len(y))
+        in_denominator = np.ravel(np.asarray(y)) == samples.classes[0]
+        all_weights = np.zeros(len(in_denominator))
         all_weights[samples.denominator_index] = weights
-        self.weights_ = all_weights[np.ravel(y) == samples.classes[0]]
+        self.weights_ = all_weights[in_denominator]
         return self
 
     def decision_function(self, X):
@@ -491,9 +511,9 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         ratio = function(Z, self.gamma_, self.B)
         return np.log(np.maximum(ratio, _RATIO_FLOOR))
 
-    def _bandwidth(self, samples, random_state):
+    def _bandwidth(self, samples):
         if self.gamma == "median":
-            return median_gamma(samples, random_state)
+            return median_gamma(samples)
         if self.gamma == "scale":
             return scale_gamma(samples)
         return float(self.gamma)

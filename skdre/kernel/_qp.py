@@ -147,10 +147,14 @@ class DenseKernel:
         self.K = K
         self.kappa = kappa
 
-    def start(self, v):
-        """Dual point that belongs to a primal point, its field and squared norm."""
-        product = self.K @ v
-        return v, self.kappa - product, v @ product
+    def dual(self, v):
+        """Dual point that belongs to a primal point."""
+        return v
+
+    def evaluate(self, point):
+        """Field and squared norm of a dual point."""
+        product = self.K @ point
+        return self.kappa - product, point @ product
 
     def inner(self, point, step, step_field):
         """Inner products <point, step> and <step, step> under K."""
@@ -230,10 +234,13 @@ class FeatureKernel:
             total += v[rows].astype(block.dtype) @ block
         return total
 
-    def start(self, v):
-        """Dual point that belongs to a primal point, its field and squared norm."""
-        point = self.gather(v)
-        return point, self.apply(self.target - point), point @ point
+    def dual(self, v):
+        """Dual point that belongs to a primal point."""
+        return self.gather(v)
+
+    def evaluate(self, point):
+        """Field and squared norm of a dual point."""
+        return self.apply(self.target - point), point @ point
 
     def inner(self, point, step, step_field):
         """Inner products <point, step> and <step, step>."""
@@ -296,8 +303,8 @@ def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
         The diagonal D, all positive.
     feasible : Feasible
         Box and band.
-    start : ndarray of shape (n,)
-        Feasible starting point.
+    start : ndarray
+        Dual starting point: ``kernel.dual(v)`` of a primal one.
     tol : float
         Gap to reach, relative to the objective.
     max_iter : int
@@ -308,7 +315,8 @@ def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
     solution : Solution
         Its `dual` reproduces `v` as clip((field - nu) / D, 0, upper).
     """
-    point, field, square = kernel.start(start)
+    point = start
+    field, square = kernel.evaluate(point)
     v, nu = feasible.minimizer(field, ridge)
     n_iter = 0
     exact = False

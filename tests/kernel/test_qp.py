@@ -155,7 +155,7 @@ def test_features_solve_the_problem_of_their_kernel(name):
     Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
     target = Phi.T @ rng.uniform(size=len(K))
     kernel = FeatureKernel(Phi.__getitem__, len(K), target)
-    start = feasible.project(a)
+    start = kernel.dual(feasible.project(a))
     solution = solve_newton(kernel, ridge, feasible, start, tol=TOL, max_iter=50)
     assert_optimal(solution, Phi @ Phi.T, Phi @ target, ridge, feasible)
     # The dual point reproduces the primal one.
@@ -170,7 +170,9 @@ def test_single_precision_features_reach_the_same_optimum():
     Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
     target = Phi.T @ np.ones(len(K))
     single = FeatureKernel(Phi.astype(np.float32).__getitem__, len(K), target)
-    solution = solve_newton(single, ridge, feasible, a, tol=TOL, max_iter=50)
+    solution = solve_newton(
+        single, ridge, feasible, single.dual(a), tol=TOL, max_iter=50
+    )
     assert solution.converged
     assert objective(solution.v, Phi @ Phi.T, Phi @ target, ridge) == pytest.approx(
         solve_cvxpy(Phi @ Phi.T, Phi @ target, ridge, feasible, tol=TOL).objective,
