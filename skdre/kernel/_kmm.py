@@ -203,7 +203,10 @@ def _fit_features(problem, features, random_state, tol, max_iter):
 
 
 def _extend(problem, weights, ridge):
-    """Kernel ridge regression of the weights on the rows that carry them."""
+    """Kernel ridge regression of the weights on the rows that carry them.
+
+    The regression shrinks; it is scaled back to the weights' own mean.
+    """
     support = np.flatnonzero(weights)
     if support.size > _EXTENSION_ROWS:
         largest = np.argpartition(weights[support], -_EXTENSION_ROWS)
@@ -211,14 +214,17 @@ def _extend(problem, weights, ridge):
     centers = problem.X_q[support]
     gram = problem.size * ridge * gaussian_kernel(centers, centers, problem.gamma)
     gram[np.diag_indices_from(gram)] += 1e-10 * problem.size
-    right = np.zeros(support.size)
+    right, total = np.zeros(support.size), np.zeros(support.size)
     for rows in row_blocks(len(problem.X_q), support.size):
         K = gaussian_kernel(problem.X_q[rows], centers, problem.gamma)
         a = problem.q_weight[rows]
         gram += K.T @ (a[:, None] * K)
         right += K.T @ (a * weights[rows])
+        total += a @ K
     coef = solve(gram, right, assume_a="pos", overwrite_a=True, overwrite_b=True)
-    return _RatioFunction(centers, coef)
+    return _RatioFunction(
+        centers, coef * ((problem.q_weight @ weights) / (total @ coef))
+    )
 
 
 class KMMRatio(DensityRatioMixin, BaseEstimator):
