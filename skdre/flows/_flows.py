@@ -9,6 +9,22 @@ from torch import nn
 __all__ = ["FLOWS", "LogDensity", "build_flow", "normal_log_density"]
 
 
+# Beyond this many standard deviations a conditioner sees little change.
+_HORIZON = 4.0
+
+
+class _Bound(nn.Module):
+    """u -> c tanh(u / c): what a conditioner sees of its inputs.
+
+    An affine flow multiplies by the exponential of what its conditioner says. On raw
+    inputs that grows without bound beyond the data, and one row far out gets features
+    of 1e6 and more; on bounded inputs the flow is affine far out.
+    """
+
+    def forward(self, u):
+        return _HORIZON * torch.tanh(u / _HORIZON)
+
+
 def _maf(n_features, n_transforms, hidden_features):
     flow = zuko.flows.MAF(
         n_features, transforms=n_transforms, hidden_features=hidden_features
@@ -18,6 +34,7 @@ def _maf(n_features, n_transforms, hidden_features):
         if hasattr(transform, "hyper"):
             nn.init.zeros_(transform.hyper[-1].weight)
             nn.init.zeros_(transform.hyper[-1].bias)
+            transform.hyper = nn.Sequential(_Bound(), transform.hyper)
         else:
             for parameter in transform.parameters():
                 nn.init.zeros_(parameter)
@@ -81,7 +98,7 @@ class LogDensity(nn.Module):
 
     def __init__(self, flow, noise_scale):
         super().__init__()
-        self.flow = flow
+        self.flow = flow.requires_grad_()
         noise_scale = torch.as_tensor(noise_scale, dtype=torch.float32)
         self.register_buffer("noise_scale", noise_scale)
 

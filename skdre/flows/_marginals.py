@@ -9,15 +9,15 @@ log density.
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import log_ndtr, ndtri
+from scipy.special import ndtri
 
 __all__ = ["ColumnMap", "MarginalMaps", "gaussianize", "standardize"]
 
 # Rows so far out that a float cannot tell them apart any more stay finite.
 _FARTHEST = 1e30
 
-# Knots of the curve: steps of _KNOT_STEP on the normal scale, _TAIL_ROWS rows or more
-# beyond the outer ones.
+# Knots of the curve: steps of _KNOT_STEP on the normal scale, as far out as _TAIL_ROWS
+# rows remain beyond, then the extremes of the data.
 _KNOT_STEP = 0.4
 _TAIL_ROWS = 8
 
@@ -249,23 +249,23 @@ def _gaussianize_column(x, weight):
     secant = np.diff(u_knot) / np.diff(t_knot)
     # The geometric mean is exact to second order where the slope is exponential in u,
     # as for log-normal columns; a rational quadratic is monotone whatever it is.
-    slope = np.concatenate(
-        [
-            [-_tail_slope(-t[::-1], mass[::-1], -t_knot[0], -u_knot[0], secant[0])],
-            np.sqrt(secant[1:] * secant[:-1]),
-            [_tail_slope(t, mass, t_knot[-1], u_knot[-1], secant[-1])],
-        ]
-    )
-    return ColumnMap(center, scale, t_knot, u_knot, np.abs(slope))
+    inner = np.sqrt(secant[1:] * secant[:-1])
+    slope = np.concatenate([secant[:1], inner, secant[-1:]])
+    return ColumnMap(center, scale, t_knot, u_knot, slope)
 
 
 def _knots(t, u, tail_mass):
-    """Knots of the curve through the points (t, u); None where only one is left."""
+    """Knots of the curve through the points (t, u); None where only one is left.
+
+    Few knots make the curve smooth: even steps of u in the bulk, and the extremes, so
+    that no row of the data lies on the linear tails.
+    """
     outer = -ndtri(min(tail_mass, 0.25))
     low, high = max(u[0], -outer), min(u[-1], outer)
-    n_levels = int(np.ceil((high - low) / _KNOT_STEP)) + 1
-    if t.size > n_levels:
-        level = np.linspace(low, high, max(n_levels, 2))
+    n_levels = max(int(np.ceil((high - low) / _KNOT_STEP)), 1) + 1
+    if t.size > n_levels + 2:
+        level = np.concatenate([u[:1], np.linspace(low, high, n_levels), u[-1:]])
+        level = np.unique(level)
         t, u = np.interp(level, u, t), level
     gap = _LEAST_KNOT_GAP * _bulk_spread(t, u)
     keep = [0]
@@ -284,15 +284,3 @@ def _bulk_spread(t, u):
         if inside.size > 1 and np.ptp(inside) > 0:
             return np.ptp(inside)
     return np.ptp(t)
-
-
-def _tail_slope(t, mass, t_knot, u_knot, secant):
-    """Slope beyond the last knot: that which gives the rows there a normal's excess."""
-    beyond = t > t_knot
-    if not beyond.any():
-        return secant
-    excess = np.average(t[beyond] - t_knot, weights=mass[beyond])
-    # E[u - k | u > k] = phi(k) / Phi(-k) - k for a standard normal u
-    log_hazard = -(u_knot**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(-u_knot)
-    slope = (np.exp(log_hazard) - u_knot) / excess
-    return np.clip(slope, secant / 100, secant * 100)

@@ -277,7 +277,17 @@ class TrainingNet(NeuralNet):
 
     def initialize_module(self):
         super().initialize_module()
-        self.average_ = _clone(self.module_.state_dict())
+        # These share memory with the weights, and laying them out takes a while.
+        state = self.module_.state_dict()
+        self.average_ = {
+            name: value.clone() if value.is_floating_point() else value
+            for name, value in state.items()
+        }
+        self.averaged_pairs_ = [
+            (self.average_[name], value)
+            for name, value in state.items()
+            if value.is_floating_point()
+        ]
         self.n_steps_ = self.n_roll_backs_ = 0
         self.interrupted_ = False
         return self
@@ -331,17 +341,14 @@ class TrainingNet(NeuralNet):
     def _move_average(self):
         # The ramp lets the average follow the first steps closely.
         decay = min(_AVERAGE_DECAY, (1 + self.n_steps_) / (10 + self.n_steps_))
-        with torch.no_grad():
-            for name, value in self.module_.state_dict().items():
-                if value.is_floating_point():
-                    self.average_[name].lerp_(value, 1 - decay)
-                else:
-                    self.average_[name].copy_(value)
+        for average, value in self.averaged_pairs_:
+            average.lerp_(value, 1 - decay)
 
     def _roll_back(self):
         self.n_roll_backs_ += 1
         self.module_.load_state_dict(self.keeper_.best_weights_)
-        self.average_ = _clone(self.keeper_.best_weights_)
+        for average, value in self.averaged_pairs_:
+            average.copy_(value)
         self.optimizer_.state.clear()
         if self.n_roll_backs_ >= _MAX_ROLL_BACKS:
             raise StopTraining
@@ -366,6 +373,7 @@ def train(
     seed,
     callbacks=(),
     verbose=0,
+    **net_params,
 ):
     """Train a module; it ends with the weights of the best held-out loss.
 
@@ -387,6 +395,8 @@ def train(
         Called after those of the net, which is their ``net`` argument.
     verbose : int, default=0
         Above 0, a line for each epoch.
+    **net_params : dict
+        Further parameters of :class:`TrainingNet`, or others in place of those below.
 
     Returns
     -------
@@ -404,25 +414,24 @@ def train(
         If a loss was not finite, or Ctrl-C ended the training.
     """
     device = rows.tensors[0].device
-    net = TrainingNet(
-        module,
-        criterion,
-        optimizer=torch.optim.AdamW,
-        optimizer__weight_decay=weight_decay,
-        optimizer__fused=True,
-        lr=learning_rate,
-        max_epochs=max_epochs,
-        batch_size=batch_size,
-        iterator_train=TensorBatches,
-        iterator_train__shuffle=True,
-        iterator_valid=TensorBatches,
+    params = {
+        "optimizer": torch.optim.AdamW,
+        "optimizer__weight_decay": weight_decay,
+        "optimizer__fused": True,
+        "lr": learning_rate,
+        "max_epochs": max_epochs,
+        "batch_size": batch_size,
+        "iterator_train": TensorBatches,
+        "iterator_train__shuffle": True,
+        "iterator_valid": TensorBatches,
         # Without gradients a batch can be larger at the same memory.
-        iterator_valid__batch_size=max(batch_size, 4096),
-        train_split=predefined_split(rows if held_out is None else held_out),
-        callbacks=[("keep_best", KeepBest(patience)), *callbacks],
-        device=device,
-        verbose=verbose,
-    )
+        "iterator_valid__batch_size": max(batch_size, 4096),
+        "train_split": predefined_split(rows if held_out is None else held_out),
+        "callbacks": [("keep_best", KeepBest(patience)), *callbacks],
+        "device": device,
+        "verbose": verbose,
+    }
+    net = TrainingNet(module, criterion, **params | net_params)
     with seeded(seed, device):
         net.fit(rows)
     if not math.isfinite(net.keeper_.best_loss_):

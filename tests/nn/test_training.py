@@ -1,0 +1,267 @@
+"""The training loop, on a problem whose solution is known: a line."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from skorch.callbacks import Callback
+from torch import nn
+
+from skdre.nn import _training
+from skdre.nn._training import (
+    TensorBatches,
+    TensorRows,
+    resolve_device,
+    seeded,
+    train,
+)
+
+SLOPE, OFFSET = 2.0, -1.0
+
+
+def line(n_rows=256, noise=0.0, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n_rows, 1))
+    y = SLOPE * x + OFFSET + noise * rng.normal(size=x.shape)
+    return TensorRows(*(torch.tensor(a, dtype=torch.float32) for a in (x, y)))
+
+
+def new_line(seed=0):
+    with seeded(seed):
+        return nn.Linear(1, 1)
+
+
+def fit(module, rows=None, held_out=None, criterion=None, **params):
+    params = {
+        "max_epochs": 60,
+        "batch_size": 64,
+        "learning_rate": 0.05,
+        "patience": 60,
+        "seed": 0,
+    } | params
+    rows = line() if rows is None else rows
+    return train(module, criterion or nn.MSELoss(), rows, held_out, **params)
+
+
+def weights(module):
+    return torch.cat([p.detach().flatten() for p in module.parameters()]).numpy()
+
+
+@pytest.fixture
+def poisoned():
+    """A loss that is NaN at the steps it is told, and counts its training steps."""
+
+    class Poisoned(nn.MSELoss):
+        n_steps = 0
+        bad_steps = ()
+
+        def forward(self, output, target):
+            loss = super().forward(output, target)
+            if not torch.is_grad_enabled():
+                return loss
+            self.n_steps += 1
+            return loss * math.nan if self.n_steps in self.bad_steps else loss
+
+    return Poisoned()
+
+
+def test_finds_the_line():
+    module = new_line()
+    net = fit(module)
+    assert weights(module) == pytest.approx([SLOPE, OFFSET], abs=0.01)
+    losses = net.history[:, "valid_loss"]
+    assert losses[-1] < 1e-3 * losses[0]
+
+
+def test_several_targets_reach_the_loss():
+    inputs, targets = line().tensors
+    outlier = torch.zeros(256, 1)
+    outlier[:64] = 1.0
+    corrupted = targets + 100 * outlier
+    rows = TensorRows(inputs, corrupted, 1 - outlier)
+
+    def weighted(output, target):
+        y, weight = target
+        return (weight * (output - y) ** 2).mean()
+
+    module = new_line()
+    fit(module, rows, criterion=weighted)
+    assert weights(module) == pytest.approx([SLOPE, OFFSET], abs=0.01)
+
+
+def test_batches_deal_each_row_once_and_evenly():
+    rows = TensorRows(torch.arange(10.0), torch.arange(10.0) * 2)
+    batches = TensorBatches(rows, batch_size=4, shuffle=True)
+    with seeded(0):
+        first, second = list(batches), list(batches)
+    assert len(batches) == len(first) == 3
+    assert [len(x) for x, _ in first] == [4, 3, 3]
+    for pass_ in (first, second):
+        x = torch.cat([x for x, _ in pass_])
+        y = torch.cat([y for _, y in pass_])
+        assert torch.equal(x.sort().values, torch.arange(10.0))
+        assert torch.equal(y, 2 * x)
+    assert not torch.equal(first[0][0], second[0][0])
+    plain = torch.cat([x for x, _ in TensorBatches(rows, batch_size=4)])
+    assert torch.equal(plain, torch.arange(10.0))
+
+
+def test_repeats_to_the_bit_and_leaves_the_generators_alone():
+    state, numpy_state = torch.get_rng_state(), np.random.get_state()  # noqa: NPY002
+    results = []
+    for seed in (0, 0, 1):
+        module = nn.Sequential(new_line(), nn.Dropout(0.2))
+        fit(module, max_epochs=3, seed=seed)
+        results.append(weights(module))
+        torch.rand(3)  # where the global generator stands must not matter
+    assert np.array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+    torch.set_rng_state(state)
+    module = nn.Sequential(new_line(), nn.Dropout(0.2))
+    fit(module, max_epochs=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    for now, before in zip(np.random.get_state(), numpy_state, strict=True):  # noqa: NPY002
+        assert np.array_equal(now, before)
+
+
+def test_number_of_threads_is_left_alone():
+    before = torch.get_num_threads()
+    fit(new_line(), max_epochs=2)
+    assert torch.get_num_threads() == before
+
+
+def test_best_epoch_is_restored_and_patience_stops():
+    # The held-out rows obey the line of slope 1 that the fit passes on its way to 2.
+    x = line().tensors[0]
+    held_out = TensorRows(x, x + OFFSET / 2)
+    module = nn.Linear(1, 1)
+    nn.init.zeros_(module.weight), nn.init.zeros_(module.bias)
+    net = fit(module, held_out=held_out, patience=8)
+    losses = np.array(net.history[:, "valid_loss"])
+    best = int(np.argmin(losses))
+    assert net.keeper_.best_epoch_ == best + 1
+    assert len(losses) == best + 1 + 8 < 60
+    loss = nn.MSELoss()(module(x), held_out.tensors[1]).item()
+    assert loss == pytest.approx(losses[best], rel=1e-5)
+    assert loss < 0.5 * losses[-1]
+
+
+def test_never_ends_worse_than_it_began():
+    module = nn.Linear(1, 1)
+    nn.init.constant_(module.weight, SLOPE), nn.init.constant_(module.bias, OFFSET)
+    before = weights(module)
+    misleading = TensorRows(line().tensors[0], -line().tensors[1])
+    net = fit(module, misleading, held_out=line(), patience=3)
+    assert np.array_equal(weights(module), before)
+    assert net.keeper_.best_epoch_ == 0
+    assert len(net.history) == 3
+
+
+def test_rolls_back_when_the_loss_is_nan(poisoned):
+    poisoned.bad_steps = (30, 90)
+    module = new_line()
+    with pytest.warns(ConvergenceWarning, match=r"not finite 2 times.*learning_rate"):
+        net = fit(module, criterion=poisoned, learning_rate=0.5)
+    assert net.n_roll_backs_ == 2
+    assert weights(module) == pytest.approx([SLOPE, OFFSET], abs=0.1)
+
+
+def test_roll_back_restores_the_best_weights_at_a_lower_rate(poisoned):
+    seen = {}
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training and poisoned.n_steps in (40, 41):
+                seen[poisoned.n_steps] = (
+                    weights(net.module_),
+                    net.keeper_.best_weights_,
+                    net.optimizer_.param_groups[0]["lr"],
+                )
+
+    poisoned.bad_steps = (40,)
+    with pytest.warns(ConvergenceWarning):
+        fit(new_line(), criterion=poisoned, callbacks=[("watch", Watch())])
+    at_the_nan, best, rate_before = seen[40]
+    assert np.array_equal(at_the_nan, [best["weight"].item(), best["bias"].item()])
+    assert seen[41][2] == pytest.approx(_training._ROLL_BACK_FACTOR * rate_before, 0.05)
+
+
+def test_hopeless_divergence_gives_up_with_the_best_weights(poisoned):
+    poisoned.bad_steps = range(100, 10_000)
+    module = new_line()
+    with pytest.warns(ConvergenceWarning, match="gave up"):
+        net = fit(module, criterion=poisoned)
+    assert len(net.history) < 60
+    assert np.isfinite(weights(module)).all()
+    loss = nn.MSELoss()(module(line().tensors[0]), line().tensors[1]).item()
+    assert loss == pytest.approx(net.keeper_.best_loss_, rel=1e-5)
+
+
+def test_a_loss_that_is_never_finite_is_an_error():
+    def nan(output, target):
+        return output.mean() * math.nan
+
+    with pytest.raises(FloatingPointError, match="not finite"):
+        fit(new_line(), criterion=nan)
+
+
+def test_interrupt_keeps_the_best_weights():
+    class Interrupt(Callback):
+        def on_batch_begin(self, net, training=False, **kwargs):
+            if training and len(net.history) == 20:
+                raise KeyboardInterrupt
+
+    module = new_line()
+    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 20"):
+        net = fit(module, callbacks=[("interrupt", Interrupt())])
+    assert net.interrupted_
+    loss = nn.MSELoss()(module(line().tensors[0]), line().tensors[1]).item()
+    finished = [e["valid_loss"] for e in net.history if "valid_loss" in e]
+    assert len(finished) == 19
+    assert loss == pytest.approx(min(finished), rel=1e-5)
+
+
+def test_gradients_are_clipped():
+    norms = []
+
+    class Watch(Callback):
+        def on_batch_end(self, net, training=False, **kwargs):
+            if training:
+                grads = [p.grad for p in net.module_.parameters()]
+                norms.append(torch.cat([g.flatten() for g in grads]).norm().item())
+
+    inputs, targets = line().tensors
+    rows = TensorRows(inputs, 1e6 * targets)
+    fit(new_line(), rows, max_epochs=3, callbacks=[("watch", Watch())])
+    assert max(norms) == pytest.approx(_training._MAX_NORM, rel=1e-4)
+
+
+def test_seeded_gives_back_the_generator():
+    state = torch.get_rng_state()
+    with seeded(3):
+        first = torch.rand(4)
+    assert torch.equal(torch.get_rng_state(), state)
+    with seeded(3):
+        assert torch.equal(torch.rand(4), first)
+    with pytest.raises(ZeroDivisionError), seeded(3):
+        torch.rand(1) / 0 + 1 / 0
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_devices(monkeypatch):
+    assert resolve_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(ValueError, match=r"device='cuda' was asked for.*0 CUDA"):
+        resolve_device("cuda")
+    for name in ("gpu", "cuda:x", "mps"):
+        with pytest.raises(ValueError, match=f"device must be.*{name}"):
+            resolve_device(name)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert resolve_device("auto") == torch.device("cuda")
+    assert resolve_device("cuda:0") == torch.device("cuda:0")
+    with pytest.raises(ValueError, match="sees 1 CUDA"):
+        resolve_device("cuda:1")
