@@ -10,6 +10,9 @@ from scipy.linalg import cholesky, solve_triangular
 # Rows of a kernel block are chosen so that the block holds about this many entries:
 # few enough to stay in a processor's cache while it is multiplied and exponentiated.
 _BLOCK_ENTRIES = 1 << 20
+# Triangular systems whose pivots are above this are solved in single precision, where
+# single precision is asked for.
+_SINGLE_PRECISION_PIVOT = 1e-3
 # Standardised rows further out than this have no kernel value with anything; capping
 # them keeps their squared norms finite.
 _FAR = 1e75
@@ -268,10 +271,24 @@ class NystroemFeatures:
         return cls(candidates[chosen], gamma, residual)
 
     def transform(self, X, dtype=np.float64):
-        """phi at the rows of X, of shape (len(X), n_components)."""
-        K = gaussian_kernel(X, self.landmarks, self.gamma)
+        """phi at the rows of X, of shape (len(X), n_components).
+
+        Single precision is used inside as well where the factor is far from singular.
+        """
+        inner = np.dtype(dtype)
+        if self.factor.diagonal().min() < _SINGLE_PRECISION_PIVOT:
+            inner = np.dtype(np.float64)
+        K = gaussian_kernel(
+            X.astype(inner, copy=False),
+            self.landmarks.astype(inner, copy=False),
+            self.gamma,
+        )
         return solve_triangular(
-            self.factor, K.T, lower=True, overwrite_b=True, check_finite=False
+            self.factor.astype(inner, copy=False),
+            K.T,
+            lower=True,
+            overwrite_b=True,
+            check_finite=False,
         ).T.astype(dtype, copy=False)
 
     def mean(self, X, weight=None):
