@@ -45,13 +45,15 @@ def main(make, packages):
     few = {name: problem[name][:50] for name in ("Xp", "Xq")}
     fit(**(problem | few))
 
-    before, seconds = peak_memory(), []
+    before, seconds, cpu_seconds = peak_memory(), [], []
     while len(seconds) < job["repeats"] and sum(seconds) < job["budget"]:
-        start = time.perf_counter()
+        start, cpu_start = time.perf_counter(), time.process_time()
         weights = fit(**problem)
         seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
     report = {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "memory": peak_memory() - before,
         "versions": {name: version(name) for name in packages},
     }
