@@ -51,6 +51,10 @@ _CHUNK_ROWS = 16384
 # that training was cut short: a flow that has converged stops long before.
 _STILL_GAINING = 0.01
 
+# With fewer rows than this the few held-out ones can stop the training, but cannot
+# compare maps, and the training rows alone would set the scale of a column wrongly.
+_FEW_ROWS = 20
+
 
 def _mean_log_loss(log_density, weight):
     return -(weight * log_density).mean()
@@ -64,6 +68,10 @@ def _domains(y, n_samples):
     if y.ndim == 2 and y.shape[1] > 1:
         return np.zeros(n_samples, int)
     y = column_or_1d(y)
+    if y.dtype.kind == "f" and not np.isfinite(y).all():
+        raise ValueError(
+            "Input y contains NaN or infinity; y must hold domain labels, or be None."
+        )
     if type_of_target(y, input_name="y") != "binary":
         return np.zeros(n_samples, int)
     return np.unique(y, return_inverse=True)[1]
@@ -120,8 +128,9 @@ class FlowFeaturizer(
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         The map that each column goes through before the flow: to mean 0 and
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
-        with both and keeps the one with the better held-out likelihood.
-    max_epochs : int, default=100
+        with both and keeps the one with the better held-out likelihood; below 20 rows
+        it is "standardize".
+    max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"
         Most rows of a mini-batch. "auto" is a twentieth of the rows, at least 256 and
@@ -237,7 +246,7 @@ class FlowFeaturizer(
         n_transforms=5,
         hidden_features=(100,),
         marginals="auto",
-        max_epochs=100,
+        max_epochs=200,
         batch_size="auto",
         learning_rate=0.005,
         weight_decay=0.01,
@@ -311,6 +320,7 @@ class FlowFeaturizer(
             not finite, or Ctrl-C ended the training: the best flow so far is kept.
         """
         device = resolve_device(self.device)
+        self._check_hidden_features()
         warm = self.warm_start and hasattr(self, "flow_")
         table = X
         X = validate_data(
@@ -326,7 +336,7 @@ class FlowFeaturizer(
         if warm:
             kinds = [self.marginals_]
         else:
-            kinds = list(_MARGINALS) if self.marginals == "auto" else [self.marginals]
+            kinds = self._candidates(len(X))
         root = self._init_callback_context(max_subtasks=len(kinds))
         data = {"X": table, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
@@ -337,7 +347,8 @@ class FlowFeaturizer(
             if warm:
                 maps, flow = self.marginal_maps_, self.flow_
             else:
-                maps = _MARGINALS[kind](X[training], _balanced_weight(domain[training]))
+                rows = training if len(X) >= _FEW_ROWS else np.arange(len(X))
+                maps = _MARGINALS[kind](X[rows], _balanced_weight(domain[rows]))
                 flow = self._new_flow(X.shape[1], seed)
             parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
             fits[kind], interrupted = self._train_flow(
@@ -360,6 +371,19 @@ class FlowFeaturizer(
         )
         return self
 
+    def _candidates(self, n_samples):
+        if self.marginals != "auto":
+            return [self.marginals]
+        return list(_MARGINALS) if n_samples >= _FEW_ROWS else ["standardize"]
+
+    def _check_hidden_features(self):
+        hidden_features = self.hidden_features
+        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
+            raise ValueError(
+                "hidden_features must be a sequence of positive integers, got "
+                f"{hidden_features!r}."
+            )
+
     def _warn_if_cut_short(self):
         n_late = self.max_epochs // 3
         if not n_late or self.n_iter_ < self.max_epochs:
@@ -375,18 +399,12 @@ class FlowFeaturizer(
             )
 
     def _new_flow(self, n_features, seed):
-        hidden_features = self.hidden_features
-        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
-            raise ValueError(
-                "hidden_features must be a sequence of positive integers, got "
-                f"{hidden_features!r}."
-            )
         with seeded(seed):
             return build_flow(
                 self.flow,
                 n_features,
                 n_transforms=self.n_transforms,
-                hidden_features=hidden_features,
+                hidden_features=self.hidden_features,
             )
 
     def _train_flow(self, flow, maps, kind, parts, device, seed, task, data):

@@ -27,7 +27,12 @@ class _Bound(nn.Module):
 
 def _maf(n_features, n_transforms, hidden_features):
     flow = zuko.flows.MAF(
-        n_features, transforms=n_transforms, hidden_features=hidden_features
+        n_features,
+        transforms=n_transforms,
+        hidden_features=hidden_features,
+        # Smooth, as the maps between data and a normal are thought to be: on warped
+        # normals it gave better likelihoods and ratios than the piecewise linear ReLU.
+        activation=nn.SiLU,
     )
     for transform in flow.transform.transforms:
         # A single feature has no conditioner, only parameters.
