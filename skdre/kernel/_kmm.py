@@ -33,8 +33,6 @@ _FEATURE_BYTES = 640 * 2**20
 _DOUBLE_ENTRIES = 25_000_000
 # Larger samples are solved from where this many of their rows lead to.
 _PILOT_ROWS = 10_000
-# Most rows that carry the extension of weights fitted without a ridge.
-_EXTENSION_ROWS = 2000
 # The smallest ratio predicted. The estimate is clipped at 0, and how far below 1/100
 # the truth lies there the kernel means of some thousand rows cannot tell; log(1e-6)
 # instead made the log ratio's mean squared error 10 times larger on shifts of known
@@ -202,15 +200,15 @@ def _fit_features(problem, features, random_state, tol, max_iter):
     return solution, ratio
 
 
-def _extend(problem, weights, ridge):
-    """Kernel ridge regression of the weights on the rows that carry them.
+def _extend(problem, weights, ridge, n_components):
+    """Kernel ridge regression of the weights on the rows of largest weight.
 
     The regression shrinks; it is scaled back to the weights' own mean.
     """
     support = np.flatnonzero(weights)
-    if support.size > _EXTENSION_ROWS:
-        largest = np.argpartition(weights[support], -_EXTENSION_ROWS)
-        support = support[largest[-_EXTENSION_ROWS:]]
+    if support.size > n_components:
+        largest = np.argpartition(weights[support], -n_components)
+        support = support[largest[-n_components:]]
     centers = problem.X_q[support]
     gram = problem.size * ridge * gaussian_kernel(centers, centers, problem.gamma)
     gram[np.diag_indices_from(gram)] += 1e-10 * problem.size
@@ -218,9 +216,10 @@ def _extend(problem, weights, ridge):
     for rows in row_blocks(len(problem.X_q), support.size):
         K = gaussian_kernel(problem.X_q[rows], centers, problem.gamma)
         a = problem.q_weight[rows]
-        gram += K.T @ (a[:, None] * K)
-        right += K.T @ (a * weights[rows])
-        total += a @ K
+        K *= np.sqrt(a)[:, None]
+        gram += K.T @ K
+        right += (np.sqrt(a) * weights[rows]) @ K
+        total += np.sqrt(a) @ K
     coef = solve(gram, right, assume_a="pos", overwrite_a=True, overwrite_b=True)
     return _RatioFunction(
         centers, coef * ((problem.q_weight @ weights) / (total @ coef))
@@ -273,7 +272,8 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         * "auto": "active-set" without a ridge, and with one "newton" up to 2,000 rows
           in the larger sample, "nystroem" above.
     n_components : int, default=500
-        Most features of the "nystroem" solver.
+        Most features of the "nystroem" solver, and without a ridge most rows that
+        carry the ratio.
     standardize : bool, default=True
         Divide the columns by their within-class standard deviation first, so that the
         kernel does not depend on their units.
@@ -468,7 +468,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         weights = solution.v / problem.q_weight
         if ratio is None:
             smooth = auto_ridge(problem.p_weight.sum(), problem.size)
-            ratio = _extend(problem, weights, smooth)
+            ratio = _extend(problem, weights, smooth, self.n_components)
         elif solver == "nystroem":
             # From the ratio itself, as predict_ratio gives it: the solver may have
             # worked in single precision.

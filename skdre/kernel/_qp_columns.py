@@ -129,8 +129,9 @@ def interior_point(K, kappa, feasible, *, tol, max_iter=100):
         v = np.clip(v, 1e-300, upper * (1 - 1e-16))
 
 
-def _active_set(K, kappa, free, feasible, max_iter=25):
+def _active_set(K, kappa, feasible, max_iter=25):
     """Primal-dual active set for v >= 0 alone; None where it does not settle."""
+    free = np.ones(len(kappa), bool)
     tol = 1e-12 * np.abs(kappa).max() * len(kappa)
     fewest = np.inf
     patience = 4
@@ -162,6 +163,38 @@ def _active_set(K, kappa, free, feasible, max_iter=25):
     return None
 
 
+class _Columns:
+    """Columns of the kernel matrix, formed when first needed and kept.
+
+    They are kept as the blocks of rows in which they were formed: appending to one
+    array would copy all of them in every round.
+    """
+
+    def __init__(self, X, gamma):
+        self.X = X
+        self.gamma = gamma
+        self.index = np.empty(0, np.intp)
+        self.blocks = []
+
+    def add(self, index):
+        self.index = np.concatenate([self.index, index])
+        self.blocks.append(gaussian_kernel(self.X[index], self.X, self.gamma))
+
+    def _split(self, array):
+        stops = np.cumsum([len(block) for block in self.blocks])
+        return zip(np.split(array, stops[:-1]), self.blocks, strict=True)
+
+    def square(self, active):
+        """Kernel matrix between the columns where the mask `active` is true."""
+        columns = self.index[active]
+        parts = [block[np.ix_(keep, columns)] for keep, block in self._split(active)]
+        return np.concatenate(parts)
+
+    def product(self, coef):
+        """K[:, index] @ coef, of shape (n,)."""
+        return sum(part @ block for part, block in self._split(coef))
+
+
 def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
     """Column generation for the problem without a ridge.
 
@@ -187,32 +220,29 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
     solution : skdre.kernel._qp.Solution
     """
     n = len(kappa)
+    order = random_state.permutation(n)
     # As many columns at least as the band needs to be met.
-    n_first = min(n, _FIRST_COLUMNS)
-    columns = random_state.permutation(n)
-    filled = np.cumsum(feasible.upper[columns])
-    n_first = max(n_first, int(np.searchsorted(filled, 1.5 * feasible.low)) + 1)
-    columns = columns[: min(n_first, n)]
-    K = gaussian_kernel(X, X[columns], gamma)
-    free = np.ones(len(columns), bool)
+    needed = np.searchsorted(np.cumsum(feasible.upper[order]), 1.5 * feasible.low) + 1
+    columns = _Columns(X, gamma)
+    columns.add(order[: max(_FIRST_COLUMNS, int(needed))])
+    active = np.ones(len(columns.index), bool)
     settles = True
     inner_tol = 1e-4
     best = None
     for n_iter in range(1, max_iter + 1):
-        part = None
+        index = columns.index[active]
+        K, inside = columns.square(active), feasible.take(index)
+        part, nu = None, 0.0
         if settles:
-            part = _active_set(K[columns], kappa[columns], free, feasible.take(columns))
+            part = _active_set(K, kappa[index], inside)
             settles = part is not None
-        nu = 0.0
         if part is None:
-            part, nu, _ = interior_point(
-                K[columns], kappa[columns], feasible.take(columns), tol=inner_tol
-            )
-        v = np.zeros(n)
-        v[columns] = part
-        if not feasible.low <= v.sum() <= feasible.high:
-            v[columns] = part = feasible.take(columns).project(part)
-        gradient = K @ part - kappa
+            part, nu, _ = interior_point(K, kappa[index], inside, tol=inner_tol)
+        if not feasible.low <= part.sum() <= feasible.high:
+            part = inside.project(part)
+        v, coef = np.zeros(n), np.zeros(len(active))
+        v[index], coef[active] = part, part
+        gradient = columns.product(coef) - kappa
         objective = float((gradient - kappa) @ v / 2)
         gap = linear_gap(gradient, v, feasible)
         if best is None or gap < best.gap:
@@ -222,29 +252,23 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
             break
         # A price of this size, were every row to have it, would close the gap.
         price = gradient + nu
-        outside = np.ones(n, bool)
-        outside[columns] = False
-        entering = np.flatnonzero(
-            outside & (price < -0.05 * tol * abs(objective) / feasible.high)
-        )
-        if entering.size == 0 and not settles:
-            if inner_tol <= 1e-3 * tol:
+        price[index] = 0.0
+        entering = np.flatnonzero(price < -0.05 * tol * abs(objective) / feasible.high)
+        if entering.size == 0:
+            if settles or inner_tol <= 1e-3 * tol:
                 break
             inner_tol = 1e-2 * min(inner_tol, tol)
             continue
-        if entering.size == 0:
-            break
-        batch = max(len(columns) // 2, _FIRST_COLUMNS // 2)
+        batch = max(len(index) // 2, _FIRST_COLUMNS // 2)
         if entering.size > batch:
-            worst = np.argpartition(price[entering], batch)[:batch]
-            entering = entering[worst]
+            entering = entering[np.argpartition(price[entering], batch)[:batch]]
         # Interior points are never zero: what is negligible beside the mean leaves.
-        stays = part > (0.0 if settles else 1e-6 * feasible.low / len(columns))
-        K = np.concatenate(
-            [K[:, stays], gaussian_kernel(X, X[entering], gamma)], axis=1
-        )
-        columns = np.concatenate([columns[stays], entering])
-        free = np.ones(len(columns), bool)
+        active[active] = part > (0.0 if settles else 1e-6 * feasible.low / len(index))
+        active |= np.isin(columns.index, entering)
+        new = np.setdiff1d(entering, columns.index)
+        if new.size:
+            columns.add(new)
+            active = np.concatenate([active, np.ones(new.size, bool)])
         inner_tol = min(inner_tol, max(0.05 * gap / abs(objective), 0.05 * tol))
     best.n_iter = n_iter
     return best
