@@ -25,7 +25,16 @@ from sklearn.utils.validation import (
 
 from skdre.metrics import ratio_log_loss
 
-__all__ = ["DensityRatioMixin", "TwoSamples", "exp_log_ratio", "pool", "split_samples"]
+__all__ = [
+    "DensityRatioMixin",
+    "LabelledRows",
+    "TwoSamples",
+    "bounded_log_ratio",
+    "check_pool",
+    "exp_log_ratio",
+    "pool",
+    "split_samples",
+]
 
 # exp of anything above overflows to infinity in float64.
 _LOG_MAX = np.log(np.finfo(np.float64).max)
@@ -113,6 +122,75 @@ def _encode_domains(estimator, y):
     return classes, codes.ravel().astype(bool)
 
 
+@dataclass(frozen=True)
+class LabelledRows:
+    """A labelled pool, validated.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows of both samples, also those of weight zero.
+    is_numerator : ndarray of bool of shape (n_samples,)
+        True where the row is of the numerator's domain.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Repetition counts of the rows, None where every row counts once.
+    classes : ndarray of shape (2,)
+        The labels, the denominator's first.
+    """
+
+    X: np.ndarray
+    is_numerator: np.ndarray
+    sample_weight: np.ndarray | None
+    classes: np.ndarray
+
+
+def check_pool(estimator, X, y, sample_weight=None, **check_params):
+    """Validate a labelled pool without touching `estimator`.
+
+    What :func:`split_samples` is made of, for estimators that fit on the pool as it is.
+    They call ``validate_data(self, X, skip_check_array=True)`` when everything is
+    fitted, which sets ``n_features_in_`` and ``feature_names_in_``.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Named in the messages.
+    X : array-like of shape (n_samples, n_features)
+        Rows of both samples.
+    y : array-like of shape (n_samples,)
+        Domain labels; exactly two values, the greater names the numerator.
+    sample_weight : array-like of shape (n_samples,), default=None
+        Repetition counts.
+    **check_params : dict
+        Passed to :func:`sklearn.utils.check_array`.
+
+    Returns
+    -------
+    rows : LabelledRows
+
+    Raises
+    ------
+    ValueError
+        If the labels do not name two domains, X is not a finite dense matrix, or a
+        domain is left without rows of positive weight.
+    """
+    classes, is_numerator = _encode_domains(estimator, y)
+    _check_lengths(X, y)
+    if sample_weight is not None:
+        sample_weight = _check_sample_weight(
+            sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
+        )
+        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
+            if not np.any(sample_weight[domain] > 0):
+                raise ValueError(
+                    f"sample_weight is zero for every row of class {label!r}: both "
+                    "classes need rows of positive weight."
+                )
+    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
+    checked = check_array(X, estimator=estimator, input_name="X", **check_params)
+    return LabelledRows(checked, is_numerator, sample_weight, classes)
+
+
 def split_samples(estimator, X, y, sample_weight=None, **check_params):
     """Validate a labelled pool for `estimator` and take it apart.
 
@@ -142,23 +220,11 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
         If the labels do not name two domains, X is not a finite dense matrix, or a
         domain is left without rows of positive weight.
     """
-    classes, is_numerator = _encode_domains(estimator, y)
-    _check_lengths(X, y)
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
-        )
-        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
-            if not np.any(sample_weight[domain] > 0):
-                raise ValueError(
-                    f"sample_weight is zero for every row of class {label!r}: both "
-                    "classes need rows of positive weight."
-                )
-    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
+    rows = check_pool(estimator, X, y, sample_weight, **check_params)
     # validate_data alone would set feature_names_in_ before it rejects a NaN.
-    checked = check_array(X, estimator=estimator, input_name="X", **check_params)
     validate_data(estimator, X, skip_check_array=True)
 
+    is_numerator, sample_weight = rows.is_numerator, rows.sample_weight
     if sample_weight is None:
         in_p, in_q = np.flatnonzero(is_numerator), np.flatnonzero(~is_numerator)
         p_weight = q_weight = None
@@ -167,13 +233,40 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
         in_q = np.flatnonzero(~is_numerator & (sample_weight > 0))
         p_weight, q_weight = sample_weight[in_p], sample_weight[in_q]
     return TwoSamples(
-        numerator=checked[in_p],
-        denominator=checked[in_q],
+        numerator=rows.X[in_p],
+        denominator=rows.X[in_q],
         numerator_weight=p_weight,
         denominator_weight=q_weight,
         denominator_index=in_q,
-        classes=classes,
+        classes=rows.classes,
     )
+
+
+def bounded_log_ratio(probability, n_numerator, n_denominator, log_prior=0.0):
+    """Log ratio from the probabilities of a classifier, finite at 0 and 1.
+
+    A share of 0 among n rows is taken as 1 / (n + 1), so no ratio is above
+    ``n_denominator + 1`` or below ``1 / (n_numerator + 1)``: samples of that size show
+    none that are more extreme.
+
+    Parameters
+    ----------
+    probability : ndarray of shape (n_samples, 2)
+        Of the denominator and of the numerator.
+    n_numerator, n_denominator : float
+        Rows of the two samples.
+    log_prior : float, default=0.0
+        Log prior odds of the numerator that the probabilities contain.
+
+    Returns
+    -------
+    log_ratio : ndarray of shape (n_samples,)
+        In nats.
+    """
+    with np.errstate(divide="ignore"):
+        log_q, log_p = np.log(np.asarray(probability, dtype=np.float64)).T
+    log_ratio = log_p - log_q - log_prior
+    return np.clip(log_ratio, -np.log1p(n_numerator), np.log1p(n_denominator))
 
 
 def pool(*, numerator, denominator):
