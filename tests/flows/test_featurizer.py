@@ -633,3 +633,16 @@ def test_running_out_of_epochs_is_said():
 def test_import_of_skdre_loads_no_torch():
     code = "import skdre, skdre.kernel, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_works_without_scikit_learns_callbacks():
+    code = """
+import sys
+import numpy as np
+import skorch, sklearn.linear_model, sklearn.model_selection, sklearn.pipeline
+sys.modules["sklearn.callback"] = None  # as in scikit-learn < 1.9
+from skdre.flows import FlowFeaturizer
+flow = FlowFeaturizer(max_epochs=1, random_state=0).fit(np.eye(30)[:, :2])
+assert not hasattr(flow, "set_callbacks") and flow.n_iter_ == 1
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)

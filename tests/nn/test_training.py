@@ -126,10 +126,30 @@ def test_repeats_to_the_bit_and_leaves_the_generators_alone():
         assert np.array_equal(now, before)
 
 
-def test_number_of_threads_is_left_alone():
+@pytest.mark.parametrize("batch_size", [64, 1024])
+def test_small_batches_take_one_thread_and_give_the_others_back(batch_size):
+    during = set()
+
+    class Watch(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            during.add(torch.get_num_threads())
+
+    class Fail(Callback):
+        def on_batch_end(self, net, **kwargs):
+            raise ZeroDivisionError
+
     before = torch.get_num_threads()
-    fit(new_line(), max_epochs=2)
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    try:
+        params = {"rows": line(1024), "batch_size": batch_size, "max_epochs": 2}
+        fit(new_line(), callbacks=[Watch()], **params)
+        assert during == {1 if batch_size == 64 else 2}
+        assert torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError):
+            fit(new_line(), callbacks=[Fail()], **params)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_best_epoch_is_restored_and_patience_stops():
