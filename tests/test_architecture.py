@@ -23,7 +23,9 @@ HELPERS = {"utils._compat", "utils._sample_weight"}
 # package's. Nothing else may be imported, at the top of a module or in a function.
 MAY_IMPORT = {
     "_version": set(),
-    "metrics": set(),
+    "metrics": {"metrics._losses", "metrics._scorers"},
+    "metrics._losses": set(),
+    "metrics._scorers": {"metrics._losses"},
     "weighting": set(),
     "utils._compat": set(),
     "utils._sample_weight": set(),
@@ -48,7 +50,7 @@ MAY_IMPORT = {
 # A default must name an estimator: inside the function that resolves it, only.
 DEFAULTS = {("importance", "kernel")}
 
-NUMPY_ONLY = {"metrics", "weighting", "bridges.paths"}
+NUMPY_ONLY = {"metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
