@@ -26,12 +26,14 @@ from sklearn.utils.validation import (
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
+    "RATIO_FLOOR",
     "DensityRatioMixin",
     "LabelledRows",
     "TwoSamples",
     "bounded_log_ratio",
     "check_pool",
     "exp_log_ratio",
+    "log_of_ratio",
     "pool",
     "split_samples",
 ]
@@ -43,6 +45,19 @@ _LOG_MAX = np.log(np.finfo(np.float64).max)
 def exp_log_ratio(log_ratio):
     """Exponential that saturates at the largest float instead of overflowing."""
     return np.exp(np.minimum(log_ratio, _LOG_MAX))
+
+
+# The smallest ratio that an estimator of the ratio itself, not of its logarithm, may
+# predict. Such an estimate is clipped at 0 or vanishes far away, and how far below
+# 1/100 the truth lies there some thousand rows cannot tell; log(1e-6) instead made the
+# log ratio's mean squared error 10 times larger on shifts of known ratio, and the
+# held-out score a worse guide to the bandwidth.
+RATIO_FLOOR = 1e-2
+
+
+def log_of_ratio(ratio):
+    """Logarithm of an estimated ratio, which counts as `RATIO_FLOOR` where smaller."""
+    return np.log(np.maximum(ratio, RATIO_FLOOR))
 
 
 @dataclass(frozen=True)

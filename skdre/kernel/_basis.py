@@ -4,6 +4,8 @@ Pure functions on arrays, plus :class:`NystroemFeatures`. Nothing here holds a k
 matrix between rows of unbounded number: products with one are formed block by block.
 """
 
+from dataclasses import replace
+
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
 
@@ -61,11 +63,11 @@ def standardize(X, center, scale):
     return np.clip(Z, -_FAR, _FAR, out=Z)
 
 
-def gaussian_kernel(X, Y, gamma):
-    """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y)).
+def _negative_squared_distances(X, Y, gamma):
+    """-gamma |x - y|^2, of shape (len(X), len(Y)).
 
-    The exponent is a single matrix product, [X, |x|^2, 1] [2 gamma Y, -gamma, -gamma
-    |y|^2]', so that each entry is written once before the exponential.
+    A single matrix product, [X, |x|^2, 1] [2 gamma Y, -gamma, -gamma |y|^2]', so that
+    each entry is written once.
     """
     n_features = X.shape[1]
     left = np.empty((len(X), n_features + 2), X.dtype)
@@ -78,8 +80,28 @@ def gaussian_kernel(X, Y, gamma):
     right[:, -1] = -gamma * np.einsum("ij,ij->i", Y, Y)
     K = left @ right.T
     # Rounding leaves coinciding rows slightly off zero, on either side.
-    np.minimum(K, 0, out=K)
+    return np.minimum(K, 0, out=K)
+
+
+def standardize_samples(samples, center, scale):
+    """The two samples with their rows standardised."""
+    return replace(
+        samples,
+        numerator=standardize(samples.numerator, center, scale),
+        denominator=standardize(samples.denominator, center, scale),
+    )
+
+
+def gaussian_kernel(X, Y, gamma):
+    """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y))."""
+    K = _negative_squared_distances(X, Y, gamma)
     return np.exp(K, out=K)
+
+
+def squared_distances(X, Y):
+    """Matrix of |x - y|^2, of shape (len(X), len(Y))."""
+    squared = _negative_squared_distances(X, Y, 1)
+    return np.negative(squared, out=squared)
 
 
 def row_blocks(n_rows, n_columns):
@@ -96,18 +118,17 @@ def kernel_product(X, Y, coef, gamma):
     return out
 
 
-def _quantile_rows(X, weight, direction, n_rows):
-    """Rows at evenly spaced quantiles of a projection.
+def quantile_index(projection, weight, n_rows):
+    """Positions of the rows at evenly spaced quantiles of a projection of them.
 
-    Depends neither on the order of the rows nor on whether a row stands twice or has
-    weight two, which a random choice of rows would.
+    The rows depend neither on the order of all rows nor on whether a row stands twice
+    or has weight two, which a random choice of rows would.
     """
-    projection = X @ direction
     order = np.argsort(projection, kind="stable")
-    weight = np.ones(len(X)) if weight is None else weight
+    weight = np.ones(len(projection)) if weight is None else weight
     cumulative = np.cumsum(weight[order])
     wanted = (np.arange(n_rows) + 0.5) / n_rows * cumulative[-1]
-    return X[order[np.searchsorted(cumulative, wanted)]]
+    return order[np.searchsorted(cumulative, wanted)]
 
 
 def median_gamma(samples, n_rows=64):
@@ -120,12 +141,11 @@ def median_gamma(samples, n_rows=64):
     direction = np.random.RandomState(0).standard_normal(samples.numerator.shape[1])
     rows = np.concatenate(
         [
-            _quantile_rows(
-                samples.numerator, samples.numerator_weight, direction, n_rows
-            ),
-            _quantile_rows(
-                samples.denominator, samples.denominator_weight, direction, n_rows
-            ),
+            X[quantile_index(X @ direction, weight, n_rows)]
+            for X, weight in (
+                (samples.numerator, samples.numerator_weight),
+                (samples.denominator, samples.denominator_weight),
+            )
         ]
     )
     first, second = np.triu_indices(len(rows), k=1)

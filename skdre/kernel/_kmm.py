@@ -11,7 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdre.base import DensityRatioMixin, split_samples
+from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     NystroemFeatures,
     gaussian_kernel,
@@ -20,6 +20,7 @@ from skdre.kernel._basis import (
     row_blocks,
     scale_gamma,
     standardize,
+    standardize_samples,
     within_class_scale,
 )
 from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
@@ -33,11 +34,6 @@ _FEATURE_BYTES = 640 * 2**20
 _DOUBLE_ENTRIES = 25_000_000
 # Larger samples are solved from where this many of their rows lead to.
 _PILOT_ROWS = 10_000
-# The smallest ratio predicted. The estimate is clipped at 0, and how far below 1/100
-# the truth lies there the kernel means of some thousand rows cannot tell; log(1e-6)
-# instead made the log ratio's mean squared error 10 times larger on shifts of known
-# ratio, and the held-out score a worse guide to the bandwidth.
-_RATIO_FLOOR = 1e-2
 
 
 def auto_ridge(n_numerator, n_denominator):
@@ -434,11 +430,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         else:
             n_features = samples.numerator.shape[1]
             center, scale = np.zeros(n_features), np.ones(n_features)
-        samples = replace(
-            samples,
-            numerator=standardize(samples.numerator, center, scale),
-            denominator=standardize(samples.denominator, center, scale),
-        )
+        samples = standardize_samples(samples, center, scale)
         gamma = self._bandwidth(samples)
         problem = self._problem(samples, gamma)
         solver = self._choose_solver(problem)
@@ -514,8 +506,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         function = _RatioFunction(self.centers_, self.dual_coef_, self.intercept_)
-        ratio = function(Z, self.gamma_, self.B)
-        return np.log(np.maximum(ratio, _RATIO_FLOOR))
+        return log_of_ratio(function(Z, self.gamma_, self.B))
 
     def _bandwidth(self, samples):
         if self.gamma == "median":

@@ -10,9 +10,10 @@ from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import KMMRatio, pool
+from skdre.base import RATIO_FLOOR
 from skdre.datasets import make_warped_shift
 from skdre.kernel._basis import gaussian_kernel
-from skdre.kernel._kmm import _RATIO_FLOOR, auto_eps, auto_ridge
+from skdre.kernel._kmm import auto_eps, auto_ridge
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +95,12 @@ def test_ratio_follows_the_optimality_conditions_at_any_x(shift, params):
         raw = (mu_p - mu_w - model.multiplier_) / model.ridge_
         expected.append(np.clip(raw, 0, model.B))
     atol = 2e-4 if params.get("solver") == "cvxpy" else 1e-8
-    expected = np.maximum(expected, _RATIO_FLOOR)
+    expected = np.maximum(expected, RATIO_FLOOR)
     assert_allclose(model.predict_ratio(X), expected, atol=atol)
     # At the denominator's own rows that is the fitted weight.
     assert_allclose(
         model.predict_ratio(shift.denominator),
-        np.maximum(model.weights_, _RATIO_FLOOR),
+        np.maximum(model.weights_, RATIO_FLOOR),
         atol=atol,
     )
 
