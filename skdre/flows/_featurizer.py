@@ -15,7 +15,6 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import (
     check_array,
     check_consistent_length,
@@ -72,9 +71,8 @@ def _domains(y, n_samples):
         raise ValueError(
             "Input y contains NaN or infinity; y must hold domain labels, or be None."
         )
-    if type_of_target(y, input_name="y") != "binary":
-        return np.zeros(n_samples, int)
-    return np.unique(y, return_inverse=True)[1]
+    labels, domain = np.unique(y, return_inverse=True)
+    return domain if labels.size == 2 else np.zeros(n_samples, int)
 
 
 def _balanced_weight(domain):

@@ -206,6 +206,12 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
         ``scorer(estimator, X, y, sample_weight=None)``, see
         :func:`importance_weighted_score`.
 
+    Notes
+    -----
+    `sample_weight` counts repetition. A search that is given one hands it to the scorer
+    as well as to the fit, so do not pass the ratio's weights there: they would count
+    twice. To fit with them use :class:`ImportanceWeighted`.
+
     Examples
     --------
     Choose the degree of a polynomial for the target, without target labels:
