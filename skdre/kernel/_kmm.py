@@ -19,9 +19,9 @@ from skdre.kernel._basis import (
     median_gamma,
     row_blocks,
     scale_gamma,
+    standardization,
     standardize,
     standardize_samples,
-    within_class_scale,
 )
 from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
 from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
@@ -333,8 +333,9 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
 
     *Why a ridge.* Without one the optimal weights are sparse, which is a property of
     the solution and not of the ratio. At n = 1,000 rows a side, d = 10, mean shift 1,
-    the relative L2 distance of the weights to the true ratio is about 1.5 without a
-    ridge, against 0.8 for weights that are all 1 and 0.4 with the automatic ridge.
+    the relative L2 distance of the weights to the true ratio is 1.26 without a ridge,
+    against 0.79 for weights that are all 1 and 0.46 with the automatic ridge (means of
+    five seeds).
 
     The "auto" settings count rows by their sample weights, as if each row were
     repeated; weights that sum to 1 therefore stand for a sample of one row.
@@ -425,11 +426,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         """
         samples = split_samples(self, X, y, sample_weight)
         random_state = check_random_state(self.random_state)
-        if self.standardize:
-            center, scale = within_class_scale(samples)
-        else:
-            n_features = samples.numerator.shape[1]
-            center, scale = np.zeros(n_features), np.ones(n_features)
+        center, scale = standardization(samples, self.standardize)
         samples = standardize_samples(samples, center, scale)
         gamma = self._bandwidth(samples)
         problem = self._problem(samples, gamma)
