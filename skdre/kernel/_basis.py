@@ -83,6 +83,14 @@ def _negative_squared_distances(X, Y, gamma):
     return np.minimum(K, 0, out=K)
 
 
+def standardization(samples, standardize):
+    """Centre and scale of each column, 0 and 1 if nothing is to be standardised."""
+    if standardize:
+        return within_class_scale(samples)
+    n_features = samples.numerator.shape[1]
+    return np.zeros(n_features), np.ones(n_features)
+
+
 def standardize_samples(samples, center, scale):
     """The two samples with their rows standardised."""
     return replace(
