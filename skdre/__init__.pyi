@@ -18,14 +18,16 @@ from .importance import (
     importance_weighted_score,
     importance_weighted_scorer,
 )
-from .kernel import KMMRatio
+from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
 __all__ = [
     "DensityRatioMixin",
     "FlowFeaturizer",
     "ImportanceWeighted",
+    "KLIEPRatio",
     "KMMRatio",
+    "LSIFRatio",
     "Pipeline",
     "base",
     "datasets",

@@ -26,8 +26,10 @@ def _table():
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},
         ],
+        "KLIEPRatio": [{}, {"gamma": 0.5, "intercept": False}],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
+        "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
     }
 
