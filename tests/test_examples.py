@@ -1,0 +1,54 @@
+"""The gallery's examples run, at a small size, and say what they claim."""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.datasets import load_breast_cancer
+from sklearn.preprocessing import FunctionTransformer
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+pytestmark = pytest.mark.usefixtures("_no_window")
+
+
+@pytest.fixture
+def _no_window():
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("agg")
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_covariate_shift(tmp_path, capsys):
+    example = load("plot_covariate_shift_breast_cancer")
+    example.main(repeats=1, save=tmp_path / "demo.png")
+    printed = capsys.readouterr().out
+    assert all(method in printed for method in example.METHODS)
+    assert (tmp_path / "demo.png").stat().st_size > 10_000
+
+
+def test_weights_help_and_permuted_ones_do_not():
+    # The claim of the example, without the flow that takes most of its time.
+    example = load("plot_covariate_shift_breast_cancer")
+
+    example.FlowFeaturizer = lambda **params: FunctionTransformer()
+    X, y = load_breast_cancer(return_X_y=True)
+    runs = pd.DataFrame([example.run_once(X, y, seed) for seed in range(12)])
+    table = example.summarize(runs)["minus unweighted"]
+    assert table["KMM in x"] < -0.01
+    assert table["KMM in x"] < table["KMM in x, permuted"] - 0.01
+    np.testing.assert_allclose(table["unweighted"], 0)
+
+
+def test_flow_features_help_where_the_geometry_is_wrong():
+    run = load("plot_featurized_ratio").run_once("exp", 2, seed=0, n_samples=400)
+    assert run["flow features"] < 0.85 * run["in x"]
+    assert run["flow features"] < 1.25 * run["true Gaussian coordinates"]
