@@ -1,5 +1,6 @@
 from . import (
     base,
+    classification,
     datasets,
     flows,
     importance,
@@ -12,6 +13,7 @@ from . import (
 )
 from ._version import __version__ as __version__
 from .base import DensityRatioMixin, pool
+from .classification import ClassifierRatio
 from .flows import FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
@@ -22,6 +24,7 @@ from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
 __all__ = [
+    "ClassifierRatio",
     "DensityRatioMixin",
     "FlowFeaturizer",
     "ImportanceWeighted",
@@ -30,6 +33,7 @@ __all__ = [
     "LSIFRatio",
     "Pipeline",
     "base",
+    "classification",
     "datasets",
     "flows",
     "importance",

@@ -192,6 +192,9 @@ SNIPPETS = {
     ),
     "KMMRatio": FIT.format(name="KMMRatio")
     + "KMMRatio().fit(*pool(numerator=X, denominator=X)).predict_ratio(X)",
+    "ClassifierRatio": FIT.format(name="ClassifierRatio")
+    + "y = np.arange(40) % 2\n"
+    + "ClassifierRatio(calibration='sigmoid').fit(X, y).predict_ratio(X)",
     "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
     + "from sklearn.linear_model import Ridge\n"
     + "ImportanceWeighted(Ridge()).fit(X, X[:, 0], X_target=X).predict(X)",

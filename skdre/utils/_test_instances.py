@@ -19,6 +19,8 @@ def _table():
 
     kmm = KMMRatio(random_state=0)
     return {
+        # Neither depends on a seed or on the order of the rows: held to all digits.
+        "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
         "FlowFeaturizer": [
             {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5}
         ],

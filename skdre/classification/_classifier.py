@@ -1,0 +1,364 @@
+"""ClassifierRatio: a density ratio from any scikit-learn classifier."""
+
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, is_classifier
+from sklearn.model_selection import check_cv
+from sklearn.utils import _safe_indexing
+from sklearn.utils._param_validation import HasMethods, StrOptions
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdre.base import DensityRatioMixin, check_pool
+from skdre.classification._calibration import (
+    fit_affine,
+    fit_isotonic,
+    held_out_weights,
+)
+from skdre.classification._inner import (
+    choose_score,
+    fit_classifier,
+    lets_nan_through,
+    takes_nan,
+)
+
+__all__ = ["ClassifierRatio"]
+
+
+def _cross_fit(estimator, X, is_numerator, train, test, method):
+    """Score the rows of positive weight `test` by a classifier fitted on `train`."""
+    fitted = fit_classifier(estimator, X, is_numerator, train)
+    return fitted.score(_safe_indexing(X, np.flatnonzero(test)), method)
+
+
+def _calibrate(kind, score, is_numerator, weight):
+    if kind == "isotonic":
+        return fit_isotonic(score, is_numerator, weight)
+    return fit_affine(score, is_numerator, weight, offset=kind == "sigmoid")
+
+
+class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
+    r"""Density ratio from a classifier of the domain.
+
+    By Bayes' rule the log odds of a probabilistic classifier that tells the numerator's
+    rows from the denominator's are the log ratio plus the log prior odds. This fits
+    any scikit-learn classifier so that both domains weigh the same, takes its log odds,
+    and calibrates them on held-out rows if asked to.
+
+    Parameters
+    ----------
+    estimator : classifier, default=None
+        Any classifier with ``predict_proba`` or ``decision_function``, also at the end
+        of a pipeline. None is logistic regression on standardised columns. Its
+        ``class_weight``, ``class_prior`` and ``priors`` are set aside: the domains
+        always weigh the same.
+    calibration : {"sigmoid", "slope", "isotonic"}, default=None
+        How to learn the log ratio from the classifier's score s at held-out rows:
+
+        * "sigmoid": log r = a s + b with a >= 0 (Platt scaling);
+        * "slope": log r = a s with a >= 0, for a classifier that is overconfident or
+          too shy, but right about where the ratio is 1;
+        * "isotonic": any non-decreasing function, for thousands of rows;
+        * None: log r = s, which must be a log odds.
+    cv : int, cross-validation generator or iterable, default=5
+        Folds of the calibration. With an int the folds depend on the values of the
+        rows only, and a weight counts as repetition: equal rows share a fold, except
+        for values of a discrete variable, whose repeats are dealt to all folds.
+    n_jobs : int, default=None
+        Folds to fit at the same time.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        The classifier, fitted on all rows with the labels 0 and 1, the numerator's.
+    score_method_ : str
+        Which of its methods the log ratio comes from.
+    log_prior_odds_ : float
+        Log prior odds that are subtracted from its log odds; 0 where weights or
+        parameters make the domains equal.
+    calibrator_ : object or None
+        The function from score to log ratio; with the attributes ``slope`` and
+        ``offset``, except for "isotonic". None without calibration.
+    classes_ : ndarray of shape (2,)
+        The labels; the second is the numerator's.
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X had them.
+
+    Warns
+    -----
+    UserWarning
+        If the classifier separates the two samples without error, at the held-out rows
+        if it is calibrated, else at the rows it was fitted on. If a sample has too few
+        rows to hold any out, so that there is no calibration.
+
+    See Also
+    --------
+    sklearn.calibration.CalibratedClassifierCV : Calibration for the prior of the
+        training rows.
+
+    Notes
+    -----
+    **Which score.** `decision_function` is taken where its logistic function agrees
+    with `predict_proba` at the training rows (LogisticRegression, discriminant
+    analysis, gradient boosting): it does not saturate. Where it does not agree (SVC),
+    `predict_proba` is taken; where there is nothing else (LinearSVC, RidgeClassifier),
+    a calibration is needed. A calibration always learns from `decision_function` where
+    there is one.
+
+    **Probabilities of 0 and 1**, as trees, forests and neighbours give them, are
+    bounded: a share of 0 among n rows is taken as 1 / (n + 1), so that the ratio lies
+    between 1 / (n_numerator + 1) and n_denominator + 1.
+
+    **Weights.** A row's weight is multiplied by :math:`2 n_{other} / (n_p + n_q)`,
+    with the weight of the other domain, so that a penalty is held against the effective
+    size of the two samples. A pipeline gets weights in its last step. A classifier
+    without ``sample_weight`` gets rows as often as whole weights say.
+
+    **Data frames** reach `estimator` as they are, with their categorical columns;
+    anything else as an array of float64. Missing values pass where it lets them.
+
+    **Good classifiers to know.**
+
+    * ``LinearDiscriminantAnalysis()`` and ``QuadraticDiscriminantAnalysis()`` are the
+      Gaussian plug-in, exact as n grows when both samples are Gaussian, with one
+      covariance or with two. Nothing more flexible comes near on such data; the table
+      has the mean squared error of the log ratio at new rows of both samples, with
+      2,000 rows a side, 10 columns and a mean shift of 1, where the numerator's
+      standard deviations are 1, or 0.7 and 1.5 in turn:
+
+      ===================================================  ==========  ===========
+      classifier                                           one covar.  two covar.
+      ===================================================  ==========  ===========
+      LinearDiscriminantAnalysis                                0.014          6.8
+      QuadraticDiscriminantAnalysis                             0.070         0.10
+      logistic regression                                       0.014          6.8
+      logistic regression on PolynomialFeatures(2)              0.096         0.23
+      MLPClassifier (64, 64), early stopping                    0.072          1.0
+      HistGradientBoostingClassifier                             0.46          1.4
+      the same, calibration="sigmoid"                            0.31          2.1
+      RandomForestClassifier, calibration="sigmoid"              0.31          3.2
+      KNeighborsClassifier(50)                                   0.29          4.5
+      ===================================================  ==========  ===========
+
+    * ``HistGradientBoostingClassifier(categorical_features="from_dtype")`` takes mixed
+      and categorical columns and missing values. On a category of three values and a
+      normal column with 10 and 30 % missing, 1,500 and 3,000 rows, its error was 0.33,
+      0.25 with calibration="sigmoid", of a log ratio with mean square 2.9; a
+      pipeline of imputation with an indicator, one-hot coding and logistic
+      regression, which is the true model there, had 0.002.
+
+    References
+    ----------
+    M. Sugiyama, T. Suzuki, T. Kanamori, "Density Ratio Estimation in Machine
+    Learning", Cambridge University Press, 2012, chapter 4.
+
+    J. Qin, "Inferences for case-control and semiparametric two-sample density ratio
+    models", Biometrika 85, 1998.
+
+    Examples
+    --------
+    >>> from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
+    >>> from skdre import ClassifierRatio
+    >>> from skdre.datasets import make_warped_shift
+    >>> from skdre.metrics import log_ratio_mse
+    >>> shift = make_warped_shift((2000, 500), 3, random_state=0)
+    >>> X, y = shift.pool()
+    >>> ratio = ClassifierRatio(QuadraticDiscriminantAnalysis()).fit(X, y)
+    >>> bool(log_ratio_mse(shift.log_ratio(X), ratio.decision_function(X)) < 0.05)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "estimator": [
+            HasMethods(["fit", "predict_proba"]),
+            HasMethods(["fit", "decision_function"]),
+            None,
+        ],
+        "calibration": [StrOptions({"sigmoid", "slope", "isotonic"}), None],
+        "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
+    }
+
+    def __init__(self, estimator=None, *, calibration=None, cv=5, n_jobs=None):
+        self.estimator = estimator
+        self.calibration = calibration
+        self.cv = cv
+        self.n_jobs = n_jobs
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = takes_nan(self.estimator)
+        return tags
+
+    def _passes_unchanged(self, X):
+        return self.estimator is not None and hasattr(X, "columns")
+
+    def _check_params(self, X):
+        return {
+            "dtype": None if self._passes_unchanged(X) else np.float64,
+            "ensure_all_finite": (
+                "allow-nan" if lets_nan_through(self.estimator) else True
+            ),
+        }
+
+    # The classifier validates its own parameters when it is fitted.
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the classifier, and its calibration.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows of both samples.
+        y : array-like of shape (n_samples,)
+            Domain labels, two values; the greater names the numerator.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Repetition counts of the rows, counted inside each domain.
+
+        Returns
+        -------
+        self : ClassifierRatio
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid, `estimator` is no classifier, has
+            scores only while `calibration` is None, or takes no weights while they are
+            not whole numbers.
+        """
+        if self.estimator is not None and not is_classifier(self.estimator):
+            raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
+        rows = check_pool(self, X, y, sample_weight, **self._check_params(X))
+        inputs = X if self._passes_unchanged(X) else rows.X
+        weight = rows.sample_weight
+        if weight is None:
+            weight = np.ones(len(rows.is_numerator))
+
+        fitted = fit_classifier(self.estimator, inputs, rows.is_numerator, weight)
+        present = np.flatnonzero(weight)
+        seen = inputs if weight.all() else _safe_indexing(inputs, present)
+        method = choose_score(fitted, seen, calibrated=self.calibration is not None)
+        held_out = None
+        if self.calibration is not None:
+            held_out = self._held_out_scores(inputs, rows, weight, method)
+        if held_out is None:
+            calibrator = None
+            scores = fitted.score(seen, method), rows.is_numerator[present]
+        else:
+            calibrator = _calibrate(self.calibration, *held_out)
+            scores = held_out[:2]
+        self._check_overlap(*scores, held_out=held_out is not None)
+
+        validate_data(self, X, skip_check_array=True)
+        self.classes_ = rows.classes
+        self.estimator_ = fitted.estimator
+        self.score_method_ = method
+        self.log_prior_odds_ = fitted.log_prior
+        self.calibrator_ = calibrator
+        self._fitted = fitted
+        return self
+
+    def _held_out_scores(self, inputs, rows, weight, method):
+        """Scores of held-out rows, their domains and their weights; None if too few."""
+        if self.cv is None or isinstance(self.cv, Integral):
+            tests = held_out_weights(
+                rows.X, rows.is_numerator, weight, 5 if self.cv is None else self.cv
+            )
+            if tests is None:
+                warnings.warn(
+                    "One of the samples has a single row, so none can be held out: "
+                    f"calibration={self.calibration!r} is left out, and the log ratio "
+                    "is the classifier's own.",
+                    UserWarning,
+                    stacklevel=4,
+                )
+                return None
+            folds = [(weight - test, test) for test in tests]
+        else:
+            folds = []
+            y = rows.is_numerator.astype(int)
+            for part in check_cv(self.cv, y, classifier=True).split(inputs, y):
+                train, test = np.zeros((2, len(weight)))
+                train[part[0]], test[part[1]] = weight[part[0]], weight[part[1]]
+                folds.append((train, test))
+        for train, _ in folds:
+            present = rows.is_numerator[train > 0]
+            if present.all() or not present.any():
+                raise ValueError(
+                    "A training fold of cv has no rows of one of the two domains, with "
+                    f"a cv of type {type(self.cv).__name__}; use an int, or a "
+                    "stratified splitter."
+                )
+        scores = Parallel(n_jobs=self.n_jobs)(
+            delayed(_cross_fit)(
+                self.estimator, inputs, rows.is_numerator, train, test, method
+            )
+            for train, test in folds
+        )
+        held = [np.flatnonzero(test) for _, test in folds]
+        return (
+            np.concatenate(scores),
+            rows.is_numerator[np.concatenate(held)],
+            np.concatenate(
+                [test[part] for (_, test), part in zip(folds, held, strict=True)]
+            ),
+        )
+
+    def _check_overlap(self, score, is_numerator, *, held_out):
+        if score[is_numerator].min() <= score[~is_numerator].max():
+            return
+        name = "logistic regression"
+        if self.estimator is not None:
+            name = type(self.estimator).__name__
+        if held_out:
+            message = (
+                f"{name} separates the two samples without error, at held-out rows: "
+                "they hardly overlap, and where they do not, the size of the log ratio "
+                "cannot be learnt from a classifier. "
+            )
+        else:
+            message = (
+                f"{name} separates the rows it was fitted on without error. Either the "
+                "two samples hardly overlap, or it has learnt them by heart: then its "
+                "log ratio at these rows is far too large; calibration='sigmoid' "
+                "judges it at held-out rows, and more regularisation helps. "
+            )
+        warnings.warn(
+            message + "For samples that hardly overlap use a model of the two "
+            "densities, such as QuadraticDiscriminantAnalysis for Gaussians, or "
+            "estimate the ratio over bridges between the samples (telescoping "
+            "density-ratio estimation).",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def decision_function(self, X):
+        """Logarithm of the density ratio at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like or DataFrame of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_ratio : ndarray of shape (n_samples,)
+            In nats, finite.
+
+        Raises
+        ------
+        ValueError
+            If the classifier answers NaN.
+        """
+        check_is_fitted(self)
+        checked = self._validate_rows(X, **self._check_params(X))
+        inputs = X if self._passes_unchanged(X) else checked
+        score = self._fitted.score(inputs, self.score_method_)
+        if self.calibrator_ is None:
+            return score
+        limit = np.finfo(np.float64).max
+        return np.clip(self.calibrator_(score), -limit, limit)

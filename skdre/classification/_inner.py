@@ -1,0 +1,264 @@
+"""A classifier of any kind, fitted so that its score knows nothing of the prior."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils.validation import has_fit_parameter
+
+from skdre.base import DensityRatioMixin, bounded_log_ratio
+from skdre.utils._sample_weight import fit_weighted, weight_parameter
+
+__all__ = [
+    "FittedClassifier",
+    "choose_score",
+    "fit_classifier",
+    "lets_nan_through",
+    "takes_nan",
+]
+
+# Two ways of a classifier to say the same probability agree to this.
+_AGREEMENT = 1e-5
+
+
+def lets_nan_through(estimator):
+    """Whether missing values reach a part that may take them, and is to judge."""
+    if isinstance(estimator, Pipeline):
+        return lets_nan_through(estimator.steps[0][1])
+    if isinstance(estimator, str) or hasattr(estimator, "transformers"):
+        return True
+    return takes_nan(estimator)
+
+
+def takes_nan(estimator):
+    """Whether missing values are taken, as a tag, which pipelines and searches lack.
+
+    A pipeline takes them if its steps do, up to one that removes them: an imputer, or a
+    ColumnTransformer, which is given the benefit of the doubt.
+    """
+    if isinstance(estimator, Pipeline):
+        for _, step in estimator.steps:
+            if type(step).__module__.startswith("sklearn.impute"):
+                return True
+            if hasattr(step, "transformers"):
+                return True
+            if not (isinstance(step, str) or takes_nan(step)):
+                return False
+        return True
+    if hasattr(estimator, "estimator"):
+        return takes_nan(estimator.estimator)
+    return hasattr(estimator, "fit") and get_tags(estimator).input_tags.allow_nan
+
+
+def _innermost(estimator):
+    """The classifier that sees the rows last, and the prefix of its parameters."""
+    prefix = ""
+    while True:
+        if isinstance(estimator, Pipeline):
+            name, estimator = estimator.steps[-1]
+        elif hasattr(estimator, "estimator") and not has_fit_parameter(
+            estimator, "sample_weight"
+        ):
+            name, estimator = "estimator", estimator.estimator
+        else:
+            return prefix, estimator
+        prefix += f"{name}__"
+
+
+def _without_priors(estimator):
+    """A clone in whose fit both domains count the same, as far as parameters can say.
+
+    Returns it, and whether its probabilities are then those of equal priors.
+    """
+    estimator = clone(estimator)
+    prefix, last = _innermost(estimator)
+    equal = {
+        name: None
+        for name, value in estimator.get_params().items()
+        if name.startswith(prefix)
+        and name.split("__")[-1] in ("class_weight", "class_prior")
+        and value is not None
+    }
+    has_priors = hasattr(last, "get_params") and "priors" in last.get_params()
+    if has_priors:
+        equal[f"{prefix}priors"] = [0.5, 0.5]
+    if equal:
+        estimator.set_params(**equal)
+    return estimator, has_priors or isinstance(last, DensityRatioMixin)
+
+
+@dataclass(frozen=True)
+class FittedClassifier:
+    """A fitted classifier and what its score needs to become a log ratio.
+
+    Attributes
+    ----------
+    estimator : classifier
+        Fitted on the labels 0 and 1, the numerator's.
+    log_prior : float
+        Log prior odds of the numerator that its probabilities contain.
+    n_numerator, n_denominator : float
+        Rows it was fitted on, by their weights.
+    """
+
+    estimator: Any
+    log_prior: float
+    n_numerator: float
+    n_denominator: float
+
+    def score(self, X, method):
+        """Log ratio before calibration, or a score that is none yet.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        method : {"decision_function", "predict_log_proba", "predict_proba"}
+            What to ask the classifier for.
+
+        Returns
+        -------
+        score : ndarray of shape (n_samples,)
+
+        Raises
+        ------
+        ValueError
+            If the classifier answers NaN.
+        """
+        values = np.asarray(getattr(self.estimator, method)(X), dtype=np.float64)
+        if method == "decision_function":
+            score = values.reshape(len(values)) - self.log_prior
+        elif method == "predict_log_proba":
+            score = values[:, 1] - values[:, 0] - self.log_prior
+        else:
+            score = bounded_log_ratio(
+                values, self.n_numerator, self.n_denominator, self.log_prior
+            )
+        if np.isnan(score).any():
+            raise ValueError(
+                f"{type(self.estimator).__name__}.{method} gives NaN for "
+                f"{np.isnan(score).sum()} of {len(score)} rows of X: their values may "
+                "be too large for it, or its fit failed."
+            )
+        limit = np.finfo(np.float64).max
+        return np.clip(score, -limit, limit)
+
+
+def _default_classifier(X, y, weight):
+    # The variance of a constant column comes out as -1e-17, and is taken for 0.
+    with np.errstate(invalid="ignore"):
+        scaler = StandardScaler().fit(X, sample_weight=weight)
+    # Newton's method, for it ends at the optimum to all digits.
+    classifier = LogisticRegression(solver="newton-cholesky", tol=1e-8, max_iter=1000)
+    classifier.fit(scaler.transform(X), y, sample_weight=weight)
+    return make_pipeline(scaler, classifier)
+
+
+def fit_classifier(estimator, X, is_numerator, weight):
+    r"""Fit a clone of a classifier, so that both domains weigh the same.
+
+    A row of weight w gets the weight :math:`2 w n_{other} / (n_p + n_q)`, with
+    :math:`n_{other}` the weight of the other domain: the sum is the effective size
+    :math:`4 / (1 / n_p + 1 / n_q)` of the two samples, which is what a penalty is to
+    be held against. A classifier that takes no weights gets rows as often as their
+    whole weights say, and the log prior odds are subtracted from its score.
+
+    Parameters
+    ----------
+    estimator : classifier or None
+        None is logistic regression on standardised columns.
+    X : array-like of shape (n_samples, n_features)
+        Rows, an array or a DataFrame.
+    is_numerator : ndarray of bool of shape (n_samples,)
+        Their domains.
+    weight : ndarray of shape (n_samples,)
+        Repetition counts; rows of weight 0 are left out.
+
+    Returns
+    -------
+    fitted : FittedClassifier
+
+    Raises
+    ------
+    ValueError
+        If the classifier takes no weights and they are not whole numbers.
+    """
+    if not weight.all():
+        rows = np.flatnonzero(weight)
+        X = _safe_indexing(X, rows)
+        is_numerator, weight = is_numerator[rows], weight[rows]
+    n_p, n_q = weight[is_numerator].sum(), weight[~is_numerator].sum()
+    y = is_numerator.astype(int)
+    balanced = weight * (2 * np.where(is_numerator, n_q, n_p) / (n_p + n_q))
+    if estimator is None:
+        return FittedClassifier(_default_classifier(X, y, balanced), 0.0, n_p, n_q)
+
+    estimator, equal_priors = _without_priors(estimator)
+    log_prior = 0.0
+    try:
+        weight_parameter(estimator, "estimator")
+    except ValueError as error:
+        if not np.array_equal(weight, np.rint(weight)):
+            raise ValueError(
+                f"estimator={estimator!r} takes no sample_weight, so rows can be "
+                "weighted by repeating them only, and sample_weight must hold whole "
+                "numbers; choose a classifier whose fit takes sample_weight."
+            ) from error
+        if not equal_priors:
+            log_prior = float(np.log(n_p / n_q))
+        balanced = None
+        if weight.max() > 1:
+            rows = np.repeat(np.arange(len(y)), weight.astype(int))
+            X, y = _safe_indexing(X, rows), y[rows]
+    estimator = fit_weighted(estimator, X, y, balanced, "estimator")
+    return FittedClassifier(estimator, log_prior, n_p, n_q)
+
+
+def choose_score(fitted, X, *, calibrated):
+    """Choose what to ask a classifier for.
+
+    Parameters
+    ----------
+    fitted : FittedClassifier
+        The classifier.
+    X : array-like of shape (n_samples, n_features)
+        The rows it was fitted on.
+    calibrated : bool
+        Whether the score will be calibrated, so that it need not be a log odds.
+
+    Returns
+    -------
+    method : {"decision_function", "predict_log_proba", "predict_proba"}
+
+    Raises
+    ------
+    ValueError
+        If the classifier has scores only, which are no log odds.
+    """
+    estimator = fitted.estimator
+    has_probabilities = hasattr(estimator, "predict_proba")
+    if hasattr(estimator, "decision_function"):
+        if calibrated:
+            return "decision_function"
+        if not has_probabilities:
+            raise ValueError(
+                f"{type(estimator).__name__} has no predict_proba, and its "
+                "decision_function is not a log odds: set calibration='sigmoid' (or "
+                "'isotonic') to learn the log ratio from it, or choose a classifier "
+                "with predict_proba."
+            )
+        probability = np.asarray(estimator.predict_proba(X))[:, 1]
+        odds = np.asarray(estimator.decision_function(X), dtype=np.float64)
+        if np.abs(expit(odds.reshape(len(odds))) - probability).max() < _AGREEMENT:
+            return "decision_function"
+    # Naive Bayes adds up logarithms; the log_proba of others is the log of a
+    # probability that has lost its digits near 0 and 1.
+    if hasattr(_innermost(estimator)[1], "predict_joint_log_proba"):
+        return "predict_log_proba"
+    return "predict_proba"
