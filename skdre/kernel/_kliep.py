@@ -84,7 +84,7 @@ def nonnegative_quadratic(H, c):
     size = len(c)
     y = np.zeros(size)
     free = np.zeros(size, dtype=bool)
-    tol = 1e-10 * np.abs(c).max()
+    tol = 1e-13 * np.abs(c).max()
     for _ in range(3 * size):
         slope = np.where(free, -np.inf, c - H @ y)
         best = np.argmax(slope)
@@ -155,20 +155,22 @@ def solve_mixture(L, weight, start, *, tol, max_iter):
         L_working = L[:, working]
         scaled = L_working * (root / density)[:, None]
         hessian = scaled.T @ scaled
-        # Neighbouring kernels are alike to rounding.
-        hessian[np.diag_indices_from(hessian)] *= 1 + 1e-9
-        # The model's linear term is 1 - g - H pi, and H pi = g.
-        target = nonnegative_quadratic(hessian, 2 * gradient[working] - 1)
+        # Neighbouring kernels are alike to rounding. What is damped is the step, which
+        # vanishes at the optimum all the same.
+        damping = 1e-9 * hessian.diagonal()
+        hessian[np.diag_indices_from(hessian)] += damping
+        # The linear term of the model, with H pi = g.
+        linear = 2 * gradient[working] - 1 + damping * pi[working]
+        target = nonnegative_quadratic(hessian, linear)
         step = target - pi[working]
-        density_step = L_working @ step
+        # Relative to the density, so that the gain is exact also where it is tiny.
+        relative_step = L_working @ step / density
         slope = (1 - gradient[working]) @ step
         t = 1.0
         for _ in range(_MAX_HALVINGS):
-            new_density = density + t * density_step
-            if new_density.min() > _TINY:
-                new_objective = weight @ np.log(new_density)
-                fall = new_objective - objective - t * step.sum()
-                if fall >= -1e-4 * t * slope - 1e-15 * abs(objective):
+            if 1 + t * relative_step.min() > _TINY:
+                gain = weight @ np.log1p(t * relative_step)
+                if gain - t * step.sum() >= -1e-4 * t * slope - 1e-15:
                     break
             t /= 2
         else:
@@ -178,8 +180,8 @@ def solve_mixture(L, weight, start, *, tol, max_iter):
         pi[working] = np.maximum(target - (1 - t) * step, 0)
         total = pi.sum()
         pi /= total
-        density = new_density / total
-        objective = new_objective - np.log(total)
+        density *= (1 + t * relative_step) / total
+        objective += gain - np.log(total)
         n_iter += 1
     return Mixture(pi, float(objective), float(max(gap, 0)), n_iter, bool(gap <= tol))
 
