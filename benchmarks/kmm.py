@@ -15,22 +15,19 @@ doc/benchmarks/kmm.md.
 """
 
 import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import _jobs
 import _report
 import numpy as np
-import peers
 from _matching import Matching, make_problem
 
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
+ROOT = Path(__file__).resolve().parent.parent
 OURS = "skdre"
 
 
@@ -86,31 +83,23 @@ CONTENDERS = [
 
 def run(contender, problem, folder, args):
     """Weights and report of a contender, or (None, the reason there are none)."""
-    result = folder / "result.npz"
-    result.unlink(missing_ok=True)
     job = {
         "problem": str(problem),
-        "result": str(result),
         "options": contender.options,
         "repeats": args.repeats if contender.timed else 1,
         "budget": args.budget,
     }
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [peers.python(contender.environment), HERE / "peers" / contender.script]
-    try:
-        done = subprocess.run(
-            [*map(str, command), json.dumps(job)],
-            env=os.environ | _report.threads(args.threads) | quiet,
-            capture_output=True,
-            text=True,
-            timeout=args.timeout,
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"over {args.timeout:g} s"
-    if done.returncode or not result.exists():
-        return None, (done.stderr.strip().splitlines() or ["killed"])[-1]
-    with np.load(result) as data:
-        return data["weights"].astype(float), json.loads(str(data["report"]))
+    stored, reason = _jobs.run(
+        contender.environment,
+        contender.script,
+        job,
+        folder / "result.npz",
+        threads=args.threads,
+        timeout=args.timeout,
+    )
+    if stored is None:
+        return None, reason
+    return stored["weights"].astype(float), stored["report"]
 
 
 def compare(n, d, seed, args, versions):

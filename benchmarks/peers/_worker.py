@@ -27,6 +27,26 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def clock(call, repeats, budget):
+    """Call up to `repeats` times, until `budget` seconds are spent.
+
+    Returns
+    -------
+    value : object
+        Of the last call.
+    report : dict
+        Lists of seconds and cpu_seconds, and the rise of the peak memory in MiB.
+    """
+    before, seconds, cpu_seconds = peak_memory(), [], []
+    while not seconds or (len(seconds) < repeats and sum(seconds) < budget):
+        start, cpu_start = time.perf_counter(), time.process_time()
+        value = call()
+        seconds.append(time.perf_counter() - start)
+        cpu_seconds.append(time.process_time() - cpu_start)
+    memory = peak_memory() - before
+    return value, {"seconds": seconds, "cpu_seconds": cpu_seconds, "memory": memory}
+
+
 def main(make, packages):
     """Fit, time and store the weights.
 
@@ -45,16 +65,6 @@ def main(make, packages):
     few = {name: problem[name][:50] for name in ("Xp", "Xq")}
     fit(**(problem | few))
 
-    before, seconds, cpu_seconds = peak_memory(), [], []
-    while len(seconds) < job["repeats"] and sum(seconds) < job["budget"]:
-        start, cpu_start = time.perf_counter(), time.process_time()
-        weights = fit(**problem)
-        seconds.append(time.perf_counter() - start)
-        cpu_seconds.append(time.process_time() - cpu_start)
-    report = {
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
-        "memory": peak_memory() - before,
-        "versions": {name: version(name) for name in packages},
-    }
+    weights, report = clock(lambda: fit(**problem), job["repeats"], job["budget"])
+    report["versions"] = {name: version(name) for name in packages}
     np.savez(job["result"], weights=weights, report=json.dumps(report))
