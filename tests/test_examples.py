@@ -52,3 +52,16 @@ def test_flow_features_help_where_the_geometry_is_wrong():
     run = load("plot_featurized_ratio").run_once("exp", 2, seed=0, n_samples=400)
     assert run["flow features"] < 0.85 * run["in x"]
     assert run["flow features"] < 1.25 * run["true Gaussian coordinates"]
+
+
+def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
+    example = load("plot_choose_estimator")
+    del example.CANDIDATES["boosting, calibrated"]
+    example.WARPS = ("identity", "banana")
+    table = example.main(n_samples=200, save=tmp_path / "choose.png")
+    assert "banana" in capsys.readouterr().out
+    assert (tmp_path / "choose.png").stat().st_size > 10_000
+    chosen = table["neg_ratio_log_loss"]
+    assert (chosen < 2 * table["best by truth"]).all()
+    assert (chosen < 0.8 * table["median"]).all()
+    assert (chosen < 0.3 * table["worst"]).all()
