@@ -13,7 +13,7 @@ from . import (
 )
 from ._version import __version__ as __version__
 from .base import DensityRatioMixin, pool
-from .classification import ClassifierRatio
+from .classification import ClassifierRatio, MLPRatio
 from .flows import FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
@@ -31,6 +31,7 @@ __all__ = [
     "KLIEPRatio",
     "KMMRatio",
     "LSIFRatio",
+    "MLPRatio",
     "Pipeline",
     "base",
     "classification",

@@ -7,5 +7,6 @@ Each name is imported when it is first used, for networks load torch and
 import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
-    __name__, submod_attrs={"_classifier": ["ClassifierRatio"]}
+    __name__,
+    submod_attrs={"_classifier": ["ClassifierRatio"], "_mlp": ["MLPRatio"]},
 )

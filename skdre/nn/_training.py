@@ -18,6 +18,8 @@ from skorch.helper import predefined_split
 from torch.func import functional_call
 
 __all__ = [
+    "KeepBest",
+    "KeepBestMembers",
     "StopTraining",
     "TaskCallback",
     "TensorBatches",
@@ -225,6 +227,53 @@ class KeepBest(Callback):
             self.best_weights_ = _clone(net.average_)
 
 
+class KeepBestMembers(KeepBest):
+    """Keep for each member of an ensemble the weights of its own best epoch.
+
+    The criterion gives one loss for each member, and each parameter of the module has
+    the members as its first dimension. Training stops when no member gets better any
+    more; ``best_loss_`` is the mean of the members' best losses.
+
+    Attributes
+    ----------
+    best_losses_ : torch.Tensor of shape (n_members,)
+        Held-out loss of each member at its best epoch.
+    """
+
+    def on_train_begin(self, net, X=None, y=None, **kwargs):
+        self.best_epoch_ = 0
+        self.best_weights_ = _clone(net.average_)
+        self.best_losses_ = torch.tensor(math.inf)
+        self._total, self._n_rows = 0.0, 0
+        _, held_out = net.get_split_datasets(X, y)
+        for batch in net.get_iterator(held_out, training=False):
+            self.on_batch_end(net, batch, False, **net.validation_step(batch))
+        self._consider_members(net, epoch=0)
+
+    def on_batch_end(self, net, batch=None, training=True, losses=None, **kwargs):
+        if not training:
+            self._total = self._total + losses * len(batch[0])
+            self._n_rows += len(batch[0])
+
+    def on_epoch_end(self, net, **kwargs):
+        epoch = len(net.history)
+        self._consider_members(net, epoch)
+        if epoch - self.best_epoch_ >= self.patience:
+            raise StopTraining
+
+    def _consider_members(self, net, epoch):
+        losses = self._total / self._n_rows
+        self._total, self._n_rows = 0.0, 0
+        # A loss that is not a number compares as not better.
+        better = losses < self.best_losses_
+        if better.any():
+            self.best_epoch_ = epoch
+            for name, best in self.best_weights_.items():
+                best[better] = net.average_[name][better]
+        self.best_losses_ = torch.where(better, losses, self.best_losses_)
+        self.best_loss_ = self.best_losses_.mean().item()
+
+
 class TaskCallback(Callback):
     """Report each epoch as a task to scikit-learn's callbacks.
 
@@ -279,7 +328,8 @@ class TrainingNet(NeuralNet):
     module : torch.nn.Module
         On the device of the rows.
     criterion : callable
-        The loss is ``criterion(module(inputs), targets)``, a mean over the batch.
+        The loss is ``criterion(module(inputs), targets)``, a mean over the batch, or
+        a vector of such means, one for each member of an ensemble.
     **kwargs : dict
         Of :class:`skorch.NeuralNet`.
 
@@ -371,6 +421,16 @@ class TrainingNet(NeuralNet):
         if self.n_roll_backs_ >= _MAX_ROLL_BACKS:
             raise StopTraining
 
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        loss = super().get_loss(y_pred, y_true, X=X, training=training)
+        return loss if loss.ndim == 0 or not training else loss.mean()
+
+    def validation_step(self, batch, **fit_params):
+        step = super().validation_step(batch, **fit_params)
+        if step["loss"].ndim == 0:
+            return step
+        return step | {"loss": step["loss"].mean(), "losses": step["loss"]}
+
     def infer(self, x, **fit_params):
         if self.module_.training:
             return super().infer(x, **fit_params)
@@ -389,6 +449,7 @@ def train(
     weight_decay=0.0,
     patience,
     seed,
+    keeper=KeepBest,
     callbacks=(),
     verbose=0,
     **net_params,
@@ -400,7 +461,8 @@ def train(
     module : torch.nn.Module
         Trained in place, on the device where `rows` lie.
     criterion : callable
-        The loss, ``criterion(module(inputs), targets)``, a mean over the batch.
+        The loss, ``criterion(module(inputs), targets)``, a mean over the batch; one
+        for each member with ``keeper=KeepBestMembers``.
     rows : TensorRows
         Training rows.
     held_out : TensorRows, default=None
@@ -409,6 +471,8 @@ def train(
         Of AdamW and of the loop. The learning rate falls to zero along a cosine.
     seed : int
         Seeds the order of the rows and what the module draws.
+    keeper : {KeepBest, KeepBestMembers}, default=KeepBest
+        Keeps the best weights of the net, or those of each member of an ensemble.
     callbacks : list of skorch callbacks, default=()
         Called after those of the net, which is their ``net`` argument.
     verbose : int, default=0
@@ -445,7 +509,7 @@ def train(
         # Without gradients a batch can be larger at the same memory.
         "iterator_valid__batch_size": max(batch_size, 4096),
         "train_split": predefined_split(rows if held_out is None else held_out),
-        "callbacks": [("keep_best", KeepBest(patience)), *callbacks],
+        "callbacks": [("keep_best", keeper(patience)), *callbacks],
         "device": device,
         "verbose": verbose,
     }

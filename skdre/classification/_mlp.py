@@ -1,0 +1,512 @@
+"""MLPRatio: a density ratio from an ensemble of neural networks."""
+
+import copy
+import warnings
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+from torch.nn import functional
+
+from skdre.base import DensityRatioMixin, split_samples
+from skdre.classification._calibration import held_out_weights, row_keys
+from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs, total_scale
+from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
+from skdre.nn._training import (
+    KeepBestMembers,
+    TaskCallback,
+    TensorRows,
+    resolve_device,
+    seeded,
+    train,
+)
+from skdre.utils._compat import CallbackSupportMixin, with_callbacks
+
+__all__ = ["MLPRatio"]
+
+# Steps between two looks at the held-out rows: an epoch of the training loop.
+_STEPS_PER_EPOCH = 50
+
+# Folds of an ensemble with fewer members: each holds out no more than a quarter.
+_MIN_FOLDS = 4
+
+# A held-out gain in nats over the last third of the steps that shows that training was
+# cut short; the falling learning rate alone brings less.
+_STILL_GAINING = 0.02
+
+# Rows that go through the network at once when it is not trained.
+_CHUNK_ROWS = 4096
+
+
+def member_losses(output, targets):
+    """Balanced log loss of each member.
+
+    Parameters
+    ----------
+    output : torch.Tensor of shape (n_rows, n_members, 1)
+        Log ratios.
+    targets : pair of torch.Tensor of shape (n_rows, n_members)
+        The sign, 1 for rows of the numerator and -1 for others, and the weight.
+
+    Returns
+    -------
+    losses : torch.Tensor of shape (n_members,)
+        In nats.
+    """
+    sign, weight = targets
+    return (weight * functional.softplus(-sign * output[..., 0])).mean(dim=0)
+
+
+def merge_rows(samples):
+    """Distinct rows with their weights, the denominator's first, in order of a hash.
+
+    Neither the order of the rows nor whether a row stands twice or has weight two is
+    seen in the outcome, so a fit on it depends on neither.
+
+    Parameters
+    ----------
+    samples : skdre.base.TwoSamples
+        The two samples.
+
+    Returns
+    -------
+    X : ndarray of shape (n_distinct, n_features)
+    weight : ndarray of shape (n_distinct,)
+    n_denominator : int
+        Distinct rows of the denominator.
+    """
+    parts = []
+    for X, weight in (
+        (samples.denominator, samples.denominator_weight),
+        (samples.numerator, samples.numerator_weight),
+    ):
+        keys = row_keys(X)
+        order = np.argsort(keys, kind="stable")
+        first = np.flatnonzero(np.append(True, np.diff(keys[order]) > 0))
+        weight = np.ones(len(X)) if weight is None else weight
+        parts.append((X[order[first]], np.add.reduceat(weight[order], first)))
+    (X_q, weight_q), (X_p, weight_p) = parts
+    return np.concatenate([X_q, X_p]), np.concatenate([weight_q, weight_p]), len(X_q)
+
+
+def member_folds(X, n_denominator, weight, n_members):
+    """Weights with which each member holds out the rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Distinct rows, the denominator's first.
+    n_denominator : int
+        Their number.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    n_members : int
+        Number of members.
+
+    Returns
+    -------
+    held_out : ndarray of shape (n_members, n_rows) or None
+        None if a sample has a single row: none can be held out.
+    """
+    is_numerator = np.arange(len(X)) >= n_denominator
+    folds = held_out_weights(X, is_numerator, weight, max(n_members, _MIN_FOLDS))
+    if folds is None:
+        return None
+    return folds[np.arange(n_members) % len(folds)]
+
+
+def train_members(
+    network, inputs, n_denominator, weight, held_out, *, n_batches, **train_params
+):
+    """Train an ensemble to tell the numerator's rows, in place.
+
+    Parameters
+    ----------
+    network : EnsembleMLP
+        On the device of `inputs`.
+    inputs : torch.Tensor of shape (n_rows, n_features)
+        The denominator's rows first.
+    n_denominator : int
+        Their number.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    held_out : ndarray of shape (n_members, n_rows) or None
+        The parts of them that each member holds out.
+    n_batches : int
+        Batches of an epoch.
+    **train_params : dict
+        Of :func:`skdre.nn._training.train`.
+
+    Returns
+    -------
+    net : TrainingNet
+    scores : tuple of float
+        Least log ratio of a held-out row of the numerator, and greatest of one of the
+        denominator.
+    """
+    training = np.tile(weight, (network.n_members, 1))
+    if held_out is None:
+        held_out = training
+    else:
+        training = training - held_out
+    held_out = held_out_rows(inputs, n_denominator, held_out)
+    shares = [
+        cumulative_shares(training[:, :n_denominator]),
+        cumulative_shares(training[:, n_denominator:]),
+    ]
+    net = train(
+        network,
+        member_losses,
+        TensorRows(inputs),
+        held_out,
+        keeper=KeepBestMembers,
+        iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
+        **train_params,
+    )
+    x, sign, balance = held_out.tensors
+    with torch.no_grad():
+        log_ratio = torch.cat([network(part)[..., 0] for part in x.split(_CHUNK_ROWS)])
+    numerator, denominator = (
+        log_ratio[(sign == domain) & (balance > 0)] for domain in (1, -1)
+    )
+    return net, (numerator.min().item(), denominator.max().item())
+
+
+class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+    """Density ratio from neural networks that tell the two samples apart.
+
+    Probabilistic classification, the baseline of [1]_ and [2]_ (there NCE): a network
+    trained by the log loss to tell the numerator's rows from the denominator's has, for
+    equal priors, the log ratio as its log odds. Here an ensemble of small networks is
+    trained as one. Each member holds out a fold of the rows, and keeps the weights that
+    were best there; the log ratio is the mean of theirs.
+
+    Parameters
+    ----------
+    hidden_features : sequence of int, default=(64, 64, 64)
+        Widths of the hidden layers of each member.
+    activation : {"elu", "silu", "tanh"}, default="silu"
+        Of the hidden layers.
+    n_estimators : int, default=4
+        Members of the ensemble. With k of them each trains on all but a k-th of the
+        rows, but at least three quarters.
+    max_iter : int, default=2000
+        Most training steps, one batch for each member.
+    batch_size : int, default=256
+        Rows of a batch for each member, half of them from each sample.
+    learning_rate : float, default=0.002
+        Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.
+    weight_decay : float, default=0.001
+        Of AdamW.
+    patience : int, default=600
+        Steps in which no member's held-out loss gets better before training stops.
+    device : str, default="auto"
+        "auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".
+    callbacks : list of skorch callbacks, default=None
+        Called during training; their epoch is 50 steps. For scikit-learn's own
+        callbacks (1.9 and later) use ``set_callbacks``; epochs are their tasks.
+    warm_start : bool, default=False
+        Go on from the networks and the input scale of the last fit.
+    verbose : int, default=0
+        Above 0, print a line for each 50 steps.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights and the batches. The global seeds of numpy and torch
+        are neither read (unless this is None, numpy's) nor changed.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The fitted ensemble, in double precision.
+    center_, scale_ : ndarray of shape (n_features_in_,)
+        With which the inputs are standardised: mean and standard deviation of the two
+        samples together, each counting half.
+    loss_curve_ : ndarray of shape (n_epochs,)
+        Training loss, the mean over each 50 steps and all members, in nats.
+    validation_scores_ : ndarray of shape (n_epochs,)
+        Minus the balanced log loss of held-out rows, the mean over the members.
+    best_validation_score_ : float
+        The same, of the weights that are kept.
+    n_iter_ : int
+        Steps that were taken.
+    classes_ : ndarray of shape (2,)
+        The labels; the second is the numerator's.
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X had them.
+
+    See Also
+    --------
+    skdre.ClassifierRatio : The same with any classifier of scikit-learn.
+
+    Notes
+    -----
+    Columns are standardised, and values more than 2.5 standard deviations out are drawn
+    in to grow like a logarithm. Both are invertible, so the ratio is unchanged, and
+    long tails are tamed. Far from all data the log ratio thus grows like the logarithm
+    of the distance at most, and is finite everywhere.
+
+    Batches take half of their rows from each sample, in proportion to the weights, so
+    the sizes of the samples do not change the ratio. Equal rows are merged first:
+    neither the order of the rows, nor whether a row stands k times or has weight k,
+    changes anything. Equal rows also share a fold, unless a sample has only a few
+    distinct ones.
+
+    Hidden weights start at N(0, 1 / fan_in) and biases at U(-1, 1), so that the bends
+    of the units are spread over the data. What each member keeps is an exponential
+    average of the weights over the last hundred steps or so, at its best look at the
+    held-out rows. A sample of a single row has none to hold out; then the training
+    rows stand in for them.
+
+    Ctrl-C during fit ends the training and keeps the best networks so far.
+
+    References
+    ----------
+    .. [1] K. Choi, M. Liao, S. Ermon. "Featurized Density Ratio Estimation", UAI 2021,
+       section 2.2 and Table 5.
+    .. [2] K. Choi, C. Meng, Y. Song, S. Ermon. "Density Ratio Estimation via
+       Infinitesimal Classification", AISTATS 2022, section 2.
+
+    Examples
+    --------
+    >>> from skdre import MLPRatio
+    >>> from skdre.datasets import make_warped_shift
+    >>> from skdre.metrics import log_ratio_mse
+    >>> shift = make_warped_shift(500, 2, warp="banana", random_state=0)
+    >>> X, y = shift.pool()
+    >>> ratio = MLPRatio(max_iter=500, random_state=0).fit(X, y)
+    >>> bool(log_ratio_mse(shift.log_ratio(X), ratio.decision_function(X)) < 0.2)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "hidden_features": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 2, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        hidden_features=(64, 64, 64),
+        *,
+        activation="silu",
+        n_estimators=4,
+        max_iter=2000,
+        batch_size=256,
+        learning_rate=0.002,
+        weight_decay=0.001,
+        patience=600,
+        device="auto",
+        callbacks=None,
+        warm_start=False,
+        verbose=0,
+        random_state=None,
+    ):
+        self.hidden_features = hidden_features
+        self.activation = activation
+        self.n_estimators = n_estimators
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.patience = patience
+        self.device = device
+        self.callbacks = callbacks
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.random_state = random_state
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        network = state.get("network_")
+        if network is not None and next(network.parameters()).device.type != "cpu":
+            state = state | {"network_": copy.deepcopy(network).cpu()}
+        return state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train the networks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples, finite.
+        y : array-like of shape (n_samples,)
+            Domain labels, two values; the greater names the numerator.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Repetition counts of the rows, counted inside each domain.
+
+        Returns
+        -------
+        self : MLPRatio
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is not as described, or the device is not there.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the held-out loss still fell when the steps ran out, a loss was not
+            finite, or Ctrl-C ended the training: the best networks so far are kept.
+        UserWarning
+            If the networks separate the held-out rows of the two samples without
+            error: the samples hardly overlap.
+        """
+        device = resolve_device(self.device)
+        self._check_hidden_features()
+        warm = self.warm_start and hasattr(self, "network_")
+        if warm:
+            self._validate_rows(X)
+        samples = split_samples(self, X, y, sample_weight)
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        if warm:
+            center, scale = self.center_, self.scale_
+            network = copy.deepcopy(self.network_).requires_grad_(True)
+        else:
+            center, scale = total_scale(samples)
+            with seeded(seed):
+                network = EnsembleMLP(
+                    self.n_estimators,
+                    samples.numerator.shape[1],
+                    self.hidden_features,
+                    activation=self.activation,
+                )
+        network = network.float().to(device)
+
+        X_rows, weight, n_denominator = merge_rows(samples)
+        inputs = network_inputs(X_rows, center, scale)
+        held_out = member_folds(X_rows, n_denominator, weight, network.n_members)
+
+        def fitted(net):
+            module = copy.deepcopy(net.module_)
+            module.load_state_dict(net.average_)
+            return self._fitted(module, center, scale, samples.classes)
+
+        n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
+        n_batches = self.max_iter // n_epochs
+        data = {"X": X, "y": y}
+        root = self._init_callback_context(max_subtasks=n_epochs)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        epochs = TaskCallback(root, self, data, fitted)
+        net, scores = train_members(
+            network,
+            torch.as_tensor(inputs, dtype=torch.float32, device=device),
+            n_denominator,
+            weight,
+            held_out,
+            n_batches=n_batches,
+            max_epochs=n_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=-(-self.patience // n_batches),
+            seed=seed,
+            callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
+            verbose=int(self.verbose),
+        )
+        attributes = self._fitted(network, center, scale, samples.classes)
+        finished = [epoch for epoch in net.history if "valid_loss" in epoch]
+        attributes |= {
+            "loss_curve_": np.array([epoch["train_loss"] for epoch in finished]),
+            "validation_scores_": -np.array(
+                [epoch["valid_loss"] for epoch in finished]
+            ),
+            "best_validation_score_": -net.keeper_.best_loss_,
+            "n_iter_": net.n_steps_,
+        }
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        self._warn_if_cut_short(n_epochs)
+        self._warn_if_apart(*scores)
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
+        return self
+
+    def _check_hidden_features(self):
+        hidden_features = self.hidden_features
+        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
+            raise ValueError(
+                "hidden_features must be a sequence of positive integers, got "
+                f"{hidden_features!r}."
+            )
+
+    def _warn_if_cut_short(self, n_epochs):
+        n_late = n_epochs // 3
+        if not n_late or len(self.validation_scores_) < n_epochs:
+            return
+        gain = self.best_validation_score_ - self.validation_scores_[:-n_late].max()
+        if gain > _STILL_GAINING:
+            warnings.warn(
+                f"The held-out loss still fell ({gain:.2g} nats in the last third of "
+                f"the steps) when max_iter={self.max_iter} was reached; increase "
+                "max_iter or learning_rate.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
+
+    def _warn_if_apart(self, lowest_numerator, highest_denominator):
+        if lowest_numerator > highest_denominator:
+            warnings.warn(
+                f"{type(self).__name__} separates the two samples without error, at "
+                "held-out rows: they hardly overlap, and where they do not, the size "
+                "of the log ratio cannot be learnt from a classifier. Use a model of "
+                "the two densities, such as "
+                "ClassifierRatio(QuadraticDiscriminantAnalysis()) for Gaussians, or "
+                "estimate the ratio over bridges between the samples (telescoping "
+                "density-ratio estimation).",
+                UserWarning,
+                stacklevel=5,
+            )
+
+    @staticmethod
+    def _fitted(network, center, scale, classes):
+        network = network.double().eval().requires_grad_(False)
+        return {
+            "network_": network,
+            "center_": center,
+            "scale_": scale,
+            "classes_": classes,
+        }
+
+    def decision_function(self, X):
+        """Logarithm of the density ratio at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_ratio : ndarray of shape (n_samples,)
+            In nats, finite: the mean over the members.
+        """
+        X = self._validate_rows(X)
+        Z = network_inputs(X, self.center_, self.scale_)
+        device = next(self.network_.parameters()).device
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(Z), _CHUNK_ROWS):
+                z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
+                parts.append(self.network_(z)[..., 0].mean(dim=1).cpu().numpy())
+        return np.concatenate(parts)
