@@ -5,7 +5,14 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_predict, cross_val_score
 
-from skdre.base import DensityRatioMixin, exp_log_ratio, pool, split_samples
+from skdre.base import (
+    DensityRatioMixin,
+    bounded_log_ratio,
+    check_pool,
+    exp_log_ratio,
+    pool,
+    split_samples,
+)
 from skdre.metrics import ratio_log_loss
 
 
@@ -307,3 +314,35 @@ class TestMixin:
             FirstColumn(), rows, y, method="decision_function"
         )
         np.testing.assert_array_equal(log_ratio, rows[:, 0])
+
+
+class TestCheckPool:
+    def test_rows_stay_as_they_are(self):
+        X, y = [[1.0], [2.0], [3.0]], ["q", "p", "z"]
+        with pytest.raises(ValueError, match="exactly two domains"):
+            check_pool(FirstColumn(), X, y)
+        rows = check_pool(FirstColumn(), X, ["q", "p", "q"], [1, 2, 0])
+        np.testing.assert_array_equal(rows.X, X)
+        np.testing.assert_array_equal(rows.is_numerator, [True, False, True])
+        np.testing.assert_array_equal(rows.sample_weight, [1, 2, 0])
+        np.testing.assert_array_equal(rows.classes, ["p", "q"])
+
+    def test_nothing_is_set(self):
+        model = FirstColumn()
+        check_pool(model, [[1.0], [2.0]], [0, 1])
+        assert not hasattr(model, "n_features_in_")
+
+
+class TestBoundedLogRatio:
+    def test_between_the_bounds_it_is_the_log_odds(self):
+        p = np.array([0.3, 0.5, 0.9])
+        found = bounded_log_ratio(np.column_stack([1 - p, p]), 50, 200)
+        np.testing.assert_allclose(found, np.log(p / (1 - p)))
+        less = bounded_log_ratio(np.column_stack([1 - p, p]), 50, 200, np.log(2.0))
+        np.testing.assert_allclose(less, np.log(p / (1 - p) / 2))
+
+    def test_zero_is_a_share_of_one_row_more(self):
+        """All 50 rows of p and none of 200 of q: 50/50 over 1/201; and the reverse."""
+        with np.errstate(all="raise"):
+            found = bounded_log_ratio([[0, 1], [1, 0]], 50, 200)
+        np.testing.assert_allclose(found, np.log([201, 1 / 51]))
