@@ -192,6 +192,10 @@ SNIPPETS = {
     ),
     "KMMRatio": FIT.format(name="KMMRatio")
     + "KMMRatio().fit(*pool(numerator=X, denominator=X)).predict_ratio(X)",
+    "KLIEPRatio": FIT.format(name="KLIEPRatio, LSIFRatio")
+    + "pooled = pool(numerator=X, denominator=X)\n"
+    + "KLIEPRatio().fit(*pooled).predict_ratio(X)\n"
+    + "LSIFRatio().fit(*pooled).predict_ratio(X)",
     "ClassifierRatio": FIT.format(name="ClassifierRatio")
     + "y = np.arange(40) % 2\n"
     + "ClassifierRatio(calibration='sigmoid').fit(X, y).predict_ratio(X)",

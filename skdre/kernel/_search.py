@@ -23,9 +23,9 @@ from skdre.kernel._basis import (
 # in 2 to 20 dimensions the best lay between 1/128 and 16 times; steps of 4 cost 5 % in
 # the log ratio's squared error.
 GAMMA_FACTORS = 2.0 ** np.arange(-7, 6)
-# Squared distances up to this many entries are kept for all bandwidths; more are formed
-# anew for each.
-_DISTANCE_ENTRIES = 1 << 24
+# Squared distances up to this many entries are kept for all bandwidths, and the values
+# of the kernel for one; more are formed anew in each pass.
+_DISTANCE_ENTRIES = 1 << 22
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
 _MOST_PARCELS = 100
 
@@ -155,12 +155,11 @@ class CenterKernel:
     def __init__(self, X, centers, constant=0.0):
         self.X, self.centers, self.constant = X, centers, constant
         self.n_columns = len(centers) + (constant != 0)
-        self._squared = None
+        self._squared = self._matrix = self._gamma = None
         if len(X) * len(centers) <= _DISTANCE_ENTRIES:
             self._squared = squared_distances(X, centers)
 
-    def blocks(self, gamma):
-        """Yield slices of rows and the matrix of kernel values at them."""
+    def _form_blocks(self, gamma):
         n_centers = len(self.centers)
         for rows in row_blocks(len(self.X), self.n_columns):
             if self._squared is None:
@@ -172,12 +171,26 @@ class CenterKernel:
             K[:, n_centers:] = self.constant
             yield rows, K
 
+    def blocks(self, gamma):
+        """Yield slices of rows and the matrix of kernel values at them, not to change.
+
+        In small problems they are kept until the next bandwidth.
+        """
+        if self._squared is None:
+            yield from self._form_blocks(gamma)
+            return
+        K = self.matrix(gamma)
+        for rows in row_blocks(len(self.X), self.n_columns):
+            yield rows, K[rows]
+
     def matrix(self, gamma):
-        """The whole matrix, of shape (n_samples, n_columns)."""
-        K = np.empty((len(self.X), self.n_columns))
-        for rows, block in self.blocks(gamma):
-            K[rows] = block
-        return K
+        """The whole matrix, of shape (n_samples, n_columns), not to be changed."""
+        if self._gamma != gamma:
+            K = np.empty((len(self.X), self.n_columns))
+            for rows, block in self._form_blocks(gamma):
+                K[rows] = block
+            self._gamma, self._matrix = gamma, K
+        return self._matrix
 
 
 def repeats(weight):
@@ -292,7 +305,7 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
 def _split_pool(cv, samples, X, y, sample_weight):
     """Weights of the rows in each part of the splits of the pool."""
     y = np.ravel(np.asarray(y))
-    weight = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+    weight = np.broadcast_to(1.0 if sample_weight is None else sample_weight, y.shape)
     in_p = (y == samples.classes[1]) & (weight > 0)
     in_q = (y == samples.classes[0]) & (weight > 0)
     for train, held in check_cv(cv, y, classifier=True).split(X, y):

@@ -36,7 +36,9 @@ def test_nonnegative_quadratic_is_optimal(seed):
     rng = np.random.default_rng(seed)
     R = rng.normal(size=(30, 12))
     H, c = R.T @ R, rng.normal(size=12)
-    y = nonnegative_quadratic(H, c)
+    y = nonnegative_quadratic(H, c, np.zeros(12))
+    for start in (np.ones(12), rng.exponential(size=12) * (y == 0)):
+        assert_allclose(nonnegative_quadratic(H, c, start), y, atol=1e-10)
     slope = H @ y - c
     assert (y >= 0).all()
     assert 0 < (y > 0).sum() < 12
@@ -235,6 +237,12 @@ def test_splitters_of_the_pool(shift):
         for cv in (splits, StratifiedKFold(4, shuffle=True, random_state=0))
     ]
     assert_allclose(*scores)
+    # Of rows of weight 0 nothing is left, also where the splitter counts them.
+    more, weight = np.concatenate([X, X[:9] + 5]), np.repeat([1.0, 0.0], [350, 9])
+    splits_of_more = [(np.append(train, [350]), test) for train, test in splits]
+    model = KLIEPRatio(cv=splits_of_more, random_state=0)
+    scores.append(model.fit(more, np.append(y, y[:9]), weight).cv_scores_)
+    assert_allclose(*scores[1:], atol=1e-6)
     dealt = KLIEPRatio(cv=4, random_state=0).fit(X, y).cv_scores_
     assert_allclose(dealt[5:9], scores[0][5:9], atol=0.05)
     assert not np.allclose(dealt, scores[0], atol=1e-6)
