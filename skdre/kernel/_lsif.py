@@ -358,9 +358,10 @@ class LSIFRatio(DensityRatioMixin, BaseEstimator):
     A row of weight 2 is two rows, one of which is left out at a time.
 
     *The loss of the search.* The squared loss looks at large ratios only. On shifts in
-    mean and in covariance (200 to 1,000 rows, d = 2 to 20) choosing by the log loss lowered the mean squared error of the log ratio from 1.06 to 0.40 at alpha
-    = 0 and from 0.53 to 0.31 at alpha = 0.1, and the relative L2 error of the ratio
-    from 1.0 to 0.45 and from 0.56 to 0.41. alpha = 0.1 was the more accurate.
+    mean and in covariance (200 to 1,000 rows, d = 2 to 20) choosing by the log loss
+    lowered the mean squared error of the log ratio from 1.06 to 0.40 at alpha = 0 and
+    from 0.53 to 0.31 at alpha = 0.1, and the relative L2 error of the ratio from 1.0 to
+    0.45 and from 0.56 to 0.41. alpha = 0.1 was the more accurate.
 
     The sums over the rows are formed in blocks, so that memory beyond the data grows
     with the square of `n_components` only; up to 128 MB of distances and kernel values
