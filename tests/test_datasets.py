@@ -8,13 +8,17 @@ from sklearn.datasets import load_breast_cancer
 
 from skdre.datasets import (
     Shift,
+    load_blood_transfusion,
     load_breast_cancer_wisconsin,
+    load_white_wine_quality,
     make_selection_shift,
     make_warped_shift,
 )
 
 WARPS = ["identity", "exp", "cubic", "banana", "funnel"]
-WISCONSIN = Path(__file__).parents[2] / "shared/data/breast-cancer-wisconsin.data"
+DATA = Path(__file__).parents[2] / "shared/data"
+WISCONSIN = DATA / "breast-cancer-wisconsin.data"
+BLOOD, WINE = DATA / "transfusion.data", DATA / "winequality-white.csv"
 
 
 def warp_by_hand(warp, z):
@@ -322,3 +326,101 @@ def test_wisconsin_rejects(tmp_path):
         load_breast_cancer_wisconsin(tmp_path / "none.csv")
     with pytest.raises(ValueError, match="missing"):
         load_breast_cancer_wisconsin(other, missing="mean")
+
+
+needs_blood = pytest.mark.skipif(not BLOOD.exists(), reason="no data file")
+needs_wine = pytest.mark.skipif(not WINE.exists(), reason="no data file")
+
+
+@needs_blood
+def test_blood_transfusion_file():
+    data = load_blood_transfusion(BLOOD)
+    X, y = data.data, data.target
+    assert X.shape == (748, 4)
+    assert data.feature_names == ["recency", "frequency", "monetary", "time"]
+    # The counts of the repository's description.
+    assert np.bincount(y).tolist() == [570, 178]
+    np.testing.assert_array_equal(X[0], [2, 50, 12500, 98])
+    np.testing.assert_array_equal(X[:, 2], 250 * X[:, 1])
+    assert data.frame is None
+    # Those who gave blood lately give again.
+    assert X[y == 1, 0].mean() < X[y == 0, 0].mean()
+
+
+@needs_wine
+def test_white_wine_quality_file():
+    data = load_white_wine_quality(WINE)
+    X, y = data.data, data.target
+    assert X.shape == (4898, 11)
+    assert np.bincount(y).tolist() == [0, 0, 0, 20, 163, 1457, 2198, 880, 175, 5]
+    assert data.target_names.tolist() == ["3", "4", "5", "6", "7", "8", "9"]
+    alcohol = X[:, data.feature_names.index("alcohol")]
+    assert alcohol.min() == 8
+    assert np.corrcoef(alcohol, y)[0, 1] > 0.4
+
+
+@needs_wine
+def test_white_wine_quality_as_the_repository_has_it(tmp_path):
+    rows = WINE.read_text().splitlines()
+    header = ";".join(f'"column {number}"' for number in range(12))
+    other = tmp_path / "winequality-white.csv"
+    other.write_text("\n".join([header, *rows]).replace(",", ";"))
+    for found, expected in zip(
+        load_white_wine_quality(other, return_X_y=True),
+        load_white_wine_quality(WINE, return_X_y=True),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, expected)
+
+
+@needs_blood
+@needs_wine
+@pytest.mark.parametrize(
+    ("load", "path", "data_id", "as_fetched"),
+    [
+        (load_blood_transfusion, BLOOD, 1464, lambda y: y + 1),
+        (load_white_wine_quality, WINE, 40498, lambda y: y - 2),
+    ],
+)
+def test_openml_is_the_file(load, path, data_id, as_fetched, monkeypatch):
+    X, y = load(path, return_X_y=True)
+
+    def fetch_openml(**parameters):
+        assert parameters["data_id"] == data_id
+        assert not parameters["as_frame"]
+        return X, as_fetched(y).astype(str).astype(object)
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", fetch_openml)
+    fetched, target = load(return_X_y=True)
+    np.testing.assert_array_equal(fetched, X)
+    np.testing.assert_array_equal(target, y)
+
+
+@needs_blood
+@needs_wine
+@pytest.mark.parametrize(
+    ("load", "path"), [(load_blood_transfusion, BLOOD), (load_white_wine_quality, WINE)]
+)
+def test_real_data_as_frame(load, path):
+    pytest.importorskip("pandas")
+    data = load(path, as_frame=True)
+    assert list(data.data.columns) == data.feature_names
+    assert list(data.frame.columns) == [*data.feature_names, "target"]
+    X, y = load(path, return_X_y=True)
+    np.testing.assert_array_equal(data.data, X)
+    np.testing.assert_array_equal(data.target, y)
+
+
+@pytest.mark.parametrize(
+    ("load", "n_columns"), [(load_blood_transfusion, 5), (load_white_wine_quality, 12)]
+)
+def test_real_data_rejects(load, n_columns, tmp_path):
+    other = tmp_path / "other.csv"
+    for text in ("1,2,3\n4,5,6\n", 3 * (",".join(["0.5"] * n_columns) + "\n")):
+        other.write_text(text)
+        with pytest.raises(ValueError, match=f"CSV file of {n_columns} columns"):
+            load(other)
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "none.csv")
+    with pytest.raises(ValueError, match="as_frame"):
+        load(other, as_frame="yes")

@@ -1,27 +1,18 @@
-"""Shifts with a known log ratio, shifts made from labelled data, and real data sets."""
+"""Shifts with a known log ratio, and shifts made from labelled data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
-from os import PathLike
 from typing import Any
 
 import numpy as np
 from scipy.special import log_expit
-from sklearn.utils import Bunch, _safe_indexing, check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_array, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import check_consistent_length
 
 from skdre.base import pool
-
-__all__ = [
-    "SelectionShift",
-    "Shift",
-    "load_breast_cancer_wisconsin",
-    "make_selection_shift",
-    "make_warped_shift",
-]
 
 
 @dataclass(frozen=True, eq=False)
@@ -399,115 +390,3 @@ def make_selection_shift(
         source_log_ratio=log_ratio[source],
         target_log_ratio=log_ratio[target],
     )
-
-
-_WISCONSIN_FEATURES = (
-    "clump_thickness",
-    "cell_size_uniformity",
-    "cell_shape_uniformity",
-    "marginal_adhesion",
-    "single_epithelial_cell_size",
-    "bare_nuclei",
-    "bland_chromatin",
-    "normal_nucleoli",
-    "mitoses",
-)
-
-
-@validate_params(
-    {
-        "path": [str, PathLike, None],
-        "missing": [StrOptions({"drop", "keep"})],
-        "return_X_y": ["boolean"],
-        "as_frame": ["boolean"],
-    },
-    prefer_skip_nested_validation=True,
-)
-def load_breast_cancer_wisconsin(
-    path=None, *, missing="drop", return_X_y=False, as_frame=False
-):
-    """Load the breast cancer Wisconsin (Original) data set.
-
-    699 biopsies, nine cytological grades from 1 to 10 each, benign or malignant. It is
-    the older set of nine features [1]_, not the Diagnostic one of thirty that
-    :func:`sklearn.datasets.load_breast_cancer` loads.
-
-    Parameters
-    ----------
-    path : str or path-like, default=None
-        The file ``breast-cancer-wisconsin.data`` of the UCI repository (CSV without
-        header: id, nine features, class 2 or 4). By default the data are fetched from
-        OpenML (set 15, "breast-w") and cached there.
-    missing : {"drop", "keep"}, default="drop"
-        What becomes of the 16 rows without ``bare_nuclei``: left out, which leaves 683
-        rows, or kept with NaN.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Return the data as a pandas DataFrame and the target as a Series.
-
-    Returns
-    -------
-    data : :class:`~sklearn.utils.Bunch`
-        With ``data`` of shape (683, 9), ``target`` of shape (683,), 0 benign and 1
-        malignant, ``feature_names``, ``target_names`` and ``frame``, a DataFrame of
-        data and target or None; or ``(data, target)`` if `return_X_y`.
-
-    Raises
-    ------
-    ValueError
-        If the file is not of the shape described.
-
-    References
-    ----------
-    .. [1] Wolberg and Mangasarian, "Multisurface method of pattern separation for
-       medical diagnosis applied to breast cytology", PNAS 87 (1990).
-
-    Examples
-    --------
-    >>> from skdre.datasets import load_breast_cancer_wisconsin
-    >>> data = load_breast_cancer_wisconsin()  # doctest: +SKIP
-    >>> data.data.shape  # doctest: +SKIP
-    (683, 9)
-    """
-    data, target = _fetch_wisconsin() if path is None else _read_wisconsin(path)
-    if missing == "drop":
-        complete = ~np.isnan(data).any(axis=1)
-        data, target = data[complete], target[complete]
-    frame = None
-    if as_frame:
-        import pandas as pd
-
-        frame = pd.DataFrame(data, columns=list(_WISCONSIN_FEATURES))
-        frame["target"] = target
-        data, target = frame[list(_WISCONSIN_FEATURES)], frame["target"]
-    if return_X_y:
-        return data, target
-    return Bunch(
-        data=data,
-        target=target,
-        frame=frame,
-        feature_names=list(_WISCONSIN_FEATURES),
-        target_names=np.array(["benign", "malignant"]),
-    )
-
-
-def _read_wisconsin(path):
-    with open(path) as file:
-        table = np.genfromtxt(file, delimiter=",", missing_values="?", ndmin=2)
-    n_columns = len(_WISCONSIN_FEATURES) + 2
-    if table.shape[1] != n_columns or not np.isin(table[:, -1], (2, 4)).all():
-        raise ValueError(
-            f"path must name a CSV file of {n_columns} columns, id, nine features and "
-            f"class 2 or 4, got a table of shape {table.shape} from {path}."
-        )
-    return table[:, 1:-1], (table[:, -1] == 4).astype(int)
-
-
-def _fetch_wisconsin():
-    from sklearn.datasets import fetch_openml
-
-    data, target = fetch_openml(
-        data_id=15, return_X_y=True, as_frame=False, parser="liac-arff"
-    )
-    return data.astype(np.float64), (target == "malignant").astype(int)
