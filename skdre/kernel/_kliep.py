@@ -44,6 +44,9 @@ _MAX_HALVINGS = 40
 _NEW_COMPONENTS = 10
 # A mixture density below this is not told from 0.
 _TINY = 1e-200
+# A start that leaves a row with less of its largest component than this is given up: the
+# Hessian, of its inverse square, would overflow.
+_POOR_START = 1e-30
 # The mean of a kernel over the denominator's rows counts as that of a sample with this
 # many rows at the centre, where it is smaller: it then rests on no row at all, and the
 # ratio that the kernel carries would have no bound. Without this the L2 error of the
@@ -234,7 +237,7 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
     uniform = np.full(usable.size, 1 / usable.size)
     start = uniform if start is None else start[usable]
     start = start / max(start.sum(), _TINY)
-    if (L @ start).min() <= _TINY:
+    if (L @ start).min() <= _POOR_START:
         start = uniform
     mixture = solve_mixture(L, share, start, tol=tol, max_iter=max_iter)
     mixture.objective += float(share @ np.log(peak))

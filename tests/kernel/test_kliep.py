@@ -1,5 +1,7 @@
 """KLIEPRatio against cvxpy, against refitting by brute force, and against the truth."""
 
+import warnings
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -304,3 +306,13 @@ def test_too_few_steps(shift):
 def test_bad_parameters(shift, params, match):
     with pytest.raises(ValueError, match=match):
         KLIEPRatio(**params).fit(*shift.pool())
+
+
+def test_a_warm_start_far_from_a_row_is_given_up():
+    # The folds of this search hand over proportions under which the density at some row
+    # is below 1e-160, whose inverse square overflows.
+    shift = make_warped_shift(400, 2, warp="funnel", random_state=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = KLIEPRatio(random_state=0).fit(*shift.pool())
+    assert np.isfinite(model.cv_scores_).all()
