@@ -44,8 +44,8 @@ _MAX_HALVINGS = 40
 _NEW_COMPONENTS = 10
 # A mixture density below this is not told from 0.
 _TINY = 1e-200
-# A start that leaves a row with less of its largest component than this is given up: the
-# Hessian, of its inverse square, would overflow.
+# A start that leaves a row with less of its largest component than this is given up:
+# the Hessian, of its inverse square, would overflow.
 _POOR_START = 1e-30
 # The mean of a kernel over the denominator's rows counts as that of a sample with this
 # many rows at the centre, where it is smaller: it then rests on no row at all, and the
