@@ -29,6 +29,7 @@ bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/peers.py install
 	$(BIN)/python benchmarks/kmm.py
 	$(BIN)/python benchmarks/kmm_scaling.py
+	$(BIN)/python benchmarks/direct.py
 	$(BIN)/python benchmarks/flow_batches.py
 
 wheel: $(VENV)/.dev
