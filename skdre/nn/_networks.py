@@ -25,7 +25,7 @@ _BIAS_RANGE = 1.0
 _LINEAR_RANGE = 2.5
 
 
-def total_scale(samples):
+def total_scale(X, weight, n_denominator):
     """Centre and scale of each column over both samples, each counting half.
 
     The scale is the standard deviation of the mixture (p + q) / 2,
@@ -34,8 +34,12 @@ def total_scale(samples):
 
     Parameters
     ----------
-    samples : skdre.base.TwoSamples
-        The two samples.
+    X : ndarray of shape (n_rows, n_features)
+        Rows of both samples, the denominator's first.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    n_denominator : int
+        Number of the denominator's rows.
 
     Returns
     -------
@@ -43,13 +47,11 @@ def total_scale(samples):
         Rows are standardised as ``(X - center) / scale``.
     """
     moments = []
-    for X, weight in (
-        (samples.numerator, samples.numerator_weight),
-        (samples.denominator, samples.denominator_weight),
-    ):
-        mean = np.average(X, axis=0, weights=weight)
-        moments.append((mean, np.average((X - mean) ** 2, axis=0, weights=weight)))
-    (m_p, v_p), (m_q, v_q) = moments
+    for part in (slice(n_denominator), slice(n_denominator, None)):
+        mean = np.average(X[part], axis=0, weights=weight[part])
+        squares = (X[part] - mean) ** 2
+        moments.append((mean, np.average(squares, axis=0, weights=weight[part])))
+    (m_q, v_q), (m_p, v_p) = moments
     variance = (v_p + v_q) / 2 + (m_p - m_q) ** 2 / 4
     # A spread below the rounding error of the values themselves is no spread.
     rounding = (64 * np.finfo(np.float64).eps * np.maximum(abs(m_p), abs(m_q))) ** 2

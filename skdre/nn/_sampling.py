@@ -8,8 +8,8 @@ from skdre.nn._training import TensorRows
 __all__ = ["DomainBatches", "cumulative_shares", "held_out_rows", "stratified_draws"]
 
 # Rows of a domain that a member's validation loss is computed at, at most: its standard
-# error is then below 0.01, and validation takes a small part of the time.
-_MAX_HELD_OUT = 5000
+# error is then about 0.01, and validation takes a small part of the time.
+_MAX_HELD_OUT = 2500
 
 
 def cumulative_shares(weight):

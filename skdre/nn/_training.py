@@ -232,18 +232,31 @@ class KeepBestMembers(KeepBest):
 
     The criterion gives one loss for each member, and each parameter of the module has
     the members as its first dimension. Training stops when no member gets better any
-    more; ``best_loss_`` is the mean of the members' best losses.
+    more; ``best_loss_`` is the mean of ``best_losses_``.
+
+    Parameters
+    ----------
+    patience : int
+        Epochs in which no member gets better before the fit stops.
+    own_share : float, default=1.0
+        Weight of a member's own held-out loss in judging an epoch; the rest is that of
+        the mean of all members' losses. Members that learn the same thing, each with
+        few held-out rows, judge better together.
 
     Attributes
     ----------
     best_losses_ : torch.Tensor of shape (n_members,)
-        Held-out loss of each member at its best epoch.
+        Held-out loss of each member at the epoch whose weights are kept.
     """
+
+    def __init__(self, patience, own_share=1.0):
+        super().__init__(patience)
+        self.own_share = own_share
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.best_epoch_ = 0
         self.best_weights_ = _clone(net.average_)
-        self.best_losses_ = torch.tensor(math.inf)
+        self.best_losses_ = self._best_judgement = torch.tensor(math.inf)
         self._total, self._n_rows = 0.0, 0
         _, held_out = net.get_split_datasets(X, y)
         for batch in net.get_iterator(held_out, training=False):
@@ -264,12 +277,14 @@ class KeepBestMembers(KeepBest):
     def _consider_members(self, net, epoch):
         losses = self._total / self._n_rows
         self._total, self._n_rows = 0.0, 0
+        judgement = torch.lerp(losses.mean(), losses, self.own_share)
         # A loss that is not a number compares as not better.
-        better = losses < self.best_losses_
+        better = judgement < self._best_judgement
         if better.any():
             self.best_epoch_ = epoch
             for name, best in self.best_weights_.items():
                 best[better] = net.average_[name][better]
+        self._best_judgement = torch.where(better, judgement, self._best_judgement)
         self.best_losses_ = torch.where(better, losses, self.best_losses_)
         self.best_loss_ = self.best_losses_.mean().item()
 
@@ -471,8 +486,8 @@ def train(
         Of AdamW and of the loop. The learning rate falls to zero along a cosine.
     seed : int
         Seeds the order of the rows and what the module draws.
-    keeper : {KeepBest, KeepBestMembers}, default=KeepBest
-        Keeps the best weights of the net, or those of each member of an ensemble.
+    keeper : callable, default=KeepBest
+        :class:`KeepBest` or :class:`KeepBestMembers`, called with `patience`.
     callbacks : list of skorch callbacks, default=()
         Called after those of the net, which is their ``net`` argument.
     verbose : int, default=0
