@@ -105,8 +105,8 @@ CLASSIFIERS = {name: LOGISTIC if name == "mixture" else SVCS for name in PRINTED
 def draw_near_mean(X, y, trial, *, sigma=1 / 20):
     """Rows near the mean are in the source, P(s = 1 | x) = exp(-sigma |x - mean|^2).
 
-    The distance is that of standardised columns: in the units of the files the largest
-    probability of a second row is below 1e-8.
+    The distance is that of standardised columns: in the units of the file the blood
+    donor nearest to the mean has a probability of exp(-737).
     """
     squared_distance = np.sum(StandardScaler().fit_transform(X) ** 2, axis=1)
     probability = np.exp(-sigma * squared_distance)
