@@ -73,7 +73,7 @@ def solve(fit, path, job, *, warm_up):
         gammas = float(median_gamma) * job["gamma_factor"]
     seed = int(seed)
     if warm_up:
-        fit(Xp[:50], Xq[:50], gammas, seed)
+        fit(Xp[:50], Xq[:50], float(median_gamma), seed)
     fitted, report = clock(
         lambda: fit(Xp, Xq, gammas, seed), job["repeats"], job["budget"]
     )
