@@ -268,6 +268,17 @@ class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     held-out rows: its own count half, those of all members the other half. A sample of
     a single row has none to hold out; then the training rows stand in for them.
 
+    Measured with defaults at new rows of both samples, the mean squared error of the
+    log ratio, clipped at 15 nats, at 1,000 / 10,000 rows a side: a ring around a
+    Gaussian 3.0 / 2.2 (Gaussian plug-in 40 / 40), four Gaussians over one in 10
+    dimensions 2.6 / 0.7 (2.7 / 2.7), the funnel shift in 6 dimensions 0.6 / 0.07
+    (15 / 10), correlations of 0.6 in 20 dimensions 2.0 / 0.5 (0.7 / 0.07). On Gaussians
+    the plug-in, ``ClassifierRatio(QuadraticDiscriminantAnalysis())``, is better; where
+    the samples hardly overlap a classifier of any kind knows the sign of the log ratio,
+    and not its size (two Gaussians 5.7 standard deviations apart: 7.0 / 5.4). With some
+    hundred rows or less of one sample the log ratio can be too large where that sample
+    has no rows. A fit takes from one to five seconds of one core.
+
     Ctrl-C during fit ends the training and keeps the best networks so far.
 
     References
