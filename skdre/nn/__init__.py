@@ -1,1 +1,1 @@
-"""Torch parts that are no estimators: the training loop."""
+"""Torch parts that are no estimators: training loop, networks, batches."""
