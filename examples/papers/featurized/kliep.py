@@ -355,15 +355,16 @@ def plot(all_errors, path):
         for axis in row:
             axis.label_outer()
     titles = [
-        "printed in the paper (Table 9, Figure 7; Table 1)",
+        "printed in Tables 9 and 1",
         "paper's protocol, run again",
         "sound protocol",
     ]
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
-    axes[-1, 1].legend(fontsize="small")
+    labelled = axes[-1, 1].get_legend_handles_labels()
+    figure.legend(*labelled, loc="outside lower center", ncols=4)
     figure.suptitle("KLIEP; bars: standard error")
-    figure.savefig(path, dpi=90)
+    figure.savefig(path, dpi=75)
     plt.close(figure)
 
 
