@@ -1,6 +1,6 @@
 """skdre's direct estimators, as they come."""
 
-from importlib.metadata import packages_distributions
+from importlib.util import find_spec
 
 from _ratio_worker import Fitted, main
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
@@ -40,4 +40,4 @@ def make(options):
 
 if __name__ == "__main__":
     packages = ["skdre", "scikit-learn", "scipy", "numpy"]
-    main(make, packages + ["torch"] * ("torch" in packages_distributions()))
+    main(make, packages + ["torch"] * bool(find_spec("torch")))
