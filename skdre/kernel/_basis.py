@@ -118,6 +118,11 @@ def row_blocks(n_rows, n_columns):
     return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 
+def submatrix(K, rows, columns):
+    """K[np.ix_(rows, columns)], some times faster."""
+    return K.take(rows, axis=0).take(columns, axis=1)
+
+
 def kernel_product(X, Y, coef, gamma):
     """K(X, Y) @ coef without holding K."""
     out = np.empty(len(X))

@@ -27,6 +27,7 @@ from skdre.kernel._basis import (
     standardization,
     standardize,
     standardize_samples,
+    submatrix,
 )
 from skdre.kernel._search import (
     CenterKernel,
@@ -91,7 +92,7 @@ def nonnegative_quadratic(H, c, start):
     for _ in range(3 * len(c)):
         while free.any():
             index = np.flatnonzero(free)
-            factor = cho_factor(H[np.ix_(index, index)], check_finite=False)
+            factor = cho_factor(submatrix(H, index, index), check_finite=False)
             z = cho_solve(factor, c[index], check_finite=False)
             negative = z <= 0
             if not negative.any():
@@ -226,7 +227,7 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
         return alpha, None
     mean_q = np.maximum(mean_q, _LEAST_ROWS / n_q)
     rows = np.flatnonzero(weight)
-    L = A[np.ix_(rows, usable)] / mean_q[usable]
+    L = submatrix(A, rows, usable) / mean_q[usable]
     # The factor of a row is without effect on the optimum, and keeps small values of a
     # kernel from being lost beside smaller ones.
     peak = L.max(axis=1)

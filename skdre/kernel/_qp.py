@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, solve
 
-from skdre.kernel._basis import row_blocks
+from skdre.kernel._basis import row_blocks, submatrix
 
 _MAX_HALVINGS = 40
 
@@ -181,12 +181,13 @@ class DenseKernel:
         index = np.flatnonzero(free)
         if index.size:
             d = curvature[index]
-            A = self.K[np.ix_(index, index)]
+            A = submatrix(self.K, index, index)
             A[np.diag_indices_from(A)] += d
             right = d * rho[index]
             if index.size < len(step):
                 right -= (self.K @ step)[index]
-            factor = cho_factor(A, lower=True, overwrite_a=True, check_finite=False)
+            # The transpose is in LAPACK's order, and spares a copy.
+            factor = cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
             step[index] = cho_solve(factor, right, check_finite=False)
             if banded:
                 unit = cho_solve(factor, np.ones(len(d)), check_finite=False)

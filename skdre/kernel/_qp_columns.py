@@ -12,7 +12,7 @@ bounds, a binding band and a singular kernel matrix alike.
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from skdre.kernel._basis import gaussian_kernel
+from skdre.kernel._basis import gaussian_kernel, submatrix
 from skdre.kernel._qp import DenseKernel, Solution, certify, linear_gap
 
 _FIRST_COLUMNS = 200
@@ -140,8 +140,8 @@ def _active_set(K, kappa, feasible, max_iter=25):
         index = np.flatnonzero(free)
         try:
             factor = cho_factor(
-                K[np.ix_(index, index)], lower=True, overwrite_a=True,
-                check_finite=False,
+                submatrix(K, index, index).T,  # LAPACK's order
+                lower=True, overwrite_a=True, check_finite=False,
             )  # fmt: skip
         except LinAlgError:
             return None
@@ -187,7 +187,10 @@ class _Columns:
     def square(self, active):
         """Kernel matrix between the columns where the mask `active` is true."""
         columns = self.index[active]
-        parts = [block[np.ix_(keep, columns)] for keep, block in self._split(active)]
+        parts = [
+            submatrix(block, np.flatnonzero(keep), columns)
+            for keep, block in self._split(active)
+        ]
         return np.concatenate(parts)
 
     def product(self, coef):
