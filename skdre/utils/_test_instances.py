@@ -32,9 +32,7 @@ def _table():
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
-        "MLPRatio": [
-            {"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}
-        ],
+        "MLPRatio": [{"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
     }
 
