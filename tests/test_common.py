@@ -25,7 +25,7 @@ EXPECTED_FAILED_CHECKS = {
 }
 
 if parse_version(sklearn.__version__) < parse_version("1.7"):
-    for name in ("KLIEPRatio", "KMMRatio", "LSIFRatio"):
+    for name in ("ClassifierRatio", "KLIEPRatio", "KMMRatio", "LSIFRatio", "MLPRatio"):
         EXPECTED_FAILED_CHECKS[name] = {
             "check_sample_weight_equivalence_on_dense_data": "before scikit-learn 1.7 "
             "the check swaps the labels of one of its two fits of a binary classifier",
