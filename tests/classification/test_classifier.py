@@ -276,8 +276,8 @@ def test_any_classifier(estimator, calibration, method, new):
         assert ratio_rank_correlation(truth, found[-1]) > 0.75
         assert log_ratio_mse(truth, found[-1]) < 0.6 * np.mean(truth**2)
         assert abs(np.median(found[-1] - truth)) < 0.6
-    # A ratio that counts rows is off by 2 log 7 = 3.9 between the two; of all classifiers
-    # and versions tried the balanced forest of scikit-learn 1.6 came nearest, by 0.9.
+    # A ratio that counts rows is off by 2 log 7 = 3.9 between the two; of all
+    # classifiers and versions tried a forest of scikit-learn 1.6 came nearest, by 0.9.
     assert abs(np.median(found[0] - found[1])) < 1.3
 
 
