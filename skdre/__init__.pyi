@@ -1,5 +1,6 @@
 from . import (
     base,
+    bridges,
     classification,
     datasets,
     flows,
@@ -34,6 +35,7 @@ __all__ = [
     "MLPRatio",
     "Pipeline",
     "base",
+    "bridges",
     "classification",
     "datasets",
     "flows",

@@ -37,6 +37,8 @@ MAY_IMPORT = {
     "bridges.paths": set(),
     "bridges": {"base", "nn", "bridges.paths"},
     "flows": {"base", "nn"},
+    # Chooses among concrete estimators.
+    "auto": {"base", "nn", "metrics", "classification", "bridges"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
@@ -44,14 +46,22 @@ MAY_IMPORT = {
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets"},
     # The table of test parameters names concrete estimators, and nothing imports it.
-    "utils._test_instances": {"utils", "kernel", "flows", "importance", "pipeline"},
+    "utils._test_instances": {
+        "utils",
+        "kernel",
+        "classification",
+        "bridges",
+        "flows",
+        "importance",
+        "pipeline",
+    },
 }
 
 # A default must name an estimator: inside the function that resolves it, only.
-DEFAULTS = {("importance", "kernel")}
+DEFAULTS = {("importance", "kernel"), ("information", "auto")}
 
 NUMPY_ONLY = {"metrics._losses", "weighting", "bridges.paths"}
-KNOW_TORCH = {"nn", "classification", "bridges", "flows"}
+KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 
