@@ -12,17 +12,14 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre.base import DensityRatioMixin, check_pool
-from skdre.classification._calibration import (
-    fit_affine,
-    fit_isotonic,
-    held_out_weights,
-)
+from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,
     fit_classifier,
     lets_nan_through,
     takes_nan,
 )
+from skdre.nn._rows import held_out_weights
 
 __all__ = ["ClassifierRatio"]
 

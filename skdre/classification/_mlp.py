@@ -14,8 +14,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch.nn import functional
 
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.classification._calibration import held_out_weights, row_keys
 from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs, total_scale
+from skdre.nn._rows import held_out_weights, merge_rows
 from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
 from skdre.nn._training import (
     KeepBestMembers,
@@ -65,38 +65,6 @@ def member_losses(output, targets):
     """
     sign, weight = targets
     return (weight * functional.softplus(-sign * output[..., 0])).mean(dim=0)
-
-
-def merge_rows(samples):
-    """Distinct rows with their weights, the denominator's first, in order of a hash.
-
-    Neither the order of the rows nor whether a row stands twice or has weight two is
-    seen in the outcome, so a fit on it depends on neither.
-
-    Parameters
-    ----------
-    samples : skdre.base.TwoSamples
-        The two samples.
-
-    Returns
-    -------
-    X : ndarray of shape (n_distinct, n_features)
-    weight : ndarray of shape (n_distinct,)
-    n_denominator : int
-        Distinct rows of the denominator.
-    """
-    parts = []
-    for X, weight in (
-        (samples.denominator, samples.denominator_weight),
-        (samples.numerator, samples.numerator_weight),
-    ):
-        keys = row_keys(X)
-        order = np.argsort(keys, kind="stable")
-        first = np.flatnonzero(np.append(True, np.diff(keys[order]) > 0))
-        weight = np.ones(len(X)) if weight is None else weight
-        parts.append((X[order[first]], np.add.reduceat(weight[order], first)))
-    (X_q, weight_q), (X_p, weight_p) = parts
-    return np.concatenate([X_q, X_p]), np.concatenate([weight_q, weight_p]), len(X_q)
 
 
 def member_folds(X, n_denominator, weight, n_members):

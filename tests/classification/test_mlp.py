@@ -21,6 +21,7 @@ from skdre.classification import _mlp
 from skdre.datasets import make_warped_shift
 from skdre.metrics import log_ratio_mse, ratio_log_loss
 from skdre.nn._networks import network_inputs
+from skdre.nn._rows import merge_rows
 
 QUICK = {
     "hidden_features": (16, 16),
@@ -160,7 +161,7 @@ def test_one_member():
 def test_members_hold_out_folds_of_their_own(n_members):
     shift = banana((200, 80))
     samples = split_samples(quick(), *shift.pool())
-    X, weight, n_denominator = _mlp.merge_rows(samples)
+    X, weight, n_denominator = merge_rows(samples)
     assert_array_equal(weight, 1)
     assert_array_equal(
         np.sort(X[:n_denominator], axis=0), np.sort(shift.denominator, axis=0)
@@ -187,7 +188,7 @@ def test_members_do_not_learn_what_they_hold_out():
 def test_merge_rows():
     X = np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0], [-0.0, 0.0], [5.0, 1.0]])
     samples = split_samples(quick(), X, [0, 0, 0, 1, 1], [2, 1, 0.5, 3, 4])
-    rows, weight, n_denominator = _mlp.merge_rows(samples)
+    rows, weight, n_denominator = merge_rows(samples)
     assert n_denominator == 2
     found = {(int(k >= 2), *row): weight[k] for k, row in enumerate(rows.tolist())}
     assert found == {(0, 1, 2): 2.5, (0, 0, 0): 1, (1, 0, 0): 3, (1, 5, 1): 4}
