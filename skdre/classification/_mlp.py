@@ -8,14 +8,14 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.nn import functional
 
 from skdre.base import DensityRatioMixin, split_samples
+from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
 from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs, total_scale
-from skdre.nn._rows import held_out_weights, merge_rows
+from skdre.nn._rows import member_folds, merge_rows
 from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
 from skdre.nn._training import (
     KeepBestMembers,
@@ -29,20 +29,10 @@ from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["MLPRatio"]
 
-# Steps between two looks at the held-out rows: an epoch of the training loop.
-_STEPS_PER_EPOCH = 25
-
-# Folds of an ensemble with fewer members: each holds out no more than a quarter.
-_MIN_FOLDS = 4
-
 # A member's fold alone is a noisy judge of when to stop: of 200 rows a side the mean of
 # all folds made the error of the log ratio a third smaller, while of 10,000 a side each
 # member's own did a sixth better. Half of each was near the better one at all sizes.
 _OWN_SHARE = 0.5
-
-# A held-out gain in nats over the last third of the steps that shows that training was
-# cut short; the falling learning rate alone brings less.
-_STILL_GAINING = 0.02
 
 # Rows that go through the network at once when it is not trained.
 _CHUNK_ROWS = 4096
@@ -65,32 +55,6 @@ def member_losses(output, targets):
     """
     sign, weight = targets
     return (weight * functional.softplus(-sign * output[..., 0])).mean(dim=0)
-
-
-def member_folds(X, n_denominator, weight, n_members):
-    """Weights with which each member holds out the rows.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-        Distinct rows, the denominator's first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    n_members : int
-        Number of members.
-
-    Returns
-    -------
-    held_out : ndarray of shape (n_members, n_rows) or None
-        None if a sample has a single row: none can be held out.
-    """
-    is_numerator = np.arange(len(X)) >= n_denominator
-    folds = held_out_weights(X, is_numerator, weight, max(n_members, _MIN_FOLDS))
-    if folds is None:
-        return None
-    return folds[np.arange(n_members) % len(folds)]
 
 
 def train_members(
@@ -150,7 +114,7 @@ def train_members(
     return net, (numerator.min().item(), denominator.max().item())
 
 
-class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     """Density ratio from neural networks that tell the two samples apart.
 
     Probabilistic classification, the baseline of [1]_ and [2]_ (there NCE): a network
@@ -315,13 +279,6 @@ class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def __getstate__(self):
-        state = super().__getstate__()
-        network = state.get("network_")
-        if network is not None and next(network.parameters()).device.type != "cpu":
-            state = state | {"network_": copy.deepcopy(network).cpu()}
-        return state
-
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
@@ -385,8 +342,7 @@ class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             module.load_state_dict(net.average_)
             return self._fitted(module, center, scale, samples.classes)
 
-        n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
-        n_batches = self.max_iter // n_epochs
+        n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
         data = {"X": X, "y": y}
         root = self._init_callback_context(max_subtasks=n_epochs)
         root.call_on_fit_task_begin(estimator=self, **data)
@@ -408,15 +364,7 @@ class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             verbose=int(self.verbose),
         )
         attributes = self._fitted(network, center, scale, samples.classes)
-        finished = [epoch for epoch in net.history if "valid_loss" in epoch]
-        attributes |= {
-            "loss_curve_": np.array([epoch["train_loss"] for epoch in finished]),
-            "validation_scores_": -np.array(
-                [epoch["valid_loss"] for epoch in finished]
-            ),
-            "best_validation_score_": -net.keeper_.best_loss_,
-            "n_iter_": net.n_steps_,
-        }
+        attributes |= self._records(net)
         for name, value in attributes.items():
             setattr(self, name, value)
         self._warn_if_cut_short(n_epochs)
@@ -425,29 +373,6 @@ class MLPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
-
-    def _check_hidden_features(self):
-        hidden_features = self.hidden_features
-        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
-            raise ValueError(
-                "hidden_features must be a sequence of positive integers, got "
-                f"{hidden_features!r}."
-            )
-
-    def _warn_if_cut_short(self, n_epochs):
-        n_late = n_epochs // 3
-        if not n_late or len(self.validation_scores_) < n_epochs:
-            return
-        early, late = np.split(self.validation_scores_, [n_epochs - n_late])
-        gain = late.max() - early.max()
-        if gain > _STILL_GAINING:
-            warnings.warn(
-                f"The held-out loss still fell ({gain:.2g} nats in the last third of "
-                f"the steps) when max_iter={self.max_iter} was reached; increase "
-                "max_iter or learning_rate.",
-                ConvergenceWarning,
-                stacklevel=5,
-            )
 
     def _warn_if_apart(self, lowest_numerator, highest_denominator):
         if lowest_numerator > highest_denominator:

@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from torch import nn
 
-__all__ = ["ACTIVATIONS", "EnsembleMLP", "network_inputs", "total_scale"]
+__all__ = [
+    "ACTIVATIONS",
+    "EnsembleLinear",
+    "EnsembleMLP",
+    "draw_in",
+    "network_inputs",
+    "total_scale",
+]
 
 ACTIVATIONS = {"elu": nn.ELU, "silu": nn.SiLU, "tanh": nn.Tanh}
 
@@ -82,6 +89,18 @@ def network_inputs(X, center, scale):
     limit = np.finfo(np.float64).max
     excess = np.clip(np.abs(Z) - _LINEAR_RANGE, 0, limit)
     return np.clip(Z, -_LINEAR_RANGE, _LINEAR_RANGE) + np.sign(Z) * np.log1p(excess)
+
+
+def draw_in(z):
+    """Draw in the tails of standardised values as :func:`network_inputs` does.
+
+    Parameters
+    ----------
+    z : torch.Tensor
+        Finite.
+    """
+    inner = z.clamp(-_LINEAR_RANGE, _LINEAR_RANGE)
+    return inner + torch.sign(z) * torch.log1p((z - inner).abs())
 
 
 class EnsembleLinear(nn.Module):

@@ -8,10 +8,13 @@ import hashlib
 
 import numpy as np
 
-__all__ = ["held_out_weights", "merge_rows", "row_keys"]
+__all__ = ["held_out_weights", "member_folds", "merge_rows", "row_keys"]
 
 # An atom, a row of a discrete variable, has more than this share of a fold's rows.
 _ATOM = 0.1
+
+# Folds of an ensemble with fewer members: each holds out no more than a quarter.
+_MIN_FOLDS = 4
 
 
 def merge_rows(samples):
@@ -140,3 +143,29 @@ def _lay_out(keys, weight, repeats, n_folds):
     end = np.cumsum(np.where(is_atom, repeats, is_first))
     start = np.where(is_atom, end - repeats, end - 1)
     return start, end
+
+
+def member_folds(X, n_denominator, weight, n_members):
+    """Weights with which each member holds out the rows.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Distinct rows, the denominator's first.
+    n_denominator : int
+        Their number.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    n_members : int
+        Number of members.
+
+    Returns
+    -------
+    held_out : ndarray of shape (n_members, n_rows) or None
+        None if a sample has a single row: none can be held out.
+    """
+    is_numerator = np.arange(len(X)) >= n_denominator
+    folds = held_out_weights(X, is_numerator, weight, max(n_members, _MIN_FOLDS))
+    if folds is None:
+        return None
+    return folds[np.arange(n_members) % len(folds)]

@@ -1,0 +1,70 @@
+"""What estimators that train networks have in common beside the training loop."""
+
+import copy
+import warnings
+from numbers import Integral
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+__all__ = ["NetworkMixin", "n_epochs_and_batches"]
+
+# Steps between two looks at the held-out rows: an epoch of the training loop.
+STEPS_PER_EPOCH = 25
+
+# A held-out gain in nats over the last third of the steps that shows that training was
+# cut short; the falling learning rate alone brings less.
+_STILL_GAINING = 0.02
+
+
+def n_epochs_and_batches(max_iter):
+    """Epochs of `max_iter` training steps, and the batches of each."""
+    n_epochs = -(-max_iter // STEPS_PER_EPOCH)
+    return n_epochs, max_iter // n_epochs
+
+
+class NetworkMixin:
+    """Pickling, checks and records of an estimator with a torch module ``network_``."""
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        network = state.get("network_")
+        if network is not None and next(network.parameters()).device.type != "cpu":
+            state = state | {"network_": copy.deepcopy(network).cpu()}
+        return state
+
+    def _check_hidden_features(self):
+        hidden_features = self.hidden_features
+        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
+            raise ValueError(
+                "hidden_features must be a sequence of positive integers, got "
+                f"{hidden_features!r}."
+            )
+
+    @staticmethod
+    def _records(net):
+        """Attributes that tell how the training went."""
+        finished = [epoch for epoch in net.history if "valid_loss" in epoch]
+        return {
+            "loss_curve_": np.array([epoch["train_loss"] for epoch in finished]),
+            "validation_scores_": -np.array(
+                [epoch["valid_loss"] for epoch in finished]
+            ),
+            "best_validation_score_": -net.keeper_.best_loss_,
+            "n_iter_": net.n_steps_,
+        }
+
+    def _warn_if_cut_short(self, n_epochs):
+        n_late = n_epochs // 3
+        if not n_late or len(self.validation_scores_) < n_epochs:
+            return
+        early, late = np.split(self.validation_scores_, [n_epochs - n_late])
+        gain = late.max() - early.max()
+        if gain > _STILL_GAINING:
+            warnings.warn(
+                f"The held-out loss still fell ({gain:.2g} nats in the last third of "
+                f"the steps) when max_iter={self.max_iter} was reached; increase "
+                "max_iter or learning_rate.",
+                ConvergenceWarning,
+                stacklevel=5,
+            )
