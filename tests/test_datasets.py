@@ -15,7 +15,7 @@ from skdre.datasets import (
     make_warped_shift,
 )
 
-WARPS = ["identity", "exp", "cubic", "banana", "funnel"]
+WARPS = ["identity", "exp", "cubic", "sinh", "banana", "funnel"]
 DATA = Path(__file__).parents[2] / "shared/data"
 WISCONSIN = DATA / "breast-cancer-wisconsin.data"
 BLOOD, WINE = DATA / "transfusion.data", DATA / "winequality-white.csv"
@@ -28,6 +28,7 @@ def warp_by_hand(warp, z):
         "identity": [z1, z2, z3],
         "exp": [np.exp(1.5 * z1), np.exp(1.5 * z2), np.exp(1.5 * z3)],
         "cubic": [z1**3 + 0.1 * z1, z2**3 + 0.1 * z2, z3**3 + 0.1 * z3],
+        "sinh": [np.sinh(2 * z1), np.sinh(2 * z2), np.sinh(2 * z3)],
         "banana": [z1, z2 + 3 * z1**2 - 3, z3],
         "funnel": [1.5 * z1, z2 * np.exp(1.5 * z1), z3 * np.exp(1.5 * z1)],
     }[warp]

@@ -115,6 +115,14 @@ def _cubic_inverse(x):
     return 2 * np.sqrt(c / 3) * np.sinh(angle / 3)
 
 
+def _sinh(z):
+    return np.sinh(2 * z)
+
+
+def _sinh_inverse(x):
+    return np.arcsinh(x) / 2
+
+
 def _banana(z):
     x = z.copy()
     x[:, 1] += 3 * z[:, 0] ** 2 - 3
@@ -143,14 +151,39 @@ _WARPS = {
     "identity": (_identity, _identity),
     "exp": (_exp, _exp_inverse),
     "cubic": (_cubic, _cubic_inverse),
+    "sinh": (_sinh, _sinh_inverse),
     "banana": (_banana, _banana_inverse),
     "funnel": (_funnel, _funnel_inverse),
 }
 
 
-def _gaussian_shift_log_ratio(z, *, mean):
-    """Log ratio of N(mean, I) to N(0, I)."""
-    return z @ mean - 0.5 * mean @ mean
+def _gaussian_shift_log_ratio(z, *, mean, covariance):
+    """Log ratio of N(mean, covariance) to N(0, I)."""
+    precision = np.linalg.inv(covariance)
+    # Written so that nothing is subtracted where the covariance is I.
+    curvature = np.eye(len(mean)) - precision
+    linear = precision @ mean
+    constant = mean @ linear + np.linalg.slogdet(covariance)[1]
+    return z @ linear + 0.5 * ((z @ curvature) * z).sum(axis=1) - 0.5 * constant
+
+
+def _check_covariance(covariance, n_features):
+    covariance = np.asarray(covariance, dtype=np.float64)
+    if covariance.ndim == 0:
+        covariance = covariance * np.eye(n_features)
+    shape = (n_features, n_features)
+    if covariance.shape != shape or not np.array_equal(covariance, covariance.T):
+        raise ValueError(
+            f"covariance must be a number or a symmetric matrix of shape {shape}, got "
+            f"{covariance!r}."
+        )
+    try:
+        factor = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError as error:
+        raise ValueError(
+            f"covariance must be positive definite, got {covariance!r}."
+        ) from error
+    return covariance, factor
 
 
 def _check_sample_sizes(n_samples):
@@ -169,6 +202,7 @@ def _check_sample_sizes(n_samples):
         "n_features": [Interval(Integral, 1, None, closed="left")],
         "warp": [StrOptions(set(_WARPS))],
         "mean_shift": [Interval(Real, 0, None, closed="left")],
+        "covariance": [Interval(Real, 0, None, closed="neither"), "array-like"],
         "random_state": ["random_state"],
     },
     prefer_skip_nested_validation=True,
@@ -179,15 +213,16 @@ def make_warped_shift(
     *,
     warp="identity",
     mean_shift=1.0,
+    covariance=1.0,
     random_state=None,
 ):
     """Two Gaussian samples seen through an invertible map, the ratio known.
 
-    The numerator is z ~ N(mu, I) and the denominator z ~ N(0, I), with all components
+    The numerator is z ~ N(mu, S) and the denominator z ~ N(0, I), with all components
     of mu equal and ``mean_shift`` its length; what is shown is x = g(z). The ratio at x
-    is that at z, log r = mu'z - mu'mu / 2, whatever g is (Lemma 1 of [1]_), while the
-    geometry, which kernel methods depend on, is not: the shift shows what a good
-    representation is worth.
+    is that at z, with S = I log r = mu'z - mu'mu / 2, whatever g is (Lemma 1 of [1]_),
+    while the geometry, which kernel methods depend on, is not: the shift shows what a
+    good representation is worth.
 
     Parameters
     ----------
@@ -196,16 +231,20 @@ def make_warped_shift(
     n_features : int, default=2
         Dimension; at least 2 for ``warp="banana"``, where it bends the second column
         by the first.
-    warp : {"identity", "exp", "cubic", "banana", "funnel"}, default="identity"
+    warp : {"identity", "exp", "cubic", "sinh", "banana", "funnel"}, default="identity"
         The map g:
 
         * "identity": x = z;
         * "exp": x = exp(1.5 z), skewed columns;
         * "cubic": x = z^3 + 0.1 z, heavy tails and a sharp peak;
+        * "sinh": x = sinh(2 z), both tails as long as those of "exp";
         * "banana": x_2 = z_2 + 3 z_1^2 - 3, the other columns as they are;
         * "funnel": x_1 = 1.5 z_1, the other columns z exp(1.5 z_1).
     mean_shift : float, default=1.0
-        Length of mu; with 0 the samples come from one distribution.
+        Length of mu; with 0, and `covariance` as it is, the samples come from one
+        distribution.
+    covariance : float or array-like of shape (n_features, n_features), default=1.0
+        S, positive definite; a number stands for that multiple of I.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same data on every call.
 
@@ -217,7 +256,8 @@ def make_warped_shift(
     Raises
     ------
     ValueError
-        If a parameter is out of its range, or the warp needs more columns.
+        If a parameter is out of its range, the covariance is not one, or the warp needs
+        more columns.
 
     References
     ----------
@@ -237,9 +277,10 @@ def make_warped_shift(
         raise ValueError(
             f"n_features must be at least 2 for warp={warp!r}, got {n_features}."
         )
+    covariance, factor = _check_covariance(covariance, n_features)
     rng = check_random_state(random_state)
     mean = np.full(n_features, mean_shift / np.sqrt(n_features))
-    z_p = rng.standard_normal((n_numerator, n_features)) + mean
+    z_p = rng.standard_normal((n_numerator, n_features)) @ factor.T + mean
     z_q = rng.standard_normal((n_denominator, n_features))
     forward, inverse = _WARPS[warp]
     return Shift(
@@ -248,7 +289,9 @@ def make_warped_shift(
         latent_numerator=z_p,
         latent_denominator=z_q,
         inverse=inverse,
-        latent_log_ratio=partial(_gaussian_shift_log_ratio, mean=mean),
+        latent_log_ratio=partial(
+            _gaussian_shift_log_ratio, mean=mean, covariance=covariance
+        ),
     )
 
 
