@@ -5,6 +5,7 @@ from . import (
     datasets,
     flows,
     importance,
+    information,
     kernel,
     metrics,
     nn,
@@ -21,6 +22,7 @@ from .importance import (
     importance_weighted_score,
     importance_weighted_scorer,
 )
+from .information import MutualInformation, mutual_information
 from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
@@ -33,6 +35,7 @@ __all__ = [
     "KMMRatio",
     "LSIFRatio",
     "MLPRatio",
+    "MutualInformation",
     "Pipeline",
     "base",
     "bridges",
@@ -42,9 +45,11 @@ __all__ = [
     "importance",
     "importance_weighted_score",
     "importance_weighted_scorer",
+    "information",
     "kernel",
     "make_pipeline",
     "metrics",
+    "mutual_information",
     "nn",
     "pipeline",
     "pool",

@@ -58,7 +58,7 @@ MAY_IMPORT = {
 }
 
 # A default must name an estimator: inside the function that resolves it, only.
-DEFAULTS = {("importance", "kernel"), ("information", "auto")}
+DEFAULTS = {("importance", "kernel"), ("information", "classification")}
 
 NUMPY_ONLY = {"metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}

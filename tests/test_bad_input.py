@@ -19,6 +19,7 @@ from skdre import (
     FlowFeaturizer,
     ImportanceWeighted,
     KMMRatio,
+    MutualInformation,
     make_pipeline,
     pool,
 )
@@ -47,6 +48,8 @@ def seeded(estimator):
 ESTIMATORS = [
     seeded(estimator)
     for estimator in (*make_instances(), make_pipeline(FLOW, KMMRatio()))
+    # It is fitted on pairs, not on two samples: tests/information has its bad input.
+    if not isinstance(estimator, MutualInformation)
 ]
 RATIOS = [
     estimator

@@ -15,7 +15,7 @@ def _table():
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
-    from skdre import KMMRatio
+    from skdre import ClassifierRatio, KMMRatio
 
     kmm = KMMRatio(random_state=0)
     return {
@@ -33,6 +33,7 @@ def _table():
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
         "MLPRatio": [{"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}],
+        "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
     }
 
