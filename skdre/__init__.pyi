@@ -15,7 +15,7 @@ from . import (
 )
 from ._version import __version__ as __version__
 from .base import DensityRatioMixin, pool
-from .classification import ClassifierRatio, MLPRatio
+from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .flows import FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
@@ -30,6 +30,7 @@ __all__ = [
     "ClassifierRatio",
     "DensityRatioMixin",
     "FlowFeaturizer",
+    "GaussianRatio",
     "ImportanceWeighted",
     "KLIEPRatio",
     "KMMRatio",

@@ -29,16 +29,17 @@ MAY_IMPORT = {
     "weighting": set(),
     "utils._compat": set(),
     "utils._sample_weight": set(),
+    "_moments": set(),
     "base": {"metrics"},
     "pipeline": {"base"},
     "kernel": {"base"},
     "nn": {"base"},
-    "classification": {"base", "nn"},
+    "classification": {"_moments", "base", "nn"},
     "bridges.paths": set(),
-    "bridges": {"base", "nn", "bridges.paths"},
+    "bridges": {"_moments", "base", "nn", "bridges.paths"},
     "flows": {"base", "nn"},
     # Chooses among concrete estimators.
-    "auto": {"base", "nn", "metrics", "classification", "bridges"},
+    "auto": {"_moments", "base", "nn", "metrics", "classification", "bridges", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
@@ -60,7 +61,7 @@ MAY_IMPORT = {
 # A default must name an estimator: inside the function that resolves it, only.
 DEFAULTS = {("importance", "kernel"), ("information", "classification")}
 
-NUMPY_ONLY = {"metrics._losses", "weighting", "bridges.paths"}
+NUMPY_ONLY = {"_moments", "metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
@@ -206,8 +207,9 @@ SNIPPETS = {
     + "pooled = pool(numerator=X, denominator=X)\n"
     + "KLIEPRatio().fit(*pooled).predict_ratio(X)\n"
     + "LSIFRatio().fit(*pooled).predict_ratio(X)",
-    "ClassifierRatio": FIT.format(name="ClassifierRatio")
+    "ClassifierRatio": FIT.format(name="ClassifierRatio, GaussianRatio")
     + "y = np.arange(40) % 2\n"
+    + "GaussianRatio().fit(X, y).predict_ratio(X)\n"
     + "ClassifierRatio(calibration='sigmoid').fit(X, y).predict_ratio(X)",
     "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
     + "from sklearn.linear_model import Ridge\n"

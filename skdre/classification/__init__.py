@@ -8,5 +8,9 @@ import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submod_attrs={"_classifier": ["ClassifierRatio"], "_mlp": ["MLPRatio"]},
+    submod_attrs={
+        "_classifier": ["ClassifierRatio"],
+        "_gaussian": ["GaussianRatio"],
+        "_mlp": ["MLPRatio"],
+    },
 )

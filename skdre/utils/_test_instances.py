@@ -24,6 +24,7 @@ def _table():
         "FlowFeaturizer": [
             {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5}
         ],
+        "GaussianRatio": [{}, {"shrink": False}],
         "ImportanceWeighted": [
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},
