@@ -9,6 +9,8 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import FunctionTransformer
 
+from skdre.datasets import make_known_ratio
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 pytestmark = pytest.mark.usefixtures("_no_window")
@@ -65,3 +67,26 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
     assert (chosen < 2 * table["best by truth"]).all()
     assert (chosen < 0.8 * table["median"]).all()
     assert (chosen < 0.3 * table["worst"]).all()
+
+
+def test_paths_from_one_sample_to_the_other(tmp_path, monkeypatch):
+    example = load("plot_bridge_paths")
+    drawn = []
+
+    def keep(ax, x, y, **kwargs):
+        drawn.append(np.column_stack([x, y]))
+
+    monkeypatch.setattr("matplotlib.axes.Axes.scatter", keep)
+    example.main(n_samples=200, save=tmp_path / "paths.png")
+    assert (tmp_path / "paths.png").stat().st_size > 10_000
+    shift = make_known_ratio("far_moons", 200, random_state=0)
+    drawn = np.reshape(drawn, (len(example.PATHS), 5, 200, 2)) - [2, 0]
+    for name, rows in zip(example.PATHS, drawn, strict=True):
+        # VPSDE starts near the denominator only.
+        near = 0.1 if name == "VPSDE" else 1e-6
+        np.testing.assert_allclose(rows[0], shift.denominator, atol=near)
+        np.testing.assert_allclose(rows[-1], shift.numerator, atol=1e-6)
+        assert np.ptp(rows[2] - shift.denominator) > 0.5
+        detour = rows[2, :, 0].mean() - rows[[0, 4], :, 0].mean()
+        straight = {"trigonometric, centred", "linear", "bridge, sigma = 1"}
+        assert (detour > 0.3) == (name not in straight)
