@@ -15,6 +15,7 @@ from . import (
 )
 from ._version import __version__ as __version__
 from .base import DensityRatioMixin, pool
+from .bridges import MultinomialRatio, TelescopingRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .flows import FlowFeaturizer
 from .importance import (
@@ -36,8 +37,10 @@ __all__ = [
     "KMMRatio",
     "LSIFRatio",
     "MLPRatio",
+    "MultinomialRatio",
     "MutualInformation",
     "Pipeline",
+    "TelescopingRatio",
     "base",
     "bridges",
     "classification",

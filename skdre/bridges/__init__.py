@@ -9,4 +9,8 @@ import lazy_loader as _lazy
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submodules=["paths"],
+    submod_attrs={
+        "_multinomial": ["MultinomialRatio"],
+        "_telescoping": ["TelescopingRatio"],
+    },
 )

@@ -15,9 +15,10 @@ def _table():
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
-    from skdre import ClassifierRatio, KMMRatio
+    from skdre import ClassifierRatio, KMMRatio, LSIFRatio
 
     kmm = KMMRatio(random_state=0)
+    network = {"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}
     return {
         # Neither depends on a seed or on the order of the rows: held to all digits.
         "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
@@ -33,9 +34,11 @@ def _table():
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
-        "MLPRatio": [{"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}],
+        "MLPRatio": [network],
+        "MultinomialRatio": [network],
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
+        "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
     }
 
 

@@ -1,0 +1,415 @@
+"""What TelescopingRatio and MultinomialRatio share: waymarks, and networks on them."""
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+
+from skdre.base import DensityRatioMixin, split_samples
+from skdre.bridges._batches import Waymarks, draw_pairs, sample_shares
+from skdre.bridges._training import BridgeEnsemble, train_bridges
+from skdre.bridges._waymarks import (
+    SPACINGS,
+    check_spacing,
+    discrete_columns,
+    path_length_of,
+    two_sample_moments,
+    waymark_times,
+)
+from skdre.bridges.paths import PATHS, Path, check_path
+from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
+from skdre.nn._networks import ACTIVATIONS, total_scale
+from skdre.nn._rows import member_folds, merge_rows
+from skdre.nn._training import TaskCallback, resolve_device, seeded
+from skdre.utils._compat import CallbackSupportMixin, with_callbacks
+
+__all__ = ["BaseWaymarkRatio", "Problem"]
+
+# Rows that go through the network at once when it predicts.
+_CHUNK_ROWS = 2048
+
+# Rows that stand many times count as so many pairs, up to this number.
+_MOST_REPEATS = 10_000
+
+# Standardised rows of any size stay finite in what is done with them.
+_LARGEST = 1e100
+
+
+class Problem:
+    """Two samples on a path: merged rows, their scale, and where the waymarks lie.
+
+    Parameters
+    ----------
+    samples : skdre.base.TwoSamples
+    path : skdre.bridges.paths.Path
+    spacing : str or sequence of float
+    n_bridges : int
+    """
+
+    def __init__(self, samples, path, spacing, n_bridges):
+        self.path = path
+        self.X, self.weight, self.n_denominator = merge_rows(samples)
+        self.center, self.scale = total_scale(self.X, self.weight, self.n_denominator)
+        self.varies = np.ptp(self.X, axis=0) > 0
+        # A column of one value is exactly 0, whatever the rounding of its mean.
+        self.Z = np.where(self.varies, (self.X - self.center) / self.scale, 0.0)
+        self.is_discrete = discrete_columns(self.X, self.weight)
+        Z_q, Z_p = np.split(self.Z, [self.n_denominator])
+        weights = np.split(self.weight, [self.n_denominator])
+        moments = two_sample_moments(Z_q, Z_p, weights)
+        self.length = path_length_of(path, moments)
+        self.times = waymark_times(path, spacing, n_bridges, moments)
+
+    def waymarks(self, inputs, coupled):
+        """The waymarks, of rows `inputs` that are a tensor of ``Z``."""
+        return Waymarks(
+            inputs,
+            self.n_denominator,
+            self.weight,
+            path=self.path,
+            times=self.times,
+            varies=self.varies,
+            is_discrete=self.is_discrete,
+            coupled=coupled,
+        )
+
+    def draw_rows(self, coupled, random_state):
+        """Rows of every waymark in the units of X, in equal numbers.
+
+        The first and the last waymark are rows of the samples, drawn in proportion to
+        their weights: where all weigh the same, and a sample is the larger one, each
+        once.
+
+        Parameters
+        ----------
+        coupled : bool
+        random_state : RandomState
+
+        Returns
+        -------
+        rows : ndarray of shape (n_waymarks, n_pairs, n_features)
+        """
+        waymarks = self.waymarks(torch.as_tensor(self.Z), coupled)
+        parts = np.split(self.weight, [self.n_denominator])
+        n_repeats = max(part.sum() for part in parts)
+        n_pairs = max(
+            *(len(part) for part in parts), int(min(n_repeats, _MOST_REPEATS))
+        )
+        shares = sample_shares(self.weight[None], self.n_denominator)
+        with seeded(int(random_state.randint(np.iinfo(np.int32).max))):
+            in_q, in_p = (
+                each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws)
+            )
+            rows = waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape))
+        return self.in_units_of_rows(rows[:, :, 0].transpose(0, 1).numpy())
+
+    def in_units_of_rows(self, Z):
+        return np.where(self.varies, self.center + self.scale * Z, self.X[0])
+
+    def samples(self):
+        """Rows and weights of the denominator, and those of the numerator."""
+        return list(
+            zip(
+                np.split(self.X, [self.n_denominator]),
+                np.split(self.weight, [self.n_denominator]),
+                strict=True,
+            )
+        )
+
+
+class BaseWaymarkRatio(
+    NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+):
+    """Base class of estimators over waymarks; not to be used itself.
+
+    A subclass defines `_network_criterion`, `_n_heads`, `_log_ratios_of_outputs` and
+    `_separates`, for the networks, and `_check_estimator`, `_fit_estimator` and
+    `_estimator_log_ratios` for a given estimator.
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "estimator": [HasMethods(["fit"]), None],
+        "n_bridges": [Interval(Integral, 1, None, closed="left")],
+        "path": [StrOptions(set(PATHS)), Path],
+        "spacing": [StrOptions({"path-length", *SPACINGS}), "array-like"],
+        "coupled": ["boolean"],
+        "head": [StrOptions({"linear", "quadratic"})],
+        "hidden_features": ["array-like"],
+        "activation": [StrOptions(set(ACTIVATIONS))],
+        "n_estimators": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        estimator=None,
+        *,
+        n_bridges=4,
+        path="trigonometric",
+        spacing="path-length",
+        coupled=True,
+        head="linear",
+        hidden_features=(64, 64, 64),
+        activation="silu",
+        n_estimators=8,
+        max_iter=2000,
+        batch_size=64,
+        learning_rate=0.002,
+        weight_decay=0.001,
+        patience=400,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.estimator = estimator
+        self.n_bridges = n_bridges
+        self.path = path
+        self.spacing = spacing
+        self.coupled = coupled
+        self.head = head
+        self.hidden_features = hidden_features
+        self.activation = activation
+        self.n_estimators = n_estimators
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.patience = patience
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    # A given estimator validates its own parameters when it is fitted.
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the ratios between neighbouring waymarks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples, finite.
+        y : array-like of shape (n_samples,)
+            Domain labels, two values; the greater names the numerator.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Repetition counts of the rows, counted inside each domain.
+
+        Returns
+        -------
+        self : estimator
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is not as described, or the device is not there.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If the held-out loss of the networks still fell when the steps ran out, a
+            loss was not finite, or Ctrl-C ended the training: the best networks so far
+            are kept.
+        UserWarning
+            If neighbouring waymarks are separated without error: more bridges are
+            needed.
+        """
+        device = resolve_device(self.device)
+        self._check_hidden_features()
+        self._check_estimator()
+        check_spacing(self.spacing, self.n_bridges)
+        path = check_path(self.path)
+        samples = split_samples(self, X, y, sample_weight)
+        problem = Problem(samples, path, self.spacing, self.n_bridges)
+        rng = check_random_state(self.random_state)
+        if self.estimator is None:
+            attributes = self._fit_networks(problem, samples.classes, device, rng, X, y)
+        else:
+            attributes = self._fit_estimator(problem, rng)
+            attributes |= {"classes_": samples.classes}
+        separated = attributes.pop("separated")
+        # What an earlier fit with other parameters left.
+        for name in ("network_", "estimators_", "estimator_"):
+            vars(self).pop(name, None)
+        attributes |= {"times_": problem.times, "path_length_": problem.length}
+        for name, value in attributes.items():
+            setattr(self, name, value)
+        if self.estimator is None:
+            self._warn_if_cut_short(n_epochs_and_batches(self.max_iter)[0])
+        self._warn_if_separated(separated)
+        return self
+
+    def _fit_networks(self, problem, classes, device, rng, X, y):
+        """Train the networks; the attributes of a fit."""
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        with seeded(seed):
+            network = BridgeEnsemble(
+                self.n_estimators,
+                problem.Z.shape[1],
+                self.hidden_features,
+                self._n_heads(),
+                head=self.head,
+                activation=self.activation,
+            )
+        network = network.to(device)
+        inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
+        held_out = member_folds(
+            problem.X, problem.n_denominator, problem.weight, self.n_estimators
+        )
+        scale = {
+            "center_": problem.center,
+            "scale_": np.where(problem.varies, problem.scale, np.inf),
+            "classes_": classes,
+        }
+
+        def fitted(net):
+            module = copy.deepcopy(net.module_)
+            module.load_state_dict(net.average_)
+            return scale | {"network_": _ready(module)}
+
+        n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
+        data = {"X": X, "y": y}
+        root = self._init_callback_context(max_subtasks=n_epochs)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        net, outputs = train_bridges(
+            network,
+            problem.waymarks(inputs, self.coupled),
+            problem.weight,
+            held_out,
+            criterion=self._network_criterion,
+            n_batches=n_batches,
+            max_epochs=n_epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            patience=-(-self.patience // n_batches),
+            seed=seed,
+            callbacks=[
+                *(self.callbacks or ()),
+                ("sklearn", TaskCallback(root, self, data, fitted)),
+            ],
+            verbose=int(self.verbose),
+        )
+        attributes = scale | {
+            "network_": _ready(network),
+            "separated": self._separates(outputs),
+            **self._records(net),
+        }
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
+        return attributes
+
+    def _warn_if_separated(self, separated):
+        if not any(separated):
+            return
+        numbers = [str(k + 1) for k in np.flatnonzero(separated)]
+        which = f"bridge{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
+        where = "held-out rows" if self.estimator is None else "the rows of the fit"
+        warnings.warn(
+            f"{type(self).__name__} separates neighbouring waymarks without error, at "
+            f"{where}: {which} of {self.n_bridges}, counted from the "
+            "denominator. They hardly overlap, so the size of their log ratio cannot "
+            "be learnt. Increase n_bridges: the samples lie "
+            f"{self.path_length_:.3g} apart, and a bridge of length 1 to 2 is easy.",
+            UserWarning,
+            stacklevel=5,
+        )
+
+    def log_ratios(self, X):
+        """Logarithm of the ratio between each two neighbouring waymarks.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_ratios : ndarray of shape (n_samples, n_bridges)
+            In nats, the bridge at the denominator first; they sum to
+            ``decision_function``.
+        """
+        X = self._validate_rows(X)
+        if hasattr(self, "network_"):
+            values = self._log_ratios_of_outputs(self._outputs(X))
+        else:
+            values = self._estimator_log_ratios(X)
+        limit = np.finfo(np.float64).max / values.shape[1]
+        return np.clip(values, -limit, limit)
+
+    def _outputs(self, X):
+        """Outputs of the networks, the mean of all members."""
+        with np.errstate(over="ignore"):
+            Z = np.clip((X - self.center_) / self.scale_, -_LARGEST, _LARGEST)
+        device = next(self.network_.parameters()).device
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(Z), _CHUNK_ROWS):
+                z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
+                parts.append(self.network_(z).mean(dim=1).cpu().numpy())
+        return np.concatenate(parts)
+
+    def decision_function(self, X):
+        """Logarithm of the density ratio at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_ratio : ndarray of shape (n_samples,)
+            In nats, finite: the sum of :meth:`log_ratios`.
+        """
+        return self.log_ratios(X).sum(axis=1)
+
+
+def deal_random_state(estimator, random_state):
+    """Set every random_state of an estimator, and of those inside it."""
+    states = [
+        name
+        for name in sorted(estimator.get_params())
+        if name.split("__")[-1] == "random_state"
+    ]
+    seeds = random_state.randint(np.iinfo(np.int32).max, size=len(states))
+    return estimator.set_params(**dict(zip(states, seeds.tolist(), strict=True)))
+
+
+def innermost(estimator):
+    """The estimator that learns, inside pipelines and searches."""
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif isinstance(getattr(estimator, "estimator", None), BaseEstimator) and (
+            not isinstance(estimator, DensityRatioMixin)
+        ):
+            estimator = estimator.estimator
+        else:
+            return estimator
+
+
+def steps_taken(estimators):
+    """Most iterations of the estimators given; 1 if none counts them."""
+    counts = (getattr(innermost(each), "n_iter_", 1) for each in estimators)
+    return max(1, *(int(np.max(each)) for each in counts))
+
+
+def _ready(network):
+    return network.double().eval().requires_grad_(False)

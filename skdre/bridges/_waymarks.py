@@ -1,0 +1,324 @@
+"""Where on a path the waymarks lie: lengths and times from the samples' moments.
+
+Nothing here knows an estimator. The length of a path is measured as if all of its
+distributions were Gaussian, with the mean and the covariance that they have.
+"""
+
+from dataclasses import dataclass
+from numbers import Real
+
+import numpy as np
+
+from skdre.bridges.paths import check_path
+
+__all__ = [
+    "SPACINGS",
+    "Moments",
+    "check_spacing",
+    "discrete_columns",
+    "path_coefficients",
+    "path_length",
+    "path_length_of",
+    "path_speeds",
+    "two_sample_moments",
+    "waymark_times",
+]
+
+# Cells of the midpoint rule; with noise each costs a matrix to factor.
+_CELLS = 400
+_NOISY_CELLS = 60
+
+# A variance below this share of the mean of both is taken as this.
+_LEAST_SPREAD = 1e-6
+
+# A column of no more values than this, each at this many rows in the mean, is discrete.
+_MOST_VALUES = 20
+_ROWS_PER_VALUE = 5
+
+
+@dataclass(frozen=True)
+class Moments:
+    """First two moments of two samples, in coordinates where the rest is simple.
+
+    There the mean of the two covariances is the identity and both are diagonal.
+
+    Attributes
+    ----------
+    shift : ndarray of shape (n_features,)
+        Mean of the numerator minus that of the denominator.
+    denominator, numerator : ndarray of shape (n_features,)
+        Variances; they sum to 2.
+    noise : ndarray of shape (n_features, n_features)
+        Covariance of a path's noise, which has unit variance where columns have
+        standard deviation `scale`.
+    """
+
+    shift: np.ndarray
+    denominator: np.ndarray
+    numerator: np.ndarray
+    noise: np.ndarray
+
+
+def _mean_and_covariance(X, weight):
+    share = weight / weight.sum()
+    mean = share @ X
+    centered = X - mean
+    return mean, (centered * share[:, None]).T @ centered
+
+
+def two_sample_moments(denominator, numerator, weights=(None, None), scale=None):
+    """Shrunk moments of two samples.
+
+    The mean of the two covariances is shrunk towards a multiple of the identity ([1]_,
+    the oracle-approximating formula), and their difference and that of the means
+    towards zero: as squared lengths they are larger than the truth by what sampling
+    adds, d (1 / n_q + 1 / n_p) for the means of Gaussians and d (d + 1) / 4 times the
+    same for half the difference of the covariances, which is taken off. So two samples
+    of one distribution have a distance near 0, in any dimension.
+
+    Parameters
+    ----------
+    denominator, numerator : ndarray of shape (n_rows, n_features)
+        Rows.
+    weights : pair of ndarray of shape (n_rows,) or None
+        Repetition counts of the denominator's and of the numerator's rows.
+    scale : ndarray of shape (n_features,), default=None
+        Standard deviation of a path's noise in each column, where its factor is 1; ones
+        by default.
+
+    Returns
+    -------
+    moments : Moments
+
+    References
+    ----------
+    .. [1] Y. Chen, A. Wiesel, Y. Eldar, A. Hero. "Shrinkage algorithms for MMSE
+       covariance estimation", IEEE Transactions on Signal Processing 58, 2010.
+    """
+    samples = [np.asarray(each, np.float64) for each in (denominator, numerator)]
+    weights = [
+        np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
+        for X, weight in zip(samples, weights, strict=True)
+    ]
+    d = samples[0].shape[1]
+    scale = np.ones(d) if scale is None else np.asarray(scale, np.float64)
+    # In units of the rows' own size nothing under- or overflows.
+    unit = np.maximum(*(np.abs(X - samples[0][0]).max(axis=0) for X in samples))
+    unit = np.where(unit > 0, unit, 1.0)
+    (m_q, S_q), (m_p, S_p) = (
+        _mean_and_covariance((X - samples[0][0]) / unit, weight)
+        for X, weight in zip(samples, weights, strict=True)
+    )
+    variance = (np.diag(S_q) + np.diag(S_p)) / 2
+    sd = np.sqrt(np.where(variance > 0, variance, 1.0))
+    shift, S_q, S_p = (m_p - m_q) / sd, *(S / np.outer(sd, sd) for S in (S_q, S_p))
+
+    noise_rate = sum(1 / weight.sum() for weight in weights)
+    within = _shrunk((S_q + S_p) / 2, 4 / noise_rate)
+    size, axes = np.linalg.eigh(within)
+    whiten = axes / np.sqrt(np.maximum(size, np.finfo(float).tiny))
+    shift = _less_noise(shift @ whiten, d * noise_rate)
+    half = whiten.T @ ((S_p - S_q) / 2) @ whiten
+    excess, axes = np.linalg.eigh(_less_noise(half, d * (d + 1) / 4 * noise_rate))
+    excess = np.clip(excess, _LEAST_SPREAD - 1, 1 - _LEAST_SPREAD)
+    whiten = whiten @ axes
+    noise = whiten.T * (scale / unit / sd) ** 2 @ whiten
+    return Moments(shift @ axes, 1 - excess, 1 + excess, noise)
+
+
+def _shrunk(S, n_rows):
+    """A covariance, shrunk towards a multiple of the identity."""
+    d = len(S)
+    mean = np.trace(S) / d
+    if mean == 0:
+        return np.eye(d)
+    spread = np.mean(S**2)
+    excess = (n_rows + 1) * (spread - mean**2 / d)
+    share = min((spread + mean**2) / excess, 1.0) if excess > 0 else 1.0
+    return (1 - share) * S + share * mean * np.eye(d)
+
+
+def _less_noise(values, noise):
+    """Values whose sum of squares is less by that of the noise, or zero."""
+    total = np.sum(values**2)
+    return values * np.sqrt(max(0.0, 1 - noise / total)) if total > 0 else values
+
+
+def path_speeds(path, moments, t):
+    """Speed of a path at times inside (0, 1), in Fisher and Rao's metric.
+
+    v^2 = m'^T S^-1 m' + tr((S^-1 S')^2) / 2, the Fisher information of the time in
+    N(m(t), S(t)); the mean goes straight from one to the other.
+
+    Parameters
+    ----------
+    path : skdre.bridges.paths.Path
+    moments : Moments
+    t : ndarray of shape (n_times,)
+
+    Returns
+    -------
+    speed : ndarray of shape (n_times,)
+        Small distances along the path are twice the root of the Kullback-Leibler
+        divergence over 2.
+    """
+    a, b, s = path.coefficients(t)
+    da, db, ds = path.derivatives(t)
+    S = np.outer(a**2, moments.denominator) + np.outer(b**2, moments.numerator)
+    dS = 2 * (
+        np.outer(a * da, moments.denominator) + np.outer(b * db, moments.numerator)
+    )
+    if not path.is_noisy:
+        squared = (moments.shift**2 / S).sum(axis=1) + ((dS / S) ** 2).sum(axis=1) / 2
+        return np.sqrt(squared)
+    squared = np.empty(len(t))
+    for k in range(len(t)):
+        S_k = np.diag(S[k]) + s[k] ** 2 * moments.noise
+        dS_k = np.diag(dS[k]) + 2 * s[k] * ds[k] * moments.noise
+        relative = np.linalg.solve(S_k, dS_k)
+        squared[k] = (
+            moments.shift @ np.linalg.solve(S_k, moments.shift)
+            + np.sum(relative * relative.T) / 2
+        )
+    return np.sqrt(squared)
+
+
+def _cumulative_length(path, moments):
+    """Ends of cells of time, and the length of the path up to each."""
+    n_cells = _NOISY_CELLS if path.is_noisy else _CELLS
+    ends = np.linspace(0, 1, n_cells + 1)
+    speed = path_speeds(path, moments, (ends[1:] + ends[:-1]) / 2)
+    return ends, np.append(0.0, np.cumsum(speed) / n_cells)
+
+
+def path_length(denominator, numerator, weights=(None, None), path="trigonometric"):
+    """Length of the path between two samples: how far apart they lie.
+
+    Near 0 for samples of one distribution; the distance of the means for Gaussians of
+    unit covariance. A plain classifier does well up to about 1.5.
+
+    Parameters
+    ----------
+    denominator, numerator : ndarray of shape (n_rows, n_features)
+        Rows.
+    weights : pair of ndarray of shape (n_rows,) or None
+        Repetition counts of the denominator's and of the numerator's rows.
+    path : str or skdre.bridges.paths.Path, default="trigonometric"
+        The path.
+
+    Returns
+    -------
+    length : float
+        The integral of :func:`path_speeds` over [0, 1].
+    """
+    moments = two_sample_moments(denominator, numerator, weights)
+    return path_length_of(check_path(path), moments)
+
+
+def path_length_of(path, moments):
+    """As :func:`path_length`, of a path and moments."""
+    return float(_cumulative_length(path, moments)[1][-1])
+
+
+SPACINGS = {"linear": lambda u: u, "quadratic": lambda u: u**2}
+
+
+def check_spacing(spacing, n_bridges):
+    """Times that a numeric parameter `spacing` gives, or None if it is a name.
+
+    Raises
+    ------
+    ValueError
+        If they are not n_bridges + 1 increasing numbers from 0 to 1.
+    """
+    if isinstance(spacing, str):
+        return None
+    numbers = all(isinstance(each, Real) for each in spacing)
+    times = np.array(spacing, np.float64) if numbers else np.zeros(0)
+    if (
+        times.shape != (n_bridges + 1,)
+        or (times[0], times[-1]) != (0, 1)
+        or not (np.diff(times) > 0).all()
+    ):
+        raise ValueError(
+            "spacing must be a name or the times of all waymarks: n_bridges + 1 = "
+            f"{n_bridges + 1} increasing numbers, the first 0 and the last 1, got "
+            f"{spacing!r}."
+        )
+    return times
+
+
+def waymark_times(path, spacing, n_bridges, moments):
+    """Times of the waymarks.
+
+    Parameters
+    ----------
+    path : skdre.bridges.paths.Path
+    spacing : {"path-length", "linear", "quadratic"} or sequence of float
+        Equal lengths of the path between neighbours; t = k / n_bridges; its square; or
+        the times.
+    n_bridges : int
+        Ratios between neighbouring waymarks.
+    moments : Moments
+        Of the samples.
+
+    Returns
+    -------
+    times : ndarray of shape (n_bridges + 1,)
+        Increasing, from 0, the denominator, to 1, the numerator.
+    """
+    times = check_spacing(spacing, n_bridges)
+    if times is not None:
+        return times
+    shares = np.linspace(0, 1, n_bridges + 1)
+    if spacing in SPACINGS:
+        return SPACINGS[spacing](shares)
+    ends, length = _cumulative_length(path, moments)
+    if length[-1] == 0:
+        return shares
+    # A path that stands still for a while is passed there at a small pace.
+    length = length / length[-1] + 1e-3 * ends
+    times = np.interp(shares * length[-1], length, ends)
+    times[[0, -1]] = 0.0, 1.0
+    return times
+
+
+def path_coefficients(path, times):
+    """Coefficients at the waymarks, of which the first and the last are the samples.
+
+    A path that begins or ends near a sample only (a diffusion, a smoothed bridge) is
+    completed by it, so that the ratios add up to that of the samples.
+
+    Returns
+    -------
+    a, b, s : ndarray of shape (n_waymarks,)
+        Of the denominator's row, the numerator's row and the noise.
+    """
+    a, b, s = (np.array(each, np.float64) for each in path.coefficients(times))
+    a[[0, -1]], b[[0, -1]], s[[0, -1]] = (1, 0), (0, 1), 0
+    return a, b, s
+
+
+def discrete_columns(X, weight):
+    """Columns with a few values each, many rows at each.
+
+    Between two such values there are no rows, so those of an interpolation are told
+    from the samples without error; waymarks are to mix such columns instead.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Distinct rows of both samples.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+
+    Returns
+    -------
+    is_discrete : ndarray of bool of shape (n_features,)
+    """
+    most = min(_MOST_VALUES, weight.sum() / _ROWS_PER_VALUE)
+    # A column that has too many values among its first rows need not be sorted.
+    few = [len(np.unique(column[: 4 * _MOST_VALUES])) <= most for column in X.T]
+    for j in np.flatnonzero(few):
+        few[j] = 1 < len(np.unique(X[:, j])) <= most
+    return np.array(few, bool)
