@@ -1,0 +1,208 @@
+"""The pieces of examples/papers/dre_infinity that can go wrong, and tiny runs."""
+
+import importlib
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import multivariate_normal
+
+import skdre
+from skdre.utils import all_estimators
+
+pytest.importorskip("torch")
+
+FOLDER = Path(__file__).parents[1] / "examples/papers/dre_infinity"
+
+
+def load(name):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(FOLDER)
+        return importlib.import_module(name)
+
+
+class TestRuns:
+    @pytest.fixture
+    def runs(self, tmp_path):
+        path = tmp_path / "folder" / "runs.csv"
+        return lambda: load("_runs").Runs(path, ["name", "rows"], ["error"])
+
+    def test_finished_runs_are_found_again(self, runs):
+        first = runs()
+        assert first.frame().empty
+        first.add({"name": "a, b", "rows": 10, "error": 0.5})
+        assert {"name": "a, b", "rows": 10} in first
+        again = runs()
+        assert {"name": "a, b", "rows": 10} in again
+        assert {"name": "a, b", "rows": 100} not in again
+        again.add({"name": "c", "rows": 100, "error": 1.0})
+        expected = pd.DataFrame(
+            {"name": ["a, b", "c"], "rows": [10, 100], "error": [0.5, 1.0]}
+        )
+        pd.testing.assert_frame_equal(runs().frame(), expected)
+
+    def test_another_table_is_left_alone(self, runs, tmp_path):
+        runs().add({"name": "a", "rows": 10, "error": 0.5})
+        with pytest.raises(ValueError, match=r"columns .*'error'.* move it away"):
+            load("_runs").Runs(tmp_path / "folder" / "runs.csv", ["name"], ["seconds"])
+
+
+def test_squared_error_clips_both():
+    squared_error = load("_runs").squared_error
+    assert squared_error([20.0, 1.0], [30.0, 0.0], 15) == 0.5
+    assert squared_error([20.0, 1.0], [30.0, 0.0]) == 50.5
+
+
+@pytest.fixture(scope="module")
+def known_ratios():
+    return load("known_ratios")
+
+
+class TestKnownRatios:
+    def test_every_ratio_estimator_of_the_package_is_in_the_table(self, known_ratios):
+        every = {
+            name
+            for name, cls in all_estimators()
+            if issubclass(cls, skdre.DensityRatioMixin)
+        }
+        run = [type(make(0)).__name__ for make in known_ratios.ESTIMATORS.values()]
+        assert set(run) == every
+        for make in known_ratios.ESTIMATORS.values():
+            assert make(7).get_params().get("random_state", 7) == 7
+
+    def test_estimators_not_named_are_added(self, known_ratios):
+        estimators = {"Gaussian": known_ratios.ESTIMATORS["Gaussian"]}
+        known_ratios.add_missing(estimators)
+        assert "GaussianRatio" not in estimators
+        assert estimators["KMMRatio"](3).random_state == 3
+
+    def test_run(self, known_ratios):
+        result = known_ratios.run("shift_d50", "Gaussian", 1000, 0)
+        assert 0.02 < result["error"] < 0.3
+        assert result["seconds"] > 0
+        again = known_ratios.run("shift_d50", "Gaussian", 1000, 0)
+        assert again["error"] == result["error"]
+        other = known_ratios.run("shift_d50", "Gaussian", 1000, 1)
+        assert other["error"] != result["error"]
+
+    def test_error_is_that_of_rows_not_seen(self, known_ratios, monkeypatch):
+        """An estimator that knows the ratio has no error; another has the variance."""
+
+        class Known:
+            def __init__(self, factor):
+                self.factor = factor
+
+            def get_params(self):
+                return {}
+
+            def fit(self, X, y):
+                self.X = X
+
+            def decision_function(self, X):
+                assert len(X) == 2 * known_ratios.NEW_ROWS
+                assert not np.isin(X, self.X).any()
+                p, q = (multivariate_normal(np.full(2, m)) for m in (4, 0))
+                return self.factor * (p.logpdf(X) - q.logpdf(X))
+
+        def known(factor, seed):
+            return Known(factor)
+
+        for factor, low, high in ((1, 0, 1e-12), (0, 150, 225), (-1, 600, 900)):
+            monkeypatch.setitem(
+                known_ratios.ESTIMATORS, "known", partial(known, factor)
+            )
+            error = known_ratios.run("far_gaussians_d2", "known", 100, 0)["error"]
+            assert low <= error <= high
+
+    def test_tables(self, known_ratios, tmp_path):
+        runs = pd.DataFrame(
+            [
+                ("ring", "QDA", 100, 0, 3.0, 1.0, ""),
+                ("ring", "QDA", 100, 1, 5.0, 3.0, ""),
+                ("ring", "MLP", 100, 0, 1.0, 1.0, ""),
+                ("same_d5", "QDA", 100, 0, 0.001, 1.0, ""),
+                ("same_d5", "MLP", 100, 0, 0.008, 1.0, ""),
+                ("ring", "QDA", 1000, 0, 7.0, 1.0, ""),
+            ],
+            columns=known_ratios.KEYS + known_ratios.RESULTS,
+        )
+        lines, factors = known_ratios.error_table(runs)
+        ring, same, over, seconds = lines[:4]
+        assert (ring["QDA"], ring["MLP"]) == (4.0, 1.0)
+        assert (same["QDA"], same["MLP"]) == (0.001, 0.008)
+        # 4 and 1 on the ring; .002, to which .001 is raised, and four times that.
+        assert over["QDA"] == pytest.approx(2.0)
+        assert over["MLP"] == pytest.approx(2.0)
+        assert seconds["QDA"] == "1.7 (3)"
+        assert lines[4]["rows"] == "1,000"
+        assert "MLP" not in lines[4]
+        text = known_ratios.report(runs)
+        assert text.count("ring") == 2
+
+        auto = runs[runs["estimator"] == "QDA"].assign(estimator="Auto")
+        both = pd.concat([runs, auto.assign(error=2 * auto["error"])])
+        known_ratios.ESTIMATORS.setdefault("Auto", None)
+        _, factors = known_ratios.error_table(both)
+        table = known_ratios.automatic_table(factors)
+        assert [line["best"] for line in table] == ["MLP", "QDA", "QDA"]
+        assert [line["factor"] for line in table] == pytest.approx([8, 1, 2])
+        if known_ratios.ESTIMATORS["Auto"] is None:
+            del known_ratios.ESTIMATORS["Auto"]
+
+        pytest.importorskip("matplotlib")
+        known_ratios.plot(runs, tmp_path / "plot.png")
+        assert (tmp_path / "plot.png").stat().st_size > 5_000
+
+    def test_quick_runs_are_kept_and_go_on(
+        self, known_ratios, tmp_path, capsys, monkeypatch
+    ):
+        pytest.importorskip("matplotlib")
+        arguments = ["--quick", "--out", str(tmp_path), "--estimators"]
+        known_ratios.main([*arguments, "Gaussian"])
+        monkeypatch.setitem(known_ratios.ESTIMATORS, "Gaussian", None)
+        known_ratios.main([*arguments, "Gaussian", "logistic"])
+        printed = capsys.readouterr().out
+        assert "logistic" in printed
+        runs = pd.read_csv(tmp_path / "known_ratios_quick.csv")
+        assert len(runs) == 4
+        assert (runs["rows"] == 200).all()
+
+
+@pytest.fixture(scope="module")
+def gaussians_2d():
+    return load("gaussians_2d")
+
+
+class TestGaussians:
+    def test_evaluation_rows(self, gaussians_2d):
+        rows = gaussians_2d.evaluation_rows(0, rows=5000)
+        (X, truth), (X_moved, truth_moved) = rows["same"], rows["shifted"]
+        np.testing.assert_allclose(
+            X.reshape(2, -1, 2).mean(axis=1), [[4, 4], [0, 0]], atol=0.1
+        )
+        np.testing.assert_allclose(X_moved[:5000] - X[:5000], 1)
+        np.testing.assert_array_equal(X_moved[5000:], X[5000:])
+        for each, expected in ((X, truth), (X_moved, truth_moved)):
+            p, q = (multivariate_normal(np.full(2, m)) for m in (4, 0))
+            np.testing.assert_allclose(
+                p.logpdf(each) - q.logpdf(each), expected, atol=1e-8
+            )
+
+    def test_plug_in(self, gaussians_2d):
+        result, log_ratios = gaussians_2d.run("Gaussian plug-in", 0, rows=2000)
+        assert result["error_same"] < 0.2
+        assert result["error_same"] < result["error_shifted"] < 0.4
+        assert set(log_ratios) == set(gaussians_2d.EVALUATIONS)
+
+    def test_quick(self, gaussians_2d, tmp_path, capsys):
+        pytest.importorskip("matplotlib")
+        methods = ["Gaussian plug-in", "one classifier (NCE)"]
+        gaussians_2d.main(["--quick", "--out", str(tmp_path), "--methods", *methods])
+        printed = capsys.readouterr().out
+        assert all(method in printed for method in methods)
+        assert "952.8" in printed
+        runs = pd.read_csv(tmp_path / "gaussians_2d_quick.csv")
+        assert runs["method"].tolist() == methods
+        assert (tmp_path / "gaussians_2d_quick.png").stat().st_size > 10_000
