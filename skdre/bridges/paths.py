@@ -262,8 +262,9 @@ class VPSDEPath(Path):
     def _coefficients(self, t):
         xp = _namespace(t)
         log_share = self._log_share(t)
-        # 1 - exp(2 log m) without cancellation close to the data.
-        return (-xp.expm1(2 * log_share)) ** 0.5, xp.exp(log_share), xp.zeros_like(t)
+        # 1 - exp(2 log m) without cancellation close to the data; rounding may put a
+        # time a hair above 1.
+        return abs(xp.expm1(2 * log_share)) ** 0.5, xp.exp(log_share), xp.zeros_like(t)
 
     def _derivatives(self, t):
         a, b, s = self._coefficients(t)
