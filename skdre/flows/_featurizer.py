@@ -15,16 +15,19 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import (
-    check_array,
-    check_consistent_length,
-    check_is_fitted,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import check_consistent_length, validate_data
 
-from skdre.flows._flows import FLOWS, LogDensity, build_flow, normal_log_density
+from skdre.flows._density import FlowDensityMixin
+from skdre.flows._flows import AUTO_MARGINALS, FLOWS, LogDensity, build_flow
+from skdre.flows._gaussian import (
+    SHRINKAGES,
+    GaussianFlow,
+    choose_shrinkage,
+    gaussian_moments,
+    shrunk_log_densities,
+)
 from skdre.flows._marginals import gaussianize, standardize
+from skdre.flows._rows import balanced_weight, domains, hold_out
 from skdre.nn._training import (
     TaskCallback,
     TensorRows,
@@ -43,9 +46,6 @@ _MARGINALS = {"standardize": standardize, "gaussianize": gaussianize}
 # column gets noise of the base's own scale, so the flow leaves it as it is.
 _NOISE_SCALE = 0.003
 
-# Rows that go through the flow at once when it is not trained.
-_CHUNK_ROWS = 16384
-
 # A held-out gain per feature, in nats, over the last third of the epochs that shows
 # that training was cut short: a flow that has converged stops long before.
 _STILL_GAINING = 0.01
@@ -59,46 +59,12 @@ def _mean_log_loss(log_density, weight):
     return -(weight * log_density).mean()
 
 
-def _domains(y, n_samples):
-    """Domain of each row, 0 or 1; all 0 unless y names exactly two classes."""
-    if y is None:
-        return np.zeros(n_samples, int)
-    y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] > 1:
-        return np.zeros(n_samples, int)
-    y = column_or_1d(y)
-    if y.dtype.kind == "f" and not np.isfinite(y).all():
-        raise ValueError(
-            "Input y contains NaN or infinity; y must hold domain labels, or be None."
-        )
-    labels, domain = np.unique(y, return_inverse=True)
-    return domain if labels.size == 2 else np.zeros(n_samples, int)
-
-
-def _balanced_weight(domain):
-    """Weights of mean 1 that give each domain that is there the same total."""
-    counts = np.bincount(domain, minlength=2)
-    weight = 1 / counts[domain]
-    return weight / weight.mean()
-
-
-def _hold_out(domain, fraction, rng):
-    """Positions of the training rows and of the held-out rows, drawn by domain.
-
-    A domain of one row is trained on. Without any held-out row the training rows
-    stand in for them.
-    """
-    held_out = []
-    for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(domain == label))
-        n_held_out = min(max(round(fraction * rows.size), 1), rows.size - 1)
-        held_out.append(rows[: max(n_held_out, 0)])
-    held_out = np.sort(np.concatenate(held_out))
-    training = np.setdiff1d(np.arange(domain.size), held_out)
-    return training, held_out if held_out.size else training
+def _noise_scale(maps):
+    return np.where(maps.is_constant, 1.0, _NOISE_SCALE)
 
 
 class FlowFeaturizer(
+    FlowDensityMixin,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     CallbackSupportMixin,
@@ -113,21 +79,37 @@ class FlowFeaturizer(
 
     Parameters
     ----------
-    flow : {"maf"} or callable, default="maf"
-        The flow. "maf" is the masked autoregressive flow [2]_. A callable gets the
-        number of features and returns a :class:`zuko.flows.Flow`, for example
-        ``functools.partial(zuko.flows.NSF, transforms=3)``; its base is taken as
-        N(0, I), whatever it is.
+    flow : {"maf", "nsf", "realnvp", "ffjord", "gaussian", "copula", \
+            "gaussianization"} or callable, default="maf"
+        The flow:
+
+        * "maf", masked autoregressive flow [2]_: affine maps of each column given
+          those before it. Its inverse takes a pass for each column.
+        * "nsf", neural spline flow [3]_: the same with monotone rational-quadratic
+          splines, which bend more. Beyond five standard deviations it is the identity.
+        * "realnvp" [4]_: pairs of affine couplings, one half of the columns given the
+          other, split at random. Inverse as fast as forward.
+        * "ffjord" [5]_: a continuous flow, the solution of an ordinary differential
+          equation. Slow; many columns train on a random estimate of the trace.
+        * "gaussian": whitening, in closed form.
+        * "copula", or "gaussianization": whitening of Gaussianised columns, in closed
+          form, the Gaussian copula of [6]_.
+
+        A callable gets the number of features and returns a :class:`zuko.flows.Flow`,
+        for example ``functools.partial(zuko.flows.NSF, transforms=3)``; its base is
+        taken as N(0, I), whatever it is.
     n_transforms : int, default=5
-        Transformations that are composed; not used with a callable `flow`.
+        Transformations that are composed in "maf" and "nsf", pairs of them in
+        "realnvp"; not used with other flows.
     hidden_features : sequence of int, default=(100,)
-        Widths of the hidden layers of each transformation's network; not used with a
-        callable `flow`.
+        Widths of the hidden layers of each transformation's network; not used with
+        flows in closed form or a callable `flow`.
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         The map that each column goes through before the flow: to mean 0 and
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
         with both and keeps the one with the better held-out likelihood; below 20 rows
-        it is "standardize".
+        it is "standardize". With "gaussian" it is "standardize", with "copula" and
+        "gaussianization" it is "gaussianize".
     max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"
@@ -139,7 +121,8 @@ class FlowFeaturizer(
         Of AdamW.
     validation_fraction : float, default=0.1
         Part of the rows of each domain that is held out, to decide which epoch, and
-        with ``marginals="auto"`` which map, is kept.
+        with ``marginals="auto"`` which map, is kept. Flows in closed form are scored
+        by them, and then fitted on all rows.
     patience : int, default=20
         Epochs without a better held-out likelihood before training stops.
     device : str, default="auto"
@@ -171,9 +154,12 @@ class FlowFeaturizer(
     validation_scores_ : ndarray of shape (n_iter_,)
         Held-out mean log density of x after each epoch, in nats.
     best_validation_score_ : float
-        Held-out mean log density of x of the weights that are kept, in nats.
+        Held-out mean log density of x of the weights that are kept, in nats; of a flow
+        in closed form, without the held-out rows.
+    shrinkage_ : float
+        Share of the identity in the covariance of a flow in closed form.
     n_iter_ : int
-        Epochs that were run.
+        Epochs that were run; none of a flow in closed form.
     n_features_in_ : int
         Number of features.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -201,7 +187,13 @@ class FlowFeaturizer(
     or so, as of the epoch with the best held-out likelihood, the start included: the
     flow starts at the identity, so it never ends below the marginal maps alone. The
     networks see their inputs bounded, so far from all data the features are affine in
-    the mapped columns and finite.
+    the mapped columns and finite. The features of "ffjord" are exact to about 1e-6, and
+    depend that much on which rows are mapped together.
+
+    Flows in closed form whiten by the symmetric root of the covariance of the mapped
+    columns, shrunk towards the identity as far as suits left-out rows in five folds.
+    It is not singular even with fewer rows than columns, or columns that determine each
+    other.
 
     Training perturbs the mapped columns by noise of standard deviation 0.003, which
     bounds the likelihood of tied rows and of columns that determine each other. A
@@ -218,6 +210,15 @@ class FlowFeaturizer(
     .. [1] K. Choi, M. Liao, S. Ermon. "Featurized Density Ratio Estimation", UAI 2021.
     .. [2] G. Papamakarios, T. Pavlakou, I. Murray. "Masked Autoregressive Flow for
        Density Estimation", NeurIPS 2017.
+    .. [3] C. Durkan, A. Bekasov, I. Murray, G. Papamakarios. "Neural Spline Flows",
+       NeurIPS 2019.
+    .. [4] L. Dinh, J. Sohl-Dickstein, S. Bengio. "Density Estimation Using Real NVP",
+       ICLR 2017.
+    .. [5] W. Grathwohl, R. Chen, J. Bettencourt, I. Sutskever, D. Duvenaud. "FFJORD:
+       Free-Form Continuous Dynamics for Scalable Reversible Generative Models",
+       ICLR 2019.
+    .. [6] K. Choi, C. Meng, Y. Song, S. Ermon. "Density Ratio Estimation via
+       Infinitesimal Classification", AISTATS 2022, section 6.3.
 
     Examples
     --------
@@ -335,16 +336,18 @@ class FlowFeaturizer(
         """
         device = resolve_device(self.device)
         self._check_hidden_features()
-        warm = self.warm_start and hasattr(self, "flow_")
+        # A flow in closed form has nothing to go on from.
+        last = getattr(self, "flow_", None) if self.warm_start else None
+        warm = last is not None and not isinstance(last, GaussianFlow)
         table = X
         X = validate_data(
             self, X, dtype=np.float64, ensure_min_samples=2, reset=not warm
         )
         if y is not None:
             check_consistent_length(X, y)
-        domain = _domains(y, len(X))
+        domain = domains(y, len(X))
         rng = check_random_state(self.random_state)
-        training, held_out = _hold_out(domain, self.validation_fraction, rng)
+        training, held_out = hold_out(domain, self.validation_fraction, rng)
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         if warm:
@@ -362,12 +365,18 @@ class FlowFeaturizer(
                 maps, flow = self.marginal_maps_, self.flow_
             else:
                 rows = training if len(X) >= _FEW_ROWS else np.arange(len(X))
-                maps = _MARGINALS[kind](X[rows], _balanced_weight(domain[rows]))
+                maps = _MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
                 flow = self._new_flow(X.shape[1], seed)
             parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
-            fits[kind], interrupted = self._train_flow(
-                flow, maps, kind, parts, device, seed, task, data
-            )
+            if isinstance(flow, GaussianFlow):
+                fits[kind] = self._solve_flow(
+                    maps, kind, parts, X, domain, device, seed
+                )
+                interrupted = False
+            else:
+                fits[kind], interrupted = self._train_flow(
+                    flow, maps, kind, parts, device, seed, task, data
+                )
             stop = task.call_on_fit_task_end(
                 estimator=self, reconstruction_attributes=fits[kind].copy, **data
             )
@@ -388,6 +397,8 @@ class FlowFeaturizer(
     def _candidates(self, n_samples):
         if self.marginals != "auto":
             return [self.marginals]
+        if isinstance(self.flow, str) and self.flow in AUTO_MARGINALS:
+            return [AUTO_MARGINALS[self.flow]]
         return list(_MARGINALS) if n_samples >= _FEW_ROWS else ["standardize"]
 
     def _check_hidden_features(self):
@@ -429,7 +440,7 @@ class FlowFeaturizer(
         tensors, offsets = [], []
         for X, domain in parts:
             U, log_det = maps.forward(X)
-            weight = _balanced_weight(domain)
+            weight = balanced_weight(domain)
             offsets.append(np.mean(weight * log_det))
             tensors.append(
                 TensorRows(
@@ -437,7 +448,7 @@ class FlowFeaturizer(
                     torch.tensor(weight, dtype=torch.float32, device=device),
                 )
             )
-        noise_scale = np.where(maps.is_constant, 1.0, _NOISE_SCALE)
+        noise_scale = _noise_scale(maps)
         density = LogDensity(copy.deepcopy(flow).float(), noise_scale).to(device)
 
         def fitted(net):
@@ -476,120 +487,34 @@ class FlowFeaturizer(
         }
         return attributes, net.interrupted_
 
+    def _solve_flow(self, maps, kind, parts, X, domain, device, seed):
+        """Fit a Gaussian flow on the mapped rows; return the fitted attributes."""
+        (training, training_domain), (held_out, held_out_domain) = parts
+        noise_scale = _noise_scale(maps)
+        weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
+        index = choose_shrinkage(
+            maps.forward(X)[0], weight, noise_scale, np.random.RandomState(seed)
+        )
+        U, log_det = maps.forward(held_out)
+        moments = gaussian_moments(
+            maps.forward(training)[0], balanced_weight(training_domain), noise_scale
+        )
+        score = shrunk_log_densities(U, held_out_weight, *moments)[index]
+        score += np.mean(held_out_weight * log_det)
+
+        # There are no epochs to choose from, so the held-out rows join the others.
+        maps = _MARGINALS[kind](X, weight)
+        moments = gaussian_moments(maps.forward(X)[0], weight, _noise_scale(maps))
+        flow = GaussianFlow(X.shape[1]).set_moments(*moments, SHRINKAGES[index])
+        return self._fitted(flow.to(device), maps, kind) | {
+            "loss_curve_": np.array([]),
+            "validation_scores_": np.array([]),
+            "best_validation_score_": float(score),
+            "shrinkage_": SHRINKAGES[index],
+            "n_iter_": 0,
+        }
+
     @staticmethod
     def _fitted(flow, maps, kind):
         flow = flow.double().eval().requires_grad_(False)
         return {"flow_": flow, "marginal_maps_": maps, "marginals_": kind}
-
-    def _through(self, function, U):
-        """Apply a function of (transform, rows) to the rows, a chunk at a time."""
-        device = next(self.flow_.parameters()).device
-        parts = []
-        with torch.no_grad():
-            transform = self.flow_().transform
-            for start in range(0, len(U), _CHUNK_ROWS):
-                u = torch.as_tensor(U[start : start + _CHUNK_ROWS], device=device)
-                parts.append(function(transform, u).cpu().numpy())
-        return np.concatenate(parts)
-
-    def _mapped(self, X):
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
-        return self.marginal_maps_.forward(X)
-
-    def transform(self, X):
-        """Map x to the features z.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        Z : ndarray of shape (n_samples, n_features)
-            Close to standard normal on data like those of fit; finite for any row.
-        """
-        U, _ = self._mapped(X)
-        return self._through(lambda transform, u: transform(u), U)
-
-    def inverse_transform(self, X):
-        """Map features z back to x.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Features z, named X as in scikit-learn.
-
-        Returns
-        -------
-        X_original : ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        Z = check_array(X, dtype=np.float64, input_name="X")
-        if Z.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {Z.shape[1]} features, but FlowFeaturizer was fitted with "
-                f"{self.n_features_in_}."
-            )
-        U = self._through(lambda transform, z: transform.inv(z), Z)
-        return self.marginal_maps_.inverse(U)
-
-    def score_samples(self, X):
-        """Log density of the flow at the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        log_density : ndarray of shape (n_samples,)
-            In nats, of x itself: the Jacobians of the flow and of the marginal maps
-            are in it.
-        """
-        U, log_det_maps = self._mapped(X)
-
-        def log_density(transform, u):
-            z, log_det = transform.call_and_ladj(u)
-            return normal_log_density(z) + log_det
-
-        return self._through(log_density, U) + log_det_maps
-
-    def score(self, X, y=None):
-        """Mean log density of the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            For scikit-learn's sake.
-
-        Returns
-        -------
-        score : float
-            In nats.
-        """
-        return float(np.mean(self.score_samples(X)))
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw rows from the density of the flow.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState instance or None, default=None
-            Draws them.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
-        rng = check_random_state(random_state)
-        return self.inverse_transform(rng.normal(size=(n_samples, self.n_features_in_)))

@@ -1,16 +1,31 @@
 """The flows by name, and the module that training sees."""
 
 import math
+from functools import partial
 
 import torch
 import zuko
 from torch import nn
+from zuko.distributions import DiagNormal
+from zuko.flows.continuous import FFJTransform
+from zuko.flows.coupling import GeneralCouplingTransform
 
-__all__ = ["FLOWS", "LogDensity", "build_flow", "normal_log_density"]
+from skdre.flows._gaussian import GaussianFlow
+
+__all__ = ["AUTO_MARGINALS", "FLOWS", "LogDensity", "build_flow", "normal_log_density"]
 
 
 # Beyond this many standard deviations a conditioner sees little change.
 _HORIZON = 4.0
+
+# Largest absolute and relative error of a step of the continuous flow. In training,
+# which is in single precision, the gradient's own noise is larger; the fitted flow is
+# in double precision, and its density and its inverse shall be right.
+_ODE_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}
+
+# Up to this many features the continuous flow trains on the exact trace of its
+# Jacobian, which takes a backward pass for each; then on one random projection.
+_EXACT_TRACE = 10
 
 
 class _Bound(nn.Module):
@@ -25,8 +40,29 @@ class _Bound(nn.Module):
         return _HORIZON * torch.tanh(u / _HORIZON)
 
 
-def _maf(n_features, n_transforms, hidden_features):
-    flow = zuko.flows.MAF(
+def _tame(transform, network="hyper"):
+    """Start a transformation at the identity, and bound what its network sees."""
+    layers = getattr(transform, network, None)
+    if layers is None:
+        # A single feature has no conditioner, only parameters.
+        for parameter in transform.parameters():
+            nn.init.zeros_(parameter)
+    else:
+        nn.init.zeros_(layers[-1].weight)
+        nn.init.zeros_(layers[-1].bias)
+        setattr(transform, network, nn.Sequential(_Bound(), layers))
+    return transform
+
+
+def _compose(transforms, n_features):
+    base = zuko.flows.UnconditionalDistribution(
+        DiagNormal, torch.zeros(n_features), torch.ones(n_features), buffer=True
+    )
+    return zuko.flows.Flow(transforms, base)
+
+
+def _autoregressive(family, n_features, n_transforms, hidden_features):
+    flow = family(
         n_features,
         transforms=n_transforms,
         hidden_features=hidden_features,
@@ -35,21 +71,80 @@ def _maf(n_features, n_transforms, hidden_features):
         activation=nn.SiLU,
     )
     for transform in flow.transform.transforms:
-        # A single feature has no conditioner, only parameters.
-        if hasattr(transform, "hyper"):
-            nn.init.zeros_(transform.hyper[-1].weight)
-            nn.init.zeros_(transform.hyper[-1].bias)
-            transform.hyper = nn.Sequential(_Bound(), transform.hyper)
-        else:
-            for parameter in transform.parameters():
-                nn.init.zeros_(parameter)
+        _tame(transform)
     return flow
+
+
+def _realnvp(n_features, n_transforms, hidden_features):
+    """Pairs of couplings: the second maps the columns that the first left alone.
+
+    Every pair splits the columns at random. With the same two halves in every pair,
+    columns of one half never see each other: of 30 columns that cost 9 nats.
+    """
+    transforms = []
+    for _ in range(n_transforms):
+        mask = torch.randperm(n_features) % 2 == 0
+        for each in (mask, ~mask):
+            coupling = GeneralCouplingTransform(
+                n_features,
+                mask=each,
+                hidden_features=hidden_features,
+                activation=nn.SiLU,
+            )
+            transforms.append(_tame(coupling))
+    return _compose(transforms, n_features)
+
+
+class _ContinuousTransform(FFJTransform):
+    """zuko's, exact where it is not trained.
+
+    The steps are chosen for all rows at once; the tolerance bounds how much a row's
+    result depends on its company.
+    """
+
+    def forward(self, c=None):
+        transform = super().forward(c)
+        bias = self.ode[-1][-1].bias
+        transform.atol = transform.rtol = _ODE_TOLERANCE[bias.dtype]
+        transform.exact = not self.training or len(bias) <= _EXACT_TRACE
+        return transform
+
+
+def _ffjord(n_features, n_transforms, hidden_features):
+    transform = _ContinuousTransform(
+        n_features, hidden_features=hidden_features, activation=nn.SiLU
+    )
+    return _compose([_tame(transform, network="ode")], n_features)
+
+
+def _gaussian(n_features, n_transforms, hidden_features):
+    return GaussianFlow(n_features)
 
 
 # name -> builder(n_features, n_transforms, hidden_features) of a zuko flow that starts
 # at the identity: the maps of the columns have done the coarse work, and a flow that
 # has nothing to add should not have to unlearn its random start.
-FLOWS = {"maf": _maf}
+#
+# No flow has batch norm, ActNorm or linear maps between its blocks. Tried on seven data
+# sets, two or three seeds each, ActNorm moved the held-out likelihood by no more than
+# the seeds did; linear maps gained 3 to 5 nats on 30 columns of 400 rows, and lost
+# up to .1 on 11 columns of 1,500.
+FLOWS = {
+    "copula": _gaussian,
+    "ffjord": _ffjord,
+    "gaussian": _gaussian,
+    "gaussianization": _gaussian,
+    "maf": partial(_autoregressive, zuko.flows.MAF),
+    "nsf": partial(_autoregressive, zuko.flows.NSF),
+    "realnvp": _realnvp,
+}
+
+# name -> the maps of the columns that it stands for; the others try both.
+AUTO_MARGINALS = {
+    "copula": "gaussianize",
+    "gaussian": "standardize",
+    "gaussianization": "gaussianize",
+}
 
 
 def build_flow(flow, n_features, *, n_transforms, hidden_features):
@@ -69,10 +164,17 @@ def build_flow(flow, n_features, *, n_transforms, hidden_features):
 
     Raises
     ------
+    ValueError
+        If the name is unknown.
     TypeError
         If the callable returns something else.
     """
     if isinstance(flow, str):
+        if flow not in FLOWS:
+            known = ", ".join(map(repr, FLOWS))
+            raise ValueError(
+                f"flow must be one of {known}, or a callable; got {flow!r}."
+            )
         return FLOWS[flow](n_features, n_transforms, tuple(hidden_features))
     built = flow(n_features)
     if not isinstance(built, zuko.flows.Flow):

@@ -23,7 +23,8 @@ def _table():
         # Neither depends on a seed or on the order of the rows: held to all digits.
         "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
         "FlowFeaturizer": [
-            {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5}
+            {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5},
+            {"flow": "copula"},
         ],
         "GaussianRatio": [{}, {"shrink": False}],
         "ImportanceWeighted": [

@@ -1,0 +1,139 @@
+"""What a fitted flow offers: features, their inverse, densities and samples."""
+
+from numbers import Integral
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from skdre.flows._flows import normal_log_density
+
+__all__ = ["FlowDensityMixin"]
+
+# Rows that go through the flow at once when it is not trained, and values: a continuous
+# flow keeps a gradient for each.
+_CHUNK_ROWS = 16384
+_CHUNK_VALUES = 2**19
+
+
+class FlowDensityMixin:
+    """Methods of an estimator with a fitted flow behind maps of the columns.
+
+    The estimator has ``marginal_maps_``, ``flow_``, whose base is N(0, I), and
+    ``n_features_in_``.
+    """
+
+    def _through(self, function, U):
+        """Apply a function of (transform, rows) to the rows, a chunk at a time."""
+        device = next(self.flow_.parameters()).device
+        n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
+        parts = []
+        with torch.no_grad():
+            transform = self.flow_().transform
+            for start in range(0, len(U), n_rows):
+                u = torch.as_tensor(U[start : start + n_rows], device=device)
+                parts.append(function(transform, u).cpu().numpy())
+        return np.concatenate(parts)
+
+    def _mapped(self, X):
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        return self.marginal_maps_.forward(X)
+
+    def transform(self, X):
+        """Map x to the features z.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features)
+            Close to standard normal on data like those of fit; finite for any row.
+        """
+        U, _ = self._mapped(X)
+        return self._through(lambda transform, u: transform(u), U)
+
+    def inverse_transform(self, X):
+        """Map features z back to x.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Features z, named X as in scikit-learn.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        Z = check_array(X, dtype=np.float64, input_name="X")
+        if Z.shape[1] != self.n_features_in_:
+            raise ValueError(
+                f"X has {Z.shape[1]} features, but {type(self).__name__} was fitted "
+                f"with {self.n_features_in_}."
+            )
+        U = self._through(lambda transform, z: transform.inv(z), Z)
+        return self.marginal_maps_.inverse(U)
+
+    def score_samples(self, X):
+        """Log density of the flow at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_density : ndarray of shape (n_samples,)
+            In nats, of x itself: the Jacobians of the flow and of the marginal maps
+            are in it.
+        """
+        U, log_det_maps = self._mapped(X)
+
+        def log_density(transform, u):
+            z, log_det = transform.call_and_ladj(u)
+            return normal_log_density(z) + log_det
+
+        return self._through(log_density, U) + log_det_maps
+
+    def score(self, X, y=None):
+        """Mean log density of the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            For scikit-learn's sake.
+
+        Returns
+        -------
+        score : float
+            In nats.
+        """
+        return float(np.mean(self.score_samples(X)))
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw rows from the density of the flow.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Draws them.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
+        rng = check_random_state(random_state)
+        return self.inverse_transform(rng.normal(size=(n_samples, self.n_features_in_)))

@@ -1,0 +1,184 @@
+"""The Gaussian flow: whitening, in closed form."""
+
+import numpy as np
+import torch
+import zuko
+from torch import nn
+from zuko.distributions import DiagNormal
+from zuko.flows import UnconditionalDistribution
+from zuko.lazy import LazyTransform
+from zuko.transforms import LULinearTransform
+
+__all__ = [
+    "SHRINKAGES",
+    "GaussianFlow",
+    "choose_shrinkage",
+    "gaussian_moments",
+    "shrunk_log_densities",
+    "whitening",
+]
+
+# Shrinkages to choose from; 0 leaves the covariance to the rows and the noise alone,
+# 1 leaves the columns as they are.
+SHRINKAGES = (0.0, 1e-4, 3e-4, 1e-3, 3e-3, 0.01, 0.03, 0.1, 0.3, 1.0)
+
+_N_FOLDS = 5
+
+
+def gaussian_moments(U, weight, noise_scale):
+    """Maximum-likelihood mean and covariance of rows with noise on them.
+
+    The same noise perturbs the rows of the flows that are trained. It bounds the
+    density of rows that fill no volume: no eigenvalue is below its variance.
+
+    Parameters
+    ----------
+    U : ndarray of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+        Weights of mean 1.
+    noise_scale : ndarray of shape (n_features,)
+        Standard deviation of the noise.
+
+    Returns
+    -------
+    mean : ndarray of shape (n_features,)
+    covariance : ndarray of shape (n_features, n_features)
+    """
+    share = weight / weight.sum()
+    mean = share @ U
+    rows = (U - mean) * np.sqrt(share)[:, None]
+    return mean, rows.T @ rows + np.diag(noise_scale**2)
+
+
+def shrunk_log_densities(U, weight, mean, covariance):
+    """Log density of other rows for each of ``SHRINKAGES``.
+
+    Parameters
+    ----------
+    U : ndarray of shape (n_samples, n_features)
+    weight : ndarray of shape (n_samples,)
+    mean : ndarray of shape (n_features,)
+    covariance : ndarray of shape (n_features, n_features)
+        It is taken as (1 - s) covariance + s I, s the shrinkage.
+
+    Returns
+    -------
+    log_density : ndarray of shape (n_shrinkages,)
+        Weighted mean over the rows, in nats.
+    """
+    variance, axes = np.linalg.eigh(covariance)
+    squares = (weight / weight.sum()) @ ((U - mean) @ axes) ** 2
+    s = np.array(SHRINKAGES)[:, None]
+    shrunk = (1 - s) * variance + s
+    return -0.5 * np.sum(squares / shrunk + np.log(2 * np.pi * shrunk), axis=1)
+
+
+def choose_shrinkage(U, weight, noise_scale, rng):
+    """Shrinkage of the covariance to the identity that suits left-out rows best.
+
+    Ledoit and Wolf's shrinkage and the oracle-approximating one minimise the squared
+    error of the covariance. What a density loses by its smallest eigenvalues they do
+    not see: of 30 correlated columns they cost 4 nats.
+
+    Parameters
+    ----------
+    U : ndarray of shape (n_samples, n_features)
+        At least two rows.
+    weight : ndarray of shape (n_samples,)
+        Weights of mean 1.
+    noise_scale : ndarray of shape (n_features,)
+        Of :func:`gaussian_moments`.
+    rng : RandomState
+        Deals the rows to five folds.
+
+    Returns
+    -------
+    index : int
+        Of ``SHRINKAGES``.
+    """
+    n_folds = min(_N_FOLDS, len(U))
+    fold = rng.permutation(len(U)) % n_folds
+    total = np.zeros(len(SHRINKAGES))
+    for k in range(n_folds):
+        out = fold == k
+        moments = gaussian_moments(U[~out], weight[~out], noise_scale)
+        each = shrunk_log_densities(U[out], weight[out], *moments)
+        total += weight[out].sum() * each
+    return int(np.argmax(total))
+
+
+def whitening(covariance, shrinkage):
+    """Factors of the symmetric whitening matrix of the shrunk covariance.
+
+    Of all whitening maps the symmetric one moves the columns least.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_features, n_features)
+        Positive definite.
+    shrinkage : float
+
+    Returns
+    -------
+    factors : ndarray of shape (n_features, n_features)
+        L on and below the diagonal, and above it U, whose diagonal is 1, with
+        L U = ((1 - shrinkage) covariance + shrinkage I)^(-1/2).
+    """
+    variance, axes = np.linalg.eigh(covariance)
+    shrunk = (1 - shrinkage) * variance + shrinkage
+    root = np.linalg.cholesky(axes / np.sqrt(shrunk) @ axes.T)
+    lower, upper = root * np.diag(root), (root / np.diag(root)).T
+    return lower + np.triu(upper, 1)
+
+
+class _Affine(LULinearTransform):
+    """z = L U (u - mean)."""
+
+    def __init__(self, mean, factors):
+        super().__init__(factors)
+        self.mean = mean
+
+    def _call(self, x):
+        return (x - self.mean) @ (self.L @ self.U).mT
+
+    # zuko solves row by row, with as many copies of the factors as there are rows.
+    def _inverse(self, y):
+        x = torch.linalg.solve_triangular(self.L, y.mT, upper=False)
+        x = torch.linalg.solve_triangular(self.U, x, upper=True, unitriangular=True)
+        return x.mT + self.mean
+
+
+class _LazyAffine(LazyTransform):
+    def __init__(self, n_features):
+        super().__init__()
+        self.mean = nn.Parameter(torch.zeros(n_features))
+        self.factors = nn.Parameter(torch.eye(n_features))
+
+    def forward(self, c=None):
+        return _Affine(self.mean, self.factors)
+
+
+class GaussianFlow(zuko.flows.Flow):
+    """Affine flow that starts at the identity.
+
+    Maximum likelihood has a closed form, :meth:`set_moments`; as a part of something
+    else it can be trained like any flow.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    def __init__(self, n_features):
+        base = UnconditionalDistribution(
+            DiagNormal, torch.zeros(n_features), torch.ones(n_features), buffer=True
+        )
+        super().__init__([_LazyAffine(n_features)], base)
+
+    def set_moments(self, mean, covariance, shrinkage):
+        """Whiten a Gaussian of this mean and shrunk covariance."""
+        affine = self.transform.transforms[0]
+        values = mean, whitening(covariance, shrinkage)
+        for name, value in zip(("mean", "factors"), values, strict=True):
+            setattr(affine, name, nn.Parameter(torch.as_tensor(value)))
+        return self
