@@ -1,4 +1,5 @@
 from . import (
+    auto,
     base,
     bridges,
     classification,
@@ -14,6 +15,7 @@ from . import (
     weighting,
 )
 from ._version import __version__ as __version__
+from .auto import AutoRatio
 from .base import DensityRatioMixin, pool
 from .bridges import MultinomialRatio, TelescopingRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
@@ -28,6 +30,7 @@ from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
 __all__ = [
+    "AutoRatio",
     "ClassifierRatio",
     "DensityRatioMixin",
     "FlowFeaturizer",
@@ -41,6 +44,7 @@ __all__ = [
     "MutualInformation",
     "Pipeline",
     "TelescopingRatio",
+    "auto",
     "base",
     "bridges",
     "classification",

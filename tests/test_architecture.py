@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "bridges": {"_moments", "base", "nn", "bridges.paths"},
     "flows": {"base", "nn"},
     # Chooses among concrete estimators.
-    "auto": {"_moments", "base", "nn", "metrics", "classification", "bridges", "flows"},
+    "auto": {"base", "nn", "classification", "bridges", "bridges.paths", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},

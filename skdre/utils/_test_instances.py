@@ -15,11 +15,24 @@ def _table():
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.preprocessing import StandardScaler
 
-    from skdre import ClassifierRatio, KMMRatio, LSIFRatio
+    from skdre import (
+        ClassifierRatio,
+        KMMRatio,
+        LSIFRatio,
+        MLPRatio,
+        TelescopingRatio,
+    )
 
     kmm = KMMRatio(random_state=0)
     network = {"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}
+    tiny = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50}
     return {
+        "AutoRatio": [
+            {
+                "near": MLPRatio(**tiny),
+                "far": TelescopingRatio(n_bridges=2, **tiny),
+            }
+        ],
         # Neither depends on a seed or on the order of the rows: held to all digits.
         "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
         "FlowFeaturizer": [
@@ -40,6 +53,10 @@ def _table():
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
+        "TimeScoreRatio": [
+            {"hidden_features": (16, 16), "max_iter": 200},
+            {"objective": "ctsm", "path": "bridge", "max_iter": 300},
+        ],
     }
 
 
