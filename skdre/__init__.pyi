@@ -19,7 +19,7 @@ from .auto import AutoRatio
 from .base import DensityRatioMixin, pool
 from .bridges import MultinomialRatio, TelescopingRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
-from .flows import FlowFeaturizer
+from .flows import Dequantizer, FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
     importance_weighted_score,
@@ -33,6 +33,7 @@ __all__ = [
     "AutoRatio",
     "ClassifierRatio",
     "DensityRatioMixin",
+    "Dequantizer",
     "FlowFeaturizer",
     "GaussianRatio",
     "ImportanceWeighted",

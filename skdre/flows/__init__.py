@@ -1,5 +1,6 @@
 """Normalizing flows: features in which the data are standard normal."""
 
+from skdre.flows._dequantizer import Dequantizer
 from skdre.flows._featurizer import FlowFeaturizer
 
-__all__ = ["FlowFeaturizer"]
+__all__ = ["Dequantizer", "FlowFeaturizer"]

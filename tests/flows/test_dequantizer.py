@@ -1,0 +1,186 @@
+"""Dequantizer: exact inverse, Jacobian by differences, codes of known length."""
+
+import pickle
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import check_param_validation
+
+from skdre import Dequantizer, FlowFeaturizer
+
+SETTINGS = [(2, 0.0), (17, 1e-6), (256, 1e-6), (256, 0.0), (256, 0.05), (65536, 0.4)]
+
+
+def images(n_levels, n_samples=300, n_features=4, seed=0):
+    X = np.random.default_rng(seed).integers(n_levels, size=(n_samples, n_features))
+    X[0], X[1] = 0, n_levels - 1
+    return X
+
+
+@pytest.mark.parametrize(("n_levels", "alpha"), SETTINGS)
+def test_inverse_is_exact(n_levels, alpha):
+    X = images(n_levels, 5000)
+    pixels = Dequantizer(n_levels, alpha=alpha, random_state=0).fit(X)
+    Y = pixels.transform(X)
+    assert np.isfinite(Y).all()
+    assert_array_equal(pixels.inverse_transform(Y), X)
+
+
+@pytest.mark.parametrize(("n_levels", "alpha"), SETTINGS)
+def test_noise_is_uniform(n_levels, alpha):
+    X = images(n_levels, 2000)
+    Y = Dequantizer(n_levels, alpha=alpha, random_state=0).fit_transform(X)
+    level = n_levels * (1 / (1 + np.exp(-Y)) - alpha) / (1 - 2 * alpha)
+    noise = level - X
+    assert -1e-6 < noise.min() < 0.01
+    assert 0.99 < noise.max() < 1 + 1e-6
+    assert stats.kstest(noise.ravel(), "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(noise.T) - np.eye(4)).max() < 0.1
+
+
+@pytest.mark.parametrize(("n_levels", "alpha"), SETTINGS)
+def test_log_determinant_by_brute_force(n_levels, alpha):
+    # The transform of x + u, as it is written in the docstring.
+    def y(level):
+        share = alpha + (1 - 2 * alpha) * level / n_levels
+        return np.log(share) - np.log1p(-share)
+
+    level = np.random.default_rng(0).uniform(0.05, n_levels - 0.05, size=(20, 3))
+    level[0], level[1] = 0.05, n_levels - 0.05
+    pixels = Dequantizer(n_levels, alpha=alpha).fit(np.zeros((1, 3)))
+    step = 1e-5
+    for row, log_det in zip(level, pixels.log_det_jacobian(y(level)), strict=True):
+        jacobian = [(y(row + h) - y(row - h)) / (2 * step) for h in step * np.eye(3)]
+        assert log_det == pytest.approx(np.linalg.slogdet(jacobian)[1], abs=1e-4)
+
+
+def test_the_uniform_distribution_takes_all_bits():
+    # x + u uniform makes y logistic where alpha is 0.
+    X = images(256, 50)
+    pixels = Dequantizer(alpha=0, random_state=0).fit(X)
+    Y = pixels.transform(X)
+    bits = pixels.bits_per_dimension(Y, stats.logistic.logpdf(Y).sum(axis=1))
+    assert_allclose(bits, 8)
+
+
+def test_bits_of_a_known_distribution():
+    # Two pixels of four levels, the second likely to equal the first.
+    table = (0.1 * np.ones((4, 4)) / 16 + 0.9 * np.diag([0.4, 0.3, 0.2, 0.1])).ravel()
+    entropy = stats.entropy(table, base=2) / 2
+    rng = np.random.default_rng(0)
+    X, new = (
+        np.stack(np.unravel_index(rng.choice(16, size=1500, p=table), (4, 4)), axis=1)
+        for _ in range(2)
+    )
+    pixels = Dequantizer(4, alpha=0.05, random_state=0).fit(X)
+    Y = pixels.transform(new)
+
+    # With the true density of y each row takes the bits of its own probability.
+    share = (1 / (1 + np.exp(-Y)) - 0.05) / 0.9
+    slope = 4 * 1 / (1 + np.exp(-Y)) / (1 + np.exp(Y)) / 0.9
+    probability = table.reshape(4, 4)[tuple(new.T)]
+    log_density = np.log(probability) + np.log(slope).sum(axis=1)
+    assert ((share > 0) & (share < 1)).all()
+    bits = pixels.bits_per_dimension(Y, log_density)
+    assert_allclose(bits, -np.log2(probability) / 2)
+    assert bits.mean() == pytest.approx(entropy, abs=0.05)
+
+    # A fitted density takes more, by its divergence from the truth.
+    Y_fit = pixels.transform(X)
+    params = {"n_transforms": 2, "hidden_features": (16,), "random_state": 0}
+    bits = {
+        name: pixels.bits_per_dimension(Y, fit(name, params, Y_fit).score_samples(Y))
+        for name in ("gaussian", "nsf")
+    }
+    assert entropy < bits["nsf"].mean() < bits["gaussian"].mean() < 2.1
+    assert bits["nsf"].mean() < entropy + 0.35
+
+
+def fit(name, params, Y):
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The held-out likelihood still rose")
+        return FlowFeaturizer(name, max_epochs=25, **params).fit(Y)
+
+
+def test_samples_beyond_the_range_become_the_nearest_level():
+    pixels = Dequantizer(alpha=0.05).fit(np.zeros((1, 2)))
+    assert_array_equal(pixels.inverse_transform([[-40.0, 40.0]]), [[0, 255]])
+    flow = make_pipeline(
+        Dequantizer(17, random_state=0), FlowFeaturizer("copula", random_state=0)
+    )
+    X = load_digits().data[:300]
+    flow.fit(X)
+    digits = flow.inverse_transform(np.random.default_rng(0).normal(size=(50, 64)))
+    assert set(np.unique(digits)) <= set(range(17))
+    assert abs(digits.mean(axis=0) - X.mean(axis=0)).mean() < 1.5
+
+
+def test_random_state():
+    X = images(256)
+    fixed = Dequantizer(random_state=0).fit(X)
+    assert_array_equal(fixed.transform(X), fixed.transform(X))
+    assert_array_equal(fixed.transform(X), clone(fixed).fit_transform(X))
+    other = Dequantizer(random_state=1).fit_transform(X)
+    assert not np.array_equal(fixed.transform(X), other)
+    free = Dequantizer(random_state=np.random.RandomState(0)).fit(X)
+    assert not np.array_equal(free.transform(X), free.transform(X))
+
+
+@pytest.mark.parametrize(
+    ("X", "message"),
+    [
+        ([[-1, 3]], "from 0 to 255.*from -1 to 3"),
+        ([[0, 256]], "from 0 to 256.* set n_levels=257"),
+        ([[0.5, 1.0]], r"some of them fractions.*multiplied by 255"),
+        ([[0.5, 100.0]], r"some of them fractions\.$"),
+        ([[np.nan, 1.0]], "NaN"),
+        ([0, 1], "2D"),
+        (np.zeros((2, 3, 3)), "dim 3"),
+    ],
+)
+def test_bad_pixels(X, message):
+    with pytest.raises(ValueError, match=message):
+        Dequantizer().fit(X)
+    pixels = Dequantizer()
+    with pytest.raises(ValueError):
+        pixels.fit(X)
+    assert not hasattr(pixels, "n_features_in_")
+    with pytest.raises(ValueError, match=message):
+        Dequantizer().fit([[0, 1]]).transform(X)
+
+
+@pytest.mark.parametrize(
+    "params", [{"n_levels": 1}, {"n_levels": 2.0}, {"alpha": 0.5}, {"alpha": -0.1}]
+)
+def test_bad_parameters(params):
+    with pytest.raises(ValueError, match=f"'{next(iter(params))}' parameter"):
+        Dequantizer(**params).fit([[0, 1]])
+
+
+def test_bad_calls():
+    for method in ("transform", "inverse_transform", "log_det_jacobian"):
+        with pytest.raises(NotFittedError):
+            getattr(Dequantizer(), method)([[0.0]])
+        with pytest.raises(ValueError, match="3 features"):
+            getattr(Dequantizer().fit([[0, 1]]), method)(np.zeros((1, 3)))
+    with pytest.raises(ValueError, match="log_density must hold one value"):
+        Dequantizer().fit([[0]]).bits_per_dimension(np.zeros((3, 1)), [0.0])
+
+
+def test_as_a_transformer():
+    check_param_validation("Dequantizer", Dequantizer())
+    frame = pd.DataFrame(images(256), columns=list("abcd"))
+    pixels = Dequantizer(random_state=0).set_output(transform="pandas").fit(frame)
+    out = pixels.transform(frame)
+    assert list(out.columns) == list(pixels.get_feature_names_out()) == list("abcd")
+    copy = pickle.loads(pickle.dumps(pixels))
+    assert_array_equal(copy.transform(frame), out)
+    assert_array_equal(images(256).astype(np.uint8), pixels.inverse_transform(out))
