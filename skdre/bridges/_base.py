@@ -18,6 +18,8 @@ from skdre.bridges._waymarks import (
     SPACINGS,
     check_spacing,
     discrete_columns,
+    discriminants,
+    path_coefficients,
     path_length_of,
     two_sample_moments,
     waymark_times,
@@ -62,7 +64,7 @@ class Problem:
         self.is_discrete = discrete_columns(self.X, self.weight)
         Z_q, Z_p = np.split(self.Z, [self.n_denominator])
         weights = np.split(self.weight, [self.n_denominator])
-        moments = two_sample_moments(Z_q, Z_p, weights)
+        self.moments = moments = two_sample_moments(Z_q, Z_p, weights)
         self.length = path_length_of(path, moments)
         self.times = waymark_times(path, spacing, n_bridges, moments)
 
@@ -128,9 +130,9 @@ class BaseWaymarkRatio(
 ):
     """Base class of estimators over waymarks; not to be used itself.
 
-    A subclass defines `_network_criterion`, `_n_heads`, `_log_ratios_of_outputs` and
-    `_separates`, for the networks, and `_check_estimator`, `_fit_estimator` and
-    `_estimator_log_ratios` for a given estimator.
+    A subclass defines, for the networks, `_network_criterion`, `_n_heads`,
+    `_log_ratios_of_outputs`, its inverse `_as_outputs` and `_separates`; for a given
+    estimator `_check_estimator`, `_fit_estimator` and `_estimator_log_ratios`.
     """
 
     _parameter_constraints = {  # noqa: RUF012
@@ -266,6 +268,7 @@ class BaseWaymarkRatio(
                 head=self.head,
                 activation=self.activation,
             )
+        self._start(network, problem)
         network = network.to(device)
         inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
         held_out = member_folds(
@@ -314,6 +317,15 @@ class BaseWaymarkRatio(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return attributes
+
+    def _start(self, network, problem):
+        """Start from the discriminants of Gaussian waymarks."""
+        coefficients = path_coefficients(problem.path, problem.times)
+        linear, quadratic = discriminants(problem.moments, coefficients, problem.times)
+        bends = self.head == "quadratic" and not network.has_trunk
+        W, b, c = quadratic if bends else linear
+        W, b, c = (self._as_outputs(each) for each in (W.transpose(1, 2, 0), b, c))
+        network.start_from(W.transpose(2, 0, 1), b, c)
 
     def _warn_if_separated(self, separated):
         if not any(separated):

@@ -230,6 +230,11 @@ class MultinomialRatio(BaseWaymarkRatio):
         return self.n_bridges + 1
 
     @staticmethod
+    def _as_outputs(log_ratios):
+        zero = np.zeros_like(log_ratios[..., :1])
+        return np.cumsum(np.concatenate([zero, log_ratios], axis=-1), axis=-1)
+
+    @staticmethod
     def _log_ratios_of_outputs(outputs):
         return np.diff(outputs, axis=1)
 

@@ -269,6 +269,10 @@ class TelescopingRatio(BaseWaymarkRatio):
         return self.n_bridges
 
     @staticmethod
+    def _as_outputs(log_ratios):
+        return log_ratios
+
+    @staticmethod
     def _log_ratios_of_outputs(outputs):
         return outputs
 

@@ -38,7 +38,8 @@ class BridgeEnsemble(nn.Module):
     n_heads : int
         Outputs of each member.
     head : {"linear", "quadratic"}, default="linear"
-        b^T h + c of the trunk's output h, or h^T W h + b^T h + c.
+        b^T h + c of the trunk's output h, or h^T W h + b^T h + c; and, with a trunk, a
+        linear function of the inputs.
     activation : {"elu", "silu", "tanh"}, default="silu"
         Of the hidden layers.
     """
@@ -67,6 +68,30 @@ class BridgeEnsemble(nn.Module):
             self.quadratic = EnsembleLinear(n_members, width, n_heads * width, 0.1, 0.0)
             self.quadratic.bias.requires_grad_(False)
 
+        # Beside the trunk's output the heads see its input.
+        self.skip = None
+        if self.has_trunk:
+            self.skip = EnsembleLinear(n_members, n_inputs, n_heads, 0.0, 0.0)
+
+    @torch.no_grad()
+    def start_from(self, W, b, c):
+        """Let the outputs at first be x^T W x + x^T b + c, nearly.
+
+        With a trunk W is not used.
+
+        Parameters
+        ----------
+        W : ndarray of shape (n_heads, n_inputs, n_inputs)
+        b : ndarray of shape (n_inputs, n_heads)
+        c : ndarray of shape (n_heads,)
+        """
+        linear = self.skip or self.linear
+        linear.weight.copy_(torch.as_tensor(b).expand_as(linear.weight))
+        linear.bias.copy_(torch.as_tensor(c).expand_as(linear.bias))
+        if not self.has_trunk and self.quadratic is not None:
+            W = torch.as_tensor(W).permute(1, 0, 2).flatten(1)
+            self.quadratic.weight.copy_(W.expand_as(self.quadratic.weight))
+
     def forward(self, x):
         """Outputs of all heads.
 
@@ -92,6 +117,8 @@ class BridgeEnsemble(nn.Module):
         if self.quadratic is not None:
             product = self.quadratic(h).unflatten(-1, (self.n_heads, -1))
             output = output + (product * h.unsqueeze(-2)).sum(dim=-1)
+        if self.skip is not None:
+            output = output + self.skip(x)
         return output.transpose(0, 1).reshape(*shape, self.n_heads)
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "Moments",
     "check_spacing",
     "discrete_columns",
+    "discriminants",
     "path_coefficients",
     "path_length",
     "path_length_of",
@@ -27,6 +28,9 @@ __all__ = [
 # Cells of the midpoint rule; with noise each costs a matrix to factor.
 _CELLS = 400
 _NOISY_CELLS = 60
+
+# A length below this is a rounding error.
+_NO_LENGTH = 1e-9
 
 # A variance below this share of the mean of both is taken as this.
 _LEAST_SPREAD = 1e-6
@@ -51,8 +55,14 @@ class Moments:
     noise : ndarray of shape (n_features, n_features)
         Covariance of a path's noise, which has unit variance where columns have
         standard deviation `scale`.
+    center : ndarray of shape (n_features,)
+        Midpoint of the two means, in the units of the rows.
+    whiten : ndarray of shape (n_features, n_features)
+        With which ``(X - center) @ whiten`` are rows in these coordinates.
     """
 
+    center: np.ndarray
+    whiten: np.ndarray
     shift: np.ndarray
     denominator: np.ndarray
     numerator: np.ndarray
@@ -70,11 +80,12 @@ def two_sample_moments(denominator, numerator, weights=(None, None), scale=None)
     """Shrunk moments of two samples.
 
     The mean of the two covariances is shrunk towards a multiple of the identity ([1]_,
-    the oracle-approximating formula), and their difference and that of the means
-    towards zero: as squared lengths they are larger than the truth by what sampling
-    adds, d (1 / n_q + 1 / n_p) for the means of Gaussians and d (d + 1) / 4 times the
-    same for half the difference of the covariances, which is taken off. So two samples
-    of one distribution have a distance near 0, in any dimension.
+    the oracle-approximating formula). The difference of the means, and the logarithms
+    of the variances' ratios along the axes where both covariances are diagonal, are
+    shrunk towards 0: as squared lengths they are larger than the truth by what sampling
+    adds, for Gaussians d (1 / n_q + 1 / n_p) and d (d + 1) times the same, which is
+    taken off. So two samples of one distribution have a distance near 0, in any
+    dimension.
 
     Parameters
     ----------
@@ -103,27 +114,93 @@ def two_sample_moments(denominator, numerator, weights=(None, None), scale=None)
     d = samples[0].shape[1]
     scale = np.ones(d) if scale is None else np.asarray(scale, np.float64)
     # In units of the rows' own size nothing under- or overflows.
-    unit = np.maximum(*(np.abs(X - samples[0][0]).max(axis=0) for X in samples))
+    origin = samples[0][0]
+    unit = np.maximum(*(np.abs(X - origin).max(axis=0) for X in samples))
     unit = np.where(unit > 0, unit, 1.0)
     (m_q, S_q), (m_p, S_p) = (
-        _mean_and_covariance((X - samples[0][0]) / unit, weight)
+        _mean_and_covariance((X - origin) / unit, weight)
         for X, weight in zip(samples, weights, strict=True)
     )
     variance = (np.diag(S_q) + np.diag(S_p)) / 2
     sd = np.sqrt(np.where(variance > 0, variance, 1.0))
     shift, S_q, S_p = (m_p - m_q) / sd, *(S / np.outer(sd, sd) for S in (S_q, S_p))
 
-    noise_rate = sum(1 / weight.sum() for weight in weights)
+    sizes = [weight.sum() for weight in weights]
+    noise_rate = sum(1 / n for n in sizes)
     within = _shrunk((S_q + S_p) / 2, 4 / noise_rate)
     size, axes = np.linalg.eigh(within)
     whiten = axes / np.sqrt(np.maximum(size, np.finfo(float).tiny))
     shift = _less_noise(shift @ whiten, d * noise_rate)
     half = whiten.T @ ((S_p - S_q) / 2) @ whiten
-    excess, axes = np.linalg.eigh(_less_noise(half, d * (d + 1) / 4 * noise_rate))
-    excess = np.clip(excess, _LEAST_SPREAD - 1, 1 - _LEAST_SPREAD)
+    excess, axes = np.linalg.eigh(half)
+    # Variances as of so many more rows whose covariance is that of both samples: few
+    # beside n > d rows, and many where a covariance of d columns is singular.
+    more = [(d / n) ** 2 for n in sizes]
+    variances = (
+        (np.clip(1 + sign * excess, _LEAST_SPREAD, None) + share) / (1 + share)
+        for sign, share in zip((-1, 1), more, strict=True)
+    )
+    log_q, log_p = (np.log(each) for each in variances)
+    log_ratio = _less_noise(log_p - log_q, d * (d + 1) * noise_rate)
+    excess = np.tanh(log_ratio / 2)
     whiten = whiten @ axes
     noise = whiten.T * (scale / unit / sd) ** 2 @ whiten
-    return Moments(shift @ axes, 1 - excess, 1 + excess, noise)
+    return Moments(
+        center=origin + unit * (m_q + m_p) / 2,
+        whiten=whiten / (unit * sd)[:, None],
+        shift=shift @ axes,
+        denominator=1 - excess,
+        numerator=1 + excess,
+        noise=noise,
+    )
+
+
+def discriminants(moments, coefficients, times):
+    """Log ratios of neighbouring waymarks, as if these were Gaussian.
+
+    A path's noise counts by its variances alone.
+
+    Parameters
+    ----------
+    moments : Moments
+        Of the samples.
+    coefficients : triple of ndarray of shape (n_bridges + 1,)
+        Of :func:`path_coefficients`.
+    times : ndarray of shape (n_bridges + 1,)
+
+    Returns
+    -------
+    linear, quadratic : tuple of ndarray
+        Fisher's linear discriminants, of the mean of both covariances, and the
+        quadratic ones: W of shape (n_bridges, n_features, n_features), zero for linear
+        ones, b of shape (n_features, n_bridges) and c of shape (n_bridges,), of the
+        log ratios x^T W x + x^T b + c.
+    """
+    a, b, s = coefficients
+    variance = (
+        np.outer(moments.denominator, a**2)
+        + np.outer(moments.numerator, b**2)
+        + np.outer(np.diag(moments.noise), s**2)
+    )
+    mean = np.outer(moments.shift, times - 0.5)
+    d, n_bridges = len(mean), len(times) - 1
+
+    between = 2 * np.diff(mean) / (variance[:, 1:] + variance[:, :-1])
+    offset = -(between * (mean[:, 1:] + mean[:, :-1])).sum(axis=0) / 2
+    slope = moments.whiten @ between
+    linear = np.zeros((n_bridges, d, d)), slope, offset - moments.center @ slope
+
+    bend = np.diff(-0.5 / variance)
+    W = np.einsum("ij,jk,lj->kil", moments.whiten, bend, moments.whiten)
+    slope = moments.whiten @ np.diff(mean / variance)
+    offset = np.diff(-0.5 * (mean**2 / variance + np.log(variance)).sum(axis=0))
+    bent = moments.center @ W
+    quadratic = (
+        W,
+        slope - 2 * bent.T,
+        offset - moments.center @ slope + bent @ moments.center,
+    )
+    return linear, quadratic
 
 
 def _shrunk(S, n_rows):
@@ -274,7 +351,7 @@ def waymark_times(path, spacing, n_bridges, moments):
     if spacing in SPACINGS:
         return SPACINGS[spacing](shares)
     ends, length = _cumulative_length(path, moments)
-    if length[-1] == 0:
+    if length[-1] < _NO_LENGTH:
         return shares
     # A path that stands still for a while is passed there at a small pace.
     length = length / length[-1] + 1e-3 * ends
