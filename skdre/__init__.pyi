@@ -17,7 +17,7 @@ from . import (
 from ._version import __version__ as __version__
 from .auto import AutoRatio
 from .base import DensityRatioMixin, pool
-from .bridges import MultinomialRatio, TelescopingRatio
+from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .flows import Dequantizer, FlowFeaturizer
 from .importance import (
@@ -45,6 +45,7 @@ __all__ = [
     "MutualInformation",
     "Pipeline",
     "TelescopingRatio",
+    "TimeScoreRatio",
     "auto",
     "base",
     "bridges",

@@ -12,5 +12,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     submod_attrs={
         "_multinomial": ["MultinomialRatio"],
         "_telescoping": ["TelescopingRatio"],
+        "_time_score": ["TimeScoreRatio"],
     },
 )

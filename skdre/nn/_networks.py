@@ -65,11 +65,11 @@ def total_scale(X, weight, n_denominator):
     return (m_p + m_q) / 2, np.sqrt(np.where(variance > rounding, variance, 1.0))
 
 
-def network_inputs(X, center, scale):
+def network_inputs(X, center, scale, linear_range=_LINEAR_RANGE):
     """Rows in units of the training samples, long tails drawn in.
 
-    Values z up to 2.5 standard deviations stay as they are, those beyond become
-    2.5 + log(1 + |z| - 2.5), with the sign of z: invertible and smooth to first order,
+    Values z up to c = 2.5 standard deviations stay as they are, those beyond become
+    c + log(1 + |z| - c), with the sign of z: invertible and smooth to first order,
     so the ratio is unchanged, and no single row rules a gradient.
 
     Parameters
@@ -78,17 +78,19 @@ def network_inputs(X, center, scale):
         Rows.
     center, scale : ndarray of shape (n_features,)
         Of :func:`total_scale`.
+    linear_range : float or ndarray of shape (n_features,), default=2.5
+        c.
 
     Returns
     -------
     Z : ndarray of shape (n_samples, n_features)
-        Finite for any X: below 713 in size.
+        Finite for any X: below c + 711 in size.
     """
     with np.errstate(over="ignore"):
         Z = (X - center) / scale
     limit = np.finfo(np.float64).max
-    excess = np.clip(np.abs(Z) - _LINEAR_RANGE, 0, limit)
-    return np.clip(Z, -_LINEAR_RANGE, _LINEAR_RANGE) + np.sign(Z) * np.log1p(excess)
+    excess = np.clip(np.abs(Z) - linear_range, 0, limit)
+    return np.clip(Z, -linear_range, linear_range) + np.sign(Z) * np.log1p(excess)
 
 
 def draw_in(z):

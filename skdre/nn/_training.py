@@ -345,6 +345,8 @@ class TrainingNet(NeuralNet):
     criterion : callable
         The loss is ``criterion(module(inputs), targets)``, a mean over the batch, or
         a vector of such means, one for each member of an ensemble.
+    average_decay : float, default=0.99
+        The average forgets over about 1 / (1 - average_decay) steps; 0 is no average.
     **kwargs : dict
         Of :class:`skorch.NeuralNet`.
 
@@ -357,6 +359,10 @@ class TrainingNet(NeuralNet):
     n_roll_backs_ : int
         How often a loss or gradient was not finite.
     """
+
+    def __init__(self, module, criterion, *, average_decay=_AVERAGE_DECAY, **kwargs):
+        super().__init__(module, criterion, **kwargs)
+        self.average_decay = average_decay
 
     def initialize_module(self):
         super().initialize_module()
@@ -423,7 +429,7 @@ class TrainingNet(NeuralNet):
 
     def _move_average(self):
         # The ramp lets the average follow the first steps closely.
-        decay = min(_AVERAGE_DECAY, (1 + self.n_steps_) / (10 + self.n_steps_))
+        decay = min(self.average_decay, (1 + self.n_steps_) / (10 + self.n_steps_))
         for average, value in self.averaged_pairs_:
             average.lerp_(value, 1 - decay)
 

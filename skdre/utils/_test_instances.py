@@ -53,10 +53,7 @@ def _table():
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
-        "TimeScoreRatio": [
-            {"hidden_features": (16, 16), "max_iter": 200},
-            {"objective": "ctsm", "path": "bridge", "max_iter": 300},
-        ],
+        "TimeScoreRatio": [{"hidden_features": (16, 16), "max_iter": 100}],
     }
 
 

@@ -1,0 +1,589 @@
+"""TimeScoreRatio: a density ratio from the time score of a path of distributions."""
+
+import copy
+import warnings
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, StrOptions
+
+from skdre._moments import joint_moments
+from skdre.base import DensityRatioMixin, split_samples
+from skdre.bridges._integrate import gauss_legendre, path_integral, runge_kutta
+from skdre.bridges._objectives import (
+    WEIGHTINGS,
+    ScoreLoss,
+    fokker_planck_time_score,
+)
+from skdre.bridges._scaling import fit_scaling
+from skdre.bridges._time_networks import SumOfScores, TimeMLP
+from skdre.bridges._time_plan import OUTPUTS, TimePlan
+from skdre.bridges._time_sampling import (
+    DrawBatches,
+    LossHistory,
+    UniformTimes,
+    draw_pairs_and_times,
+)
+from skdre.bridges._waymarks import discrete_columns
+from skdre.bridges.paths import PATHS, Path, check_path
+from skdre.nn._estimator import NetworkMixin
+from skdre.nn._rows import member_folds, merge_rows
+from skdre.nn._sampling import cumulative_shares
+from skdre.nn._training import TaskCallback, TensorRows, resolve_device, seeded, train
+from skdre.utils._compat import CallbackSupportMixin, with_callbacks
+
+__all__ = ["TimeScoreRatio"]
+
+# Steps between two looks at the held-out rows: an epoch of the training loop.
+_STEPS_PER_EPOCH = 100
+
+# Draws that the held-out loss is the mean over, always the same ones: some for each
+# held-out row of the larger sample, within bounds.
+_DRAWS_PER_ROW = 8
+_HELD_OUT_DRAWS = 512, 8192
+
+# Rows at which prediction compares two numbers of nodes, and the difference, in nats
+# or relative to the log ratio, that is warned of.
+_CHECKED_ROWS = 32
+_LARGE_ERROR = 0.05
+
+
+class TimeScoreRatio(
+    NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+):
+    r"""Density ratio by integrating the time score of a path between the samples.
+
+    DRE-infinity [1]_: a path turns the denominator q (t = 0) into the numerator p
+    (t = 1) through distributions p_t, and a network learns the time score
+    s(x, t) = d/dt log p_t(x) from samples alone. The log ratio is its integral,
+
+    .. math::
+
+       \log r(x) = \int_0^1 \frac{\partial}{\partial t} \log p_t(x) \, dt ,
+
+    telescoping with infinitely many bridges, for samples that lie far apart.
+
+    Parameters
+    ----------
+    objective : {"tsm", "velocity", "joint", "ctsm", "ctsm-v", "fokker-planck"}, \
+            default="tsm"
+        The loss.
+
+        - "tsm": time score matching, Eq. 5 of [1]_ with its square restored.
+        - "velocity": the same expectation with the derivative in time taken along the
+          pairs of rows, x_t' . grad s: no ends, and half the time.
+        - "joint": time and data score (the gradient of log p_t) together, Eq. 8.
+        - "ctsm", "ctsm-v": regression on the time score given the pair, as a sum or
+          per feature [2]_. They need a path with noise of its own or a Gaussian
+          denominator.
+        - "fokker-planck": the data score alone; the time score follows from the
+          diffusion (Eq. 19). It needs a path without noise, best "vpsde", and a
+          Gaussian denominator.
+    path : {"trigonometric", "linear", "arithmetic", "vpsde", "bridge"} or \
+            skdre.bridges.paths.Path, default="trigonometric"
+        See :mod:`skdre.bridges.paths`.
+    center : bool, default=True
+        Move the mean in a straight line, at an even pace. "fokker-planck" does not.
+    denominator : {"sample", "gaussian"}, default="sample"
+        "gaussian" takes the denominator for a Gaussian with the moments of its rows,
+        and draws from that.
+    base_score : {"auto", "gaussian"} or None, default="auto"
+        The score that the network is added to: that of the path between two Gaussians
+        with the samples' (shrunk) moments, or none. "auto" takes it where it has a
+        closed form: on paths without noise, and not for "ctsm-v".
+    weighting : {"uniform", "parabolic"} or callable, default="uniform"
+        The weight lambda(t) of a time in the loss: 1, 0.25 + 4.5 t (1 - t), or a
+        differentiable function of a tensor. The conditional objectives multiply it
+        with the inverse variance of their target.
+    time_sampling : {"uniform", "importance"}, default="uniform"
+        "importance" draws times where the loss was large in the last 100 batches, and
+        weights them back (Eq. 11 and appendix D.1 of [1]_).
+    data_loss : {"auto", "sliced", "denoising"}, default="auto"
+        How the data score is learnt. "denoising" needs what "ctsm" needs, and "auto"
+        takes it there.
+    pathwise : bool, default=False
+        Integrate along straight lines from rows of the denominator to x (Eq. 12),
+        instead of at x. Needs "joint".
+    n_anchors : int, default=4
+        How many rows of the denominator these lines start from; the mean is taken.
+    integrator : {"gauss-legendre", "rk45"}, default="gauss-legendre"
+        Fixed nodes, or adaptive steps for each row by itself, as accurate as `tol` but
+        a hundred times slower.
+    n_nodes : int, default=16
+        Nodes of "gauss-legendre".
+    tol : float, default=1e-5
+        Relative and absolute tolerance of the steps of "rk45".
+    network : torch.nn.Module, default=None
+        The network to train, a copy of it. It is called as ``network(x, t)`` with
+        standardised rows of shape (n, n_features) and times of shape (n, 1) and gives a
+        tensor of shape (n, n_outputs): the time score (1), for "joint" the time score
+        and then the data score (1 + n_features), for "ctsm-v" and "fokker-planck"
+        n_features. By default a SiLU network.
+    hidden_features : sequence of int, default=(128, 128, 128)
+        Widths of the hidden layers.
+    time_features : int, default=None
+        Embed the time by a Tanh network of this width (appendix D.2); by default it is
+        one more input.
+    max_iter : int, default=4000
+        Most training steps.
+    batch_size : int, default=128
+        Pairs of a batch, each with a time of its own.
+    learning_rate : float, default=0.002
+        Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.
+    weight_decay : float, default=0.001
+        Of AdamW.
+    average_decay : float, default=0.99
+        Of the exponential average of the weights, which is what is kept; 0 is none.
+    patience : int, default=2000
+        Steps in which the held-out loss gets no better before training stops.
+    device : str, default="auto"
+        "auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".
+    callbacks : list of skorch callbacks, default=None
+        Called during training; their epoch is 100 steps. For scikit-learn's own
+        callbacks (1.9 and later) use ``set_callbacks``; epochs are their tasks.
+    verbose : int, default=0
+        Above 0, print a line for each 100 steps.
+    random_state : int, RandomState instance or None, default=None
+        Draws the initial weights, the pairs and the times. The global seeds of numpy
+        and torch are neither read (unless this is None, numpy's) nor changed.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The fitted scores of (x, t), base included, in double precision.
+    scaling_ : object
+        ``scaling_.transform(X)`` gives the standardised rows that `network_` takes.
+    path_ : skdre.bridges.paths.Path
+        The path.
+    loss_curve_ : ndarray of shape (n_epochs,)
+        Training loss, the mean over each 100 steps.
+    validation_scores_ : ndarray of shape (n_epochs,)
+        Minus the loss at held-out rows, on draws of pairs and times that stay the same.
+        For "tsm", "velocity" and "joint" 0 is a network that adds nothing to the base.
+    best_validation_score_ : float
+        The same, of the weights that are kept.
+    n_iter_ : int
+        Steps that were taken.
+    classes_ : ndarray of shape (2,)
+        The labels; the second is the numerator's.
+    n_features_in_ : int
+        Number of features seen in fit.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Column names, where X had them.
+
+    See Also
+    --------
+    skdre.TelescopingRatio : Finitely many bridges, each learnt by classification.
+    skdre.GaussianRatio : The ratio of the two Gaussians that the base score describes.
+
+    Notes
+    -----
+    Columns are standardised by their standard deviation within the samples, and values
+    4 beyond the outer mean are drawn in to grow like a logarithm: the log ratio is
+    finite everywhere. A Gaussian denominator is whitened.
+
+    A column of a few values, many rows at each, has no density between them. "tsm" lets
+    it go from the denominator's value to the numerator's at a random time instead.
+
+    A quarter of the rows is held out, and the weights are kept that are best there; the
+    initial ones, with which the log ratio is that of the base, are a candidate. Equal
+    rows are merged first, and rows are drawn in proportion to their weights, the same
+    number from each sample: neither the order of the rows, nor whether a row stands k
+    times or has weight k, nor the sizes of the samples change anything.
+
+    Ctrl-C during fit ends the training and keeps the best network so far.
+
+    References
+    ----------
+    .. [1] K. Choi, C. Meng, Y. Song, S. Ermon. "Density Ratio Estimation via
+       Infinitesimal Classification", AISTATS 2022, sections 3 to 5, appendices A to E.
+    .. [2] H. Yu, A. Klami, A. Hyvarinen, A. Korba, O. Chehab. "Density Ratio Estimation
+       with Conditional Probability Paths", ICML 2025 (arXiv 2502.02300).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre import TimeScoreRatio, pool
+    >>> rng = np.random.default_rng(0)
+    >>> p, q = rng.normal(4, 1, (500, 2)), rng.normal(0, 1, (500, 2))
+    >>> ratio = TimeScoreRatio(max_iter=200, random_state=0)
+    >>> ratio.fit(*pool(numerator=p, denominator=q))
+    TimeScoreRatio(max_iter=200, random_state=0)
+    >>> bool(np.mean((ratio.decision_function(p) - (4 * p.sum(axis=1) - 16)) ** 2) < 2)
+    True
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "objective": [StrOptions(set(OUTPUTS))],
+        "path": [StrOptions(set(PATHS)), Path],
+        "center": ["boolean"],
+        "denominator": [StrOptions({"sample", "gaussian"})],
+        "base_score": [StrOptions({"auto", "gaussian"}), None],
+        "weighting": [StrOptions(set(WEIGHTINGS)), callable],
+        "time_sampling": [StrOptions({"uniform", "importance"})],
+        "data_loss": [StrOptions({"auto", "sliced", "denoising"})],
+        "pathwise": ["boolean"],
+        "n_anchors": [Interval(Integral, 1, None, closed="left")],
+        "integrator": [StrOptions({"gauss-legendre", "rk45"})],
+        "n_nodes": [Interval(Integral, 2, None, closed="left")],
+        "tol": [Interval(Real, 0, None, closed="neither")],
+        "network": [torch.nn.Module, None],
+        "hidden_features": ["array-like"],
+        "time_features": [Interval(Integral, 1, None, closed="left"), None],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "average_decay": [Interval(Real, 0, 1, closed="left")],
+        "patience": [Interval(Integral, 1, None, closed="left")],
+        "device": [str],
+        "callbacks": [list, tuple, None],
+        "verbose": ["verbose"],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(
+        self,
+        objective="tsm",
+        *,
+        path="trigonometric",
+        center=True,
+        denominator="sample",
+        base_score="auto",
+        weighting="uniform",
+        time_sampling="uniform",
+        data_loss="auto",
+        pathwise=False,
+        n_anchors=4,
+        integrator="gauss-legendre",
+        n_nodes=16,
+        tol=1e-5,
+        network=None,
+        hidden_features=(128, 128, 128),
+        time_features=None,
+        max_iter=4000,
+        batch_size=128,
+        learning_rate=0.002,
+        weight_decay=0.001,
+        average_decay=0.99,
+        patience=2000,
+        device="auto",
+        callbacks=None,
+        verbose=0,
+        random_state=None,
+    ):
+        self.objective = objective
+        self.path = path
+        self.center = center
+        self.denominator = denominator
+        self.base_score = base_score
+        self.weighting = weighting
+        self.time_sampling = time_sampling
+        self.data_loss = data_loss
+        self.pathwise = pathwise
+        self.n_anchors = n_anchors
+        self.integrator = integrator
+        self.n_nodes = n_nodes
+        self.tol = tol
+        self.network = network
+        self.hidden_features = hidden_features
+        self.time_features = time_features
+        self.max_iter = max_iter
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.average_decay = average_decay
+        self.patience = patience
+        self.device = device
+        self.callbacks = callbacks
+        self.verbose = verbose
+        self.random_state = random_state
+
+    @with_callbacks
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None):
+        """Train the network.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples, finite.
+        y : array-like of shape (n_samples,)
+            Domain labels, two values; the greater names the numerator.
+        sample_weight : array-like of shape (n_samples,), default=None
+            Repetition counts of the rows, counted inside each domain.
+
+        Returns
+        -------
+        self : TimeScoreRatio
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is not as described, parameters do not go
+            together, or the device is not there.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If a loss was not finite, or Ctrl-C ended the training: the best network so
+            far is kept.
+        UserWarning
+            If a column holds a few values only and `objective` is not "tsm".
+        """
+        device = resolve_device(self.device)
+        self._check_hidden_features()
+        plan = TimePlan(
+            objective=self.objective,
+            path=check_path(self.path),
+            center=self.center,
+            denominator=self.denominator,
+            base_score=self.base_score,
+            weighting=self.weighting,
+            data_loss=self.data_loss,
+            pathwise=self.pathwise,
+        )
+        plan.check()
+        samples = split_samples(self, X, y, sample_weight)
+        X_rows, weight, n_denominator = merge_rows(samples)
+        scaling = fit_scaling(X_rows, weight, n_denominator, whiten=plan.is_gaussian)
+        Z = scaling.transform(X_rows)
+        is_discrete = discrete_columns(X_rows, weight)
+        moments = joint_moments(
+            *np.split(np.where(is_discrete, 0.0, Z), [n_denominator]),
+            np.split(weight, [n_denominator]),
+        )
+        rng = check_random_state(self.random_state)
+        seed = int(rng.randint(np.iinfo(np.int32).max))
+        with seeded(seed):
+            network = self._new_network(Z.shape[1], plan)
+        network = network.float().to(device)
+        base = plan.base(moments, is_discrete)
+        inputs = torch.as_tensor(Z, dtype=torch.float32, device=device)
+        plan.check_network(network, inputs)
+        attributes = {
+            "path_": plan.path,
+            "scaling_": scaling,
+            "anchors_": self._anchors(Z[:n_denominator], weight[:n_denominator], rng),
+            "classes_": samples.classes,
+        }
+
+        def fitted(net, module=None):
+            if module is None:
+                module = copy.deepcopy(net.module_)
+                module.load_state_dict(net.average_)
+            final = SumOfScores(module.score, plan.base(moments, is_discrete))
+            final = final.double().to(device).eval().requires_grad_(False)
+            return attributes | {"network_": final}
+
+        n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
+        data = {"X": X, "y": y}
+        root = self._init_callback_context(max_subtasks=n_epochs)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        net = self._train(
+            plan,
+            network,
+            None if base is None else base.float().to(device),
+            inputs,
+            (X_rows, weight, n_denominator, is_discrete),
+            seed=seed,
+            max_epochs=n_epochs,
+            callbacks=[
+                *(self.callbacks or ()),
+                ("sklearn", TaskCallback(root, self, data, fitted)),
+            ],
+        )
+        if is_discrete.any() and not plan.mixes_discrete:
+            warnings.warn(
+                f"Columns {np.flatnonzero(is_discrete).tolist()} hold a few values, "
+                "between which a path has no density that a score could be of: use "
+                "objective='tsm', which mixes such columns.",
+                UserWarning,
+                stacklevel=5,
+            )
+        for name, value in (fitted(net, net.module_) | self._records(net)).items():
+            setattr(self, name, value)
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
+        return self
+
+    def _new_network(self, n_features, plan):
+        if self.network is not None:
+            return copy.deepcopy(self.network)
+        return TimeMLP(
+            n_features,
+            plan.n_outputs(n_features),
+            self.hidden_features,
+            self.time_features,
+        )
+
+    def _anchors(self, Z, weight, rng):
+        if not self.pathwise:
+            return None
+        index = rng.choice(len(Z), self.n_anchors, p=weight / weight.sum())
+        return Z[index]
+
+    def _train(self, plan, network, base, inputs, rows, *, seed, **train_params):
+        X, weight, n_denominator, is_discrete = rows
+        uniform = UniformTimes(plan.path.margin)
+        times = uniform
+        if self.time_sampling == "importance":
+            times = LossHistory(plan.path.margin)
+        losses = plan.losses(inputs, weight, n_denominator, is_discrete)
+        loss = ScoreLoss(network, losses, times, base)
+        held_out = member_folds(X, n_denominator, weight, 1)
+        held_out = weight if held_out is None else held_out[0]
+        training = weight - held_out if (held_out != weight).any() else weight
+        draws = {"inputs": inputs, "gaussian": plan.is_gaussian}
+
+        def shares(weight):
+            return [
+                cumulative_shares(part[None])
+                for part in np.split(weight, [n_denominator])
+            ]
+
+        n_rows = max(np.count_nonzero(p) for p in np.split(held_out, [n_denominator]))
+        with seeded(seed):
+            (packed,) = draw_pairs_and_times(
+                n_draws=int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS)),
+                n_batches=1,
+                shares=shares(held_out),
+                times=uniform,
+                **draws,
+            )
+        n_batches = -(-self.max_iter // train_params["max_epochs"])
+        return train(
+            loss,
+            _mean,
+            TensorRows(packed[: self.batch_size]),
+            TensorRows(packed),
+            iterator_train=partial(
+                DrawBatches,
+                n_batches=n_batches,
+                shares=shares(training),
+                times=times,
+                **draws,
+            ),
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            average_decay=self.average_decay,
+            patience=-(-self.patience // n_batches),
+            seed=seed,
+            verbose=int(self.verbose),
+            **train_params,
+        )
+
+    def _outputs(self, Z, t):
+        """Outputs of the network at standardised rows and times, as a tensor."""
+        device = next(self.network_.parameters()).device
+        z, t = (torch.as_tensor(each, device=device) for each in (Z, t[:, None]))
+        return self.network_(z, t)
+
+    def _time_score(self, Z, t):
+        """Time score at standardised rows, of shape (n_rows,)."""
+        with torch.no_grad():
+            if self.objective == "fokker-planck":
+                device = next(self.network_.parameters()).device
+                z, t = (torch.as_tensor(each, device=device) for each in (Z, t))
+                score = fokker_planck_time_score(
+                    self.network_, self.path_, z, t[:, None]
+                )
+            elif self.objective == "ctsm-v":
+                score = self._outputs(Z, t).sum(dim=1)
+            else:
+                score = self._outputs(Z, t)[:, 0]
+        return score.cpu().numpy()
+
+    def _data_score(self, Z, t):
+        """Data score at standardised rows, of shape (n_rows, n_features)."""
+        with torch.no_grad():
+            return self._outputs(Z, t)[:, 1:].cpu().numpy()
+
+    def _integrate(self, Z, n_nodes):
+        margin = self.path_.margin if self.objective == "fokker-planck" else 0.0
+        interval = (margin, 1.0)
+        if self.integrator == "rk45":
+            integrate = partial(runge_kutta, tol=self.tol, interval=interval)
+        else:
+            integrate = partial(gauss_legendre, n_nodes=n_nodes, interval=interval)
+        if self.anchors_ is None:
+            return integrate(self._time_score, Z)
+        return path_integral(
+            self._time_score,
+            self._data_score,
+            Z,
+            self.anchors_,
+            integrate,
+            gaussian=self.denominator == "gaussian",
+        )
+
+    def decision_function(self, X):
+        """Logarithm of the density ratio at the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        log_ratio : ndarray of shape (n_samples,)
+            In nats, finite.
+
+        Warns
+        -----
+        UserWarning
+            If the integral is not accurate: with twice the nodes it differs by more
+            than 0.05 nats and 5 %, at some of the rows.
+        """
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
+        log_ratio = self._integrate(Z, self.n_nodes)
+        if self.integrator == "gauss-legendre":
+            index = np.unique(np.linspace(0, len(Z) - 1, _CHECKED_ROWS).astype(int))
+            self._warn_if_inaccurate(Z[index], log_ratio[index])
+        return log_ratio
+
+    def _warn_if_inaccurate(self, Z, log_ratio):
+        error = np.abs(self._integrate(Z, 2 * self.n_nodes) - log_ratio)
+        worst = np.argmax(error / np.maximum(1, np.abs(log_ratio)))
+        if error[worst] > _LARGE_ERROR * max(1, abs(log_ratio[worst])):
+            warnings.warn(
+                f"The integral over time is not accurate: with n_nodes={self.n_nodes} "
+                f"and with twice as many a log ratio of {log_ratio[worst]:.3g} differs "
+                f"by {error[worst]:.2g} nats. Increase n_nodes.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def integration_error(self, X):
+        """How far the log ratio is off for its integral over time alone.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        error : ndarray of shape (n_samples,)
+            Absolute difference, in nats, to the integral with twice the nodes, or, of
+            "rk45", with a tenth of the tolerance.
+        """
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
+        coarse = self._integrate(Z, self.n_nodes)
+        if self.integrator == "gauss-legendre":
+            return np.abs(self._integrate(Z, 2 * self.n_nodes) - coarse)
+        finer = copy.copy(self).set_params(tol=self.tol / 10)
+        return np.abs(finer._integrate(Z, self.n_nodes) - coarse)
+
+
+def _mean(losses, _):
+    return losses.mean()
