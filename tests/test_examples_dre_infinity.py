@@ -1,18 +1,20 @@
 """The pieces of examples/papers/dre_infinity that can go wrong, and tiny runs."""
 
 import importlib
+import warnings
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import multivariate_normal
+from scipy.stats import multivariate_normal, norm
+from sklearn.exceptions import ConvergenceWarning
 
 import skdre
 from skdre.utils import all_estimators
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 FOLDER = Path(__file__).parents[1] / "examples/papers/dre_infinity"
 
@@ -116,7 +118,7 @@ class TestKnownRatios:
             error = known_ratios.run("far_gaussians_d2", "known", 100, 0)["error"]
             assert low <= error <= high
 
-    def test_tables(self, known_ratios, tmp_path):
+    def test_tables(self, known_ratios, tmp_path, monkeypatch):
         runs = pd.DataFrame(
             [
                 ("ring", "QDA", 100, 0, 3.0, 1.0, ""),
@@ -141,15 +143,13 @@ class TestKnownRatios:
         text = known_ratios.report(runs)
         assert text.count("ring") == 2
 
-        auto = runs[runs["estimator"] == "QDA"].assign(estimator="Auto")
+        auto = runs[runs["estimator"] == "QDA"].assign(estimator="AutoRatio")
         both = pd.concat([runs, auto.assign(error=2 * auto["error"])])
-        known_ratios.ESTIMATORS.setdefault("Auto", None)
+        monkeypatch.setitem(known_ratios.ESTIMATORS, "AutoRatio", None)
         _, factors = known_ratios.error_table(both)
         table = known_ratios.automatic_table(factors)
         assert [line["best"] for line in table] == ["MLP", "QDA", "QDA"]
         assert [line["factor"] for line in table] == pytest.approx([8, 1, 2])
-        if known_ratios.ESTIMATORS["Auto"] is None:
-            del known_ratios.ESTIMATORS["Auto"]
 
         pytest.importorskip("matplotlib")
         known_ratios.plot(runs, tmp_path / "plot.png")
@@ -206,3 +206,112 @@ class TestGaussians:
         runs = pd.read_csv(tmp_path / "gaussians_2d_quick.csv")
         assert runs["method"].tolist() == methods
         assert (tmp_path / "gaussians_2d_quick.png").stat().st_size > 10_000
+
+
+@pytest.fixture(scope="module")
+def parameter_recovery():
+    return load("parameter_recovery")
+
+
+class TestParameterRecovery:
+    @pytest.mark.parametrize("theta", [0.0, 0.75])
+    @pytest.mark.parametrize("variance", [1e-2, 1e-6])
+    def test_scores_are_the_derivatives(self, parameter_recovery, variance, theta):
+        """The paper's formulas against automatic differentiation."""
+        network = parameter_recovery.ParametricScore(variance, theta).double()
+        rng = torch.Generator().manual_seed(0)
+        t = torch.rand(50, 1, dtype=torch.double, generator=rng).requires_grad_()
+        x = torch.randn(50, 1, dtype=torch.double, generator=rng).requires_grad_()
+        v = 1 - (1 - variance) * t**2
+        law = torch.distributions.Normal(network.theta.detach(), v.sqrt())
+        expected = torch.autograd.grad(law.log_prob(x).sum(), (t, x))
+        np.testing.assert_allclose(
+            network(x, t).detach(), torch.cat(expected, dim=1), rtol=1e-7
+        )
+
+    def test_log_ratio_is_the_integral_of_the_time_score(self, parameter_recovery):
+        network = parameter_recovery.ParametricScore(1e-2, 0.25).double()
+        X = np.array([-0.2, 0.4, 2.0])
+        nodes, weights = np.polynomial.legendre.leggauss(200)
+        times = torch.tensor((nodes + 1) / 2)[:, None]
+        found = [
+            network(torch.full_like(times, x), times)[:, 0].detach().numpy()
+            @ weights
+            / 2
+            for x in X
+        ]
+        p, q = norm(0.25, 0.1), norm(0.25, 1)
+        np.testing.assert_allclose(found, p.logpdf(X) - q.logpdf(X), rtol=1e-8)
+        np.testing.assert_allclose(network.log_ratio(X), found, rtol=1e-6)
+
+    def test_recovery(self, parameter_recovery):
+        result, log_ratios = parameter_recovery.run(
+            1e-2, "v(t)^2", 1, rows=2000, max_iter=200
+        )
+        assert abs(result["start"]) > 0.1
+        assert abs(result["mean"]) < 0.03
+        assert result["error"] < 0.3
+        assert result["relative_error"] < 0.15
+        assert np.corrcoef(*log_ratios.values())[0, 1] > 0.95
+
+    def test_closed_form_is_what_the_estimator_predicts(self, parameter_recovery):
+        network = parameter_recovery.ParametricScore(1e-2, 0.1)
+        rng = np.random.default_rng(0)
+        rows = {"numerator": rng.normal(5, 0.2, (300, 1))}
+        rows["denominator"] = rng.normal(5, 2, (300, 1))
+        model = skdre.TimeScoreRatio(
+            "joint",
+            path="arithmetic",
+            denominator="gaussian",
+            base_score=None,
+            network=network,
+            max_iter=1,
+            n_nodes=128,
+            random_state=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(*skdre.pool(**rows))
+        X = np.array([[4.5], [5.5], [6.0]])
+        np.testing.assert_allclose(
+            parameter_recovery.log_ratio(model, X),
+            model.decision_function(X),
+            rtol=1e-5,
+        )
+        mean, sd = rows["denominator"].mean(), rows["denominator"].std()
+        theta = float(model.network_.network.theta)
+        recovered = parameter_recovery.to_units_of_rows(model, theta)
+        assert abs(recovered - mean) == pytest.approx(abs(theta) * sd, rel=1e-3)
+
+    def test_quick(self, parameter_recovery, tmp_path, capsys):
+        pytest.importorskip("matplotlib")
+        parameter_recovery.main(["--quick", "--out", str(tmp_path)])
+        parameter_recovery.main(["--quick", "--out", str(tmp_path)])
+        printed = capsys.readouterr().out
+        assert printed.count("1e-06") == 4
+        runs = pd.read_csv(tmp_path / "parameter_recovery_quick.csv")
+        assert len(runs) == 4
+        assert (tmp_path / "parameter_recovery_quick.png").stat().st_size > 5_000
+
+
+class TestPredictionCost:
+    def test_quick(self, tmp_path, capsys):
+        pytest.importorskip("matplotlib")
+        script = load("prediction_cost")
+        script.main(["--quick", "--out", str(tmp_path)])
+        script.main(["--quick", "--out", str(tmp_path)])
+        assert "RK45, tolerance 1e-05" in capsys.readouterr().out
+        runs = pd.read_csv(tmp_path / "prediction_cost_quick.csv")
+        runs = runs.set_index("prediction")
+        assert len(runs) == len(script.time_score_predictions()) + len(script.BRIDGES)
+        # More of either is more accurate, and costs more.
+        for family in ("Gauss-Legendre", "RK45"):
+            these = runs[runs.index.str.startswith(family)]
+            assert these["error"].iloc[0] >= these["error"].iloc[-1]
+            assert these["evaluations"].is_monotonic_increasing
+        nodes = runs.loc["Gauss-Legendre, 16 nodes"]
+        # Twice the nodes at 32 rows, for the estimate of the error.
+        assert nodes["evaluations"] == 16 + 32 * 32 / 200
+        assert nodes["error"] < 1e-6 < runs["error"].max()
+        assert (runs.loc[["TRE(4)", "TRE(9)"], "evaluations"] == 1).all()
+        assert (tmp_path / "prediction_cost_quick.png").stat().st_size > 5_000

@@ -47,9 +47,12 @@ ESTIMATORS = {
     "MLP": lambda seed: skdre.MLPRatio(random_state=seed),
     "TRE": lambda seed: skdre.TelescopingRatio(random_state=seed),
     "MDRE": lambda seed: skdre.MultinomialRatio(random_state=seed),
+    "time score": lambda seed: skdre.TimeScoreRatio(random_state=seed),
+    "CTSM": lambda seed: skdre.TimeScoreRatio("ctsm", path="bridge", random_state=seed),
+    "joint score": lambda seed: skdre.TimeScoreRatio("joint", random_state=seed),
 }
 # Not an estimator to choose: it chooses among them.
-AUTOMATIC = "Auto"
+AUTOMATIC = "AutoRatio"
 
 
 def add_missing(estimators):
