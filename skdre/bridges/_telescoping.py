@@ -185,8 +185,19 @@ class TelescopingRatio(BaseWaymarkRatio):
     `estimator` gets, for each waymark in between, as many rows as the larger sample
     has, and at the ends the samples with their weights.
 
-    Each bridge is trained at its own two waymarks and asked everywhere. Ctrl-C during
-    fit ends the training of the networks and keeps the best so far.
+    Each bridge is trained at its own two waymarks and asked everywhere, also where it
+    has seen no rows. So the heads also see the columns themselves, linearly, and start
+    from the linear discriminant of the two waymarks as Gaussians (without a trunk,
+    quadratic heads from the quadratic one): for two Gaussians 5.7 standard deviations
+    apart, at 10,000 rows a side, the mean squared error of the log ratio went from 11
+    to 0.01 by that, and elsewhere nothing was lost.
+
+    Interpolation is made for samples of one scale. Where the tails of a column are
+    extreme (cubes of Gaussians) bridges in its units are worse than none; gaussianise
+    it first.
+
+    A fit takes 5 to 7 seconds of one core at n = 1,000 and 8 to 14 at 10,000. Ctrl-C
+    during fit ends the training of the networks and keeps the best so far.
 
     References
     ----------

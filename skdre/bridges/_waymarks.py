@@ -53,8 +53,7 @@ class Moments:
     denominator, numerator : ndarray of shape (n_features,)
         Variances; they sum to 2.
     noise : ndarray of shape (n_features, n_features)
-        Covariance of a path's noise, which has unit variance where columns have
-        standard deviation `scale`.
+        Covariance of a path's noise where its factor is 1.
     center : ndarray of shape (n_features,)
         Midpoint of the two means, in the units of the rows.
     whiten : ndarray of shape (n_features, n_features)
@@ -76,7 +75,7 @@ def _mean_and_covariance(X, weight):
     return mean, (centered * share[:, None]).T @ centered
 
 
-def two_sample_moments(denominator, numerator, weights=(None, None), scale=None):
+def two_sample_moments(denominator, numerator, weights=(None, None)):
     """Shrunk moments of two samples.
 
     The mean of the two covariances is shrunk towards a multiple of the identity ([1]_,
@@ -93,9 +92,6 @@ def two_sample_moments(denominator, numerator, weights=(None, None), scale=None)
         Rows.
     weights : pair of ndarray of shape (n_rows,) or None
         Repetition counts of the denominator's and of the numerator's rows.
-    scale : ndarray of shape (n_features,), default=None
-        Standard deviation of a path's noise in each column, where its factor is 1; ones
-        by default.
 
     Returns
     -------
@@ -112,7 +108,6 @@ def two_sample_moments(denominator, numerator, weights=(None, None), scale=None)
         for X, weight in zip(samples, weights, strict=True)
     ]
     d = samples[0].shape[1]
-    scale = np.ones(d) if scale is None else np.asarray(scale, np.float64)
     # In units of the rows' own size nothing under- or overflows.
     origin = samples[0][0]
     unit = np.maximum(*(np.abs(X - origin).max(axis=0) for X in samples))
@@ -144,14 +139,14 @@ def two_sample_moments(denominator, numerator, weights=(None, None), scale=None)
     log_ratio = _less_noise(log_p - log_q, d * (d + 1) * noise_rate)
     excess = np.tanh(log_ratio / 2)
     whiten = whiten @ axes
-    noise = whiten.T * (scale / unit / sd) ** 2 @ whiten
+    whiten = whiten / (unit * sd)[:, None]
     return Moments(
         center=origin + unit * (m_q + m_p) / 2,
-        whiten=whiten / (unit * sd)[:, None],
+        whiten=whiten,
         shift=shift @ axes,
         denominator=1 - excess,
         numerator=1 + excess,
-        noise=noise,
+        noise=whiten.T @ whiten,
     )
 
 
@@ -281,7 +276,7 @@ def path_length(denominator, numerator, weights=(None, None), path="trigonometri
     weights : pair of ndarray of shape (n_rows,) or None
         Repetition counts of the denominator's and of the numerator's rows.
     path : str or skdre.bridges.paths.Path, default="trigonometric"
-        The path.
+        The path; its noise is in the units of the rows.
 
     Returns
     -------

@@ -327,8 +327,7 @@ class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
         warnings.warn(
             message + "For samples that hardly overlap use a model of the two "
             "densities, such as QuadraticDiscriminantAnalysis for Gaussians, or "
-            "estimate the ratio over bridges between the samples (telescoping "
-            "density-ratio estimation).",
+            "estimate the ratio over bridges between the samples: TelescopingRatio.",
             UserWarning,
             stacklevel=4,
         )

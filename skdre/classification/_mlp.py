@@ -180,6 +180,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
     See Also
     --------
     skdre.ClassifierRatio : The same with any classifier of scikit-learn.
+    skdre.TelescopingRatio : For samples that hardly overlap.
 
     Notes
     -----
@@ -382,8 +383,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
                 "of the log ratio cannot be learnt from a classifier. Use a model of "
                 "the two densities, such as "
                 "ClassifierRatio(QuadraticDiscriminantAnalysis()) for Gaussians, or "
-                "estimate the ratio over bridges between the samples (telescoping "
-                "density-ratio estimation).",
+                "bridges between the samples: TelescopingRatio.",
                 UserWarning,
                 stacklevel=5,
             )
