@@ -88,9 +88,9 @@ class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
        half, are more than twice as long as a normal's, all columns go through a smooth
        monotone map that makes the two samples together normal. The ratio is unchanged
        by it.
-    2. `near` is fitted. If the divergence that it finds at held-out rows is above 1.8
+    2. `near` is fitted. If the divergence that it finds at held-out rows is above 1.2
        nats, `far` is fitted too and stands in its place.
-    3. The plug-in stays unless the network's held-out loss is smaller by 2.5 standard
+    3. The plug-in stays unless the network's held-out loss is smaller by 2 standard
        errors: the mean loss of the bridges if the network is `far`, since where the
        samples lie far apart all estimates tell them without error.
     4. The plug-in has to be better than knowing nothing by 1.5 standard errors, in

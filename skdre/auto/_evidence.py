@@ -106,7 +106,7 @@ def compare(loss, other, weight, n_denominator):
     return Comparison(float(first), float(first - gain), float(z))
 
 
-def compare_on_bridges(rows, plug_in, network, weights):
+def compare_on_bridges(rows, pairs, plug_in, network, weights):
     """Compare a plug-in and a network by their losses on the bridges between waymarks.
 
     Where samples lie far apart, every estimate tells them apart, and only the bridges
@@ -116,9 +116,11 @@ def compare_on_bridges(rows, plug_in, network, weights):
     ----------
     rows : ndarray of shape (n_waymarks, n_pairs, n_features)
         Rows of all waymarks, from held-out pairs.
+    pairs : pair of ndarray of int of shape (n_pairs,)
+        Which row of the denominator, and of the numerator, a pair is made of.
     plug_in, network : callable
         Of rows; the log ratios of all bridges, of shape (n_rows, n_bridges).
-    weights : pair of ndarray
+    weights : pair of ndarray of shape (n_rows,)
         Repetition counts of the rows that the pairs come from.
 
     Returns
@@ -140,8 +142,12 @@ def compare_on_bridges(rows, plug_in, network, weights):
             / 2
         )
     difference = losses[0] - losses[1]
-    # Pairs share the rows of the smaller sample: no more of them count.
-    n_pairs = 2 / sum(1 / weight.sum() for weight in weights)
-    error = difference.std() / np.sqrt(n_pairs)
-    z = difference.mean() / error if error > 0 else 0.0
+    # A row is in many pairs, which share what it does to them: it counts once a repeat.
+    variance = 0.0
+    for index, weight in zip(pairs, weights, strict=True):
+        n_pairs = np.bincount(index, minlength=len(weight))
+        total = np.bincount(index, weights=difference, minlength=len(weight))
+        deviation = total / np.maximum(n_pairs, 1) - difference.mean()
+        variance += np.average(deviation**2, weights=n_pairs) / weight.sum()
+    z = difference.mean() / np.sqrt(variance) if variance > 0 else 0.0
     return Comparison(float(losses[0].mean()), float(losses[1].mean()), float(z))

@@ -81,21 +81,25 @@ class Problem:
             coupled=coupled,
         )
 
-    def draw_rows(self, coupled, random_state):
+    def draw_rows(self, coupled, random_state, n_passes=1):
         """Rows of every waymark in the units of X, in equal numbers.
 
         The first and the last waymark are rows of the samples, drawn in proportion to
         their weights: where all weigh the same, and a sample is the larger one, each
-        once.
+        once in every pass.
 
         Parameters
         ----------
         coupled : bool
         random_state : RandomState
+        n_passes : int, default=1
+            How often the larger sample is gone through.
 
         Returns
         -------
         rows : ndarray of shape (n_waymarks, n_pairs, n_features)
+        in_q, in_p : ndarray of int of shape (n_pairs,)
+            Numbers of the rows at the two ends, among the distinct ones of each sample.
         """
         waymarks = self.waymarks(torch.as_tensor(self.Z), coupled)
         parts = np.split(self.weight, [self.n_denominator])
@@ -103,13 +107,16 @@ class Problem:
         n_pairs = max(
             *(len(part) for part in parts), int(min(n_repeats, _MOST_REPEATS))
         )
+        n_pairs *= n_passes
         shares = sample_shares(self.weight[None], self.n_denominator)
         with seeded(int(random_state.randint(np.iinfo(np.int32).max))):
             in_q, in_p = (
                 each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws)
             )
             rows = waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape))
-        return self.in_units_of_rows(rows[:, :, 0].transpose(0, 1).numpy())
+        rows = self.in_units_of_rows(rows[:, :, 0].transpose(0, 1).numpy())
+        # Of waymarks that are not coupled the first and the last draw are the ends.
+        return rows, in_q[:, 0, 0].numpy(), in_p[:, -1, 0].numpy()
 
     def in_units_of_rows(self, Z):
         return np.where(self.varies, self.center + self.scale * Z, self.X[0])

@@ -256,7 +256,7 @@ class MultinomialRatio(BaseWaymarkRatio):
 
     def _fit_estimator(self, problem, rng):
         """Fit one classifier of all waymarks; the attributes of a fit."""
-        rows, fresh = (problem.draw_rows(self.coupled, rng) for _ in range(2))
+        rows, fresh = (problem.draw_rows(self.coupled, rng)[0] for _ in range(2))
         n_waymarks, n_rows = rows.shape[:2]
         estimator = clone(self.estimator)
         if self.random_state is not None:

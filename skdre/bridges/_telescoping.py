@@ -304,7 +304,7 @@ class TelescopingRatio(BaseWaymarkRatio):
 
     def _fit_estimator(self, problem, rng):
         """Fit a clone on each bridge; the attributes of a fit."""
-        rows, fresh = (problem.draw_rows(self.coupled, rng) for _ in range(2))
+        rows, fresh = (problem.draw_rows(self.coupled, rng)[0] for _ in range(2))
         ends = problem.samples()
         if any((weight != 1).any() for _, weight in ends):
             weight_parameter(self.estimator, "estimator")

@@ -88,12 +88,29 @@ def test_bridges_tell_the_true_log_ratio(scale):
     def truth(X):
         return X * 3 - (means[1:] ** 2 - means[:-1] ** 2) / 2
 
-    weights = [np.ones(500)] * 2
-    found = compare_on_bridges(rows, lambda X: scale * truth(X), truth, weights)
+    weights, pairs = [np.ones(500)] * 2, [np.arange(500)] * 2
+    found = compare_on_bridges(rows, pairs, lambda X: scale * truth(X), truth, weights)
     assert found.loss > found.other
     assert found.z > 4
-    same = compare_on_bridges(rows, truth, truth, weights)
+    same = compare_on_bridges(rows, pairs, truth, truth, weights)
     assert (same.z, same.loss) == (0.0, same.other)
+
+
+def test_error_on_bridges_is_that_of_the_rows():
+    """z has unit variance when neither is better, however often rows are paired."""
+    z = []
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        q, p = rng.normal(size=(80, 1)), rng.normal(size=(40, 1))
+        pairs = [np.tile(rng.permutation(80), 5), rng.integers(40, size=400)]
+        rows = np.stack([q[pairs[0]], p[pairs[1]]])
+        # At x = 0 both are right; to the left and right they err alike.
+        found = compare_on_bridges(
+            rows, pairs, lambda X: X, lambda X: -X, [np.ones(80), np.ones(40)]
+        )
+        z.append(found.z)
+    assert abs(np.mean(z)) < 0.25
+    assert 0.75 < np.std(z) < 1.15
 
 
 # --- choices ----------------------------------------------------------------------
