@@ -35,7 +35,9 @@ def gauss_legendre(integrand, rows, n_nodes, interval=(0.0, 1.0)):
     for k in range(0, len(rows), chunk):
         part = rows[k : k + chunk]
         values = integrand(np.repeat(part, n_nodes, axis=0), np.tile(times, len(part)))
-        integral[k : k + chunk] = values.reshape(len(part), n_nodes) @ weights
+        # A sum over each row: a matrix product may round by the size of the batch.
+        products = values.reshape(len(part), n_nodes) * weights
+        integral[k : k + chunk] = products.sum(axis=1)
     return integral
 
 

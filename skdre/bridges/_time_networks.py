@@ -96,7 +96,13 @@ class TimeMLP(nn.Module):
         if self.embedding is None:
             time, d_time = self._embed(t), 2 * dt
         else:
-            time, d_time = torch.func.jvp(self._embed, (t,), (dt,))
+            time, d_time = t, dt
+            for layer in self.embedding:
+                time = layer(time)
+                if isinstance(layer, nn.Tanh):
+                    d_time = (1 - time**2) * d_time
+                else:
+                    d_time = d_time @ layer.weight.T
         h, dh = torch.cat([x, time], dim=1), torch.cat([dx, d_time], dim=1)
         for layer in self.layers:
             h, dh = torch.cat([h, dh]).mm(layer.weight.T).chunk(2)
