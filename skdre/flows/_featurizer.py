@@ -85,8 +85,8 @@ class FlowFeaturizer(
 
         * "maf", masked autoregressive flow [2]_: affine maps of each column given
           those before it. Its inverse takes a pass for each column.
-        * "nsf", neural spline flow [3]_: the same with monotone rational-quadratic
-          splines, which bend more. Beyond five standard deviations it is the identity.
+        * "nsf", neural spline flow [3]_: the same, each affine map followed by a
+          monotone rational-quadratic spline, which bends the column's bulk.
         * "realnvp" [4]_: pairs of affine couplings, one half of the columns given the
           other, split at random. Inverse as fast as forward.
         * "ffjord" [5]_: a continuous flow, the solution of an ordinary differential
