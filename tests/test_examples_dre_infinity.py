@@ -246,7 +246,7 @@ class TestParameterRecovery:
 
     def test_recovery(self, parameter_recovery):
         result, log_ratios = parameter_recovery.run(
-            1e-2, "v(t)^2", 1, rows=2000, max_iter=200
+            1e-2, "1", 1, rows=2000, max_iter=200
         )
         assert abs(result["start"]) > 0.1
         assert abs(result["mean"]) < 0.03

@@ -77,11 +77,11 @@ class ParametricScore(nn.Module):
         return 0.5 * (squared * (1 - 1 / self.variance) - np.log(self.variance))
 
 
-# The scores grow as 1 / v towards the numerator. With v^2 for lambda(t) no part of the
-# loss does; with 1 a few draws near t = 1 are all that counts.
+# lambda(t). The scores go as 1 / v towards the numerator, and so does what a draw says
+# of the mean: with 1 the draws near t = 1 decide, with v^2 all times count alike.
 WEIGHTINGS = {
+    "1": lambda variance: "uniform",
     "v(t)^2": lambda variance: lambda t: variance_of_path(t, variance) ** 2,
-    "uniform": lambda variance: "uniform",
 }
 
 KEYS = ["variance", "weighting", "seed"]
@@ -157,7 +157,8 @@ def report(runs):
     for variance in VARIANCES:
         for weighting in WEIGHTINGS:
             of_both = runs[
-                (runs["variance"] == variance) & (runs["weighting"] == weighting)
+                (runs["variance"] == variance)
+                & (runs["weighting"].astype(str) == weighting)
             ]
             if of_both.empty:
                 continue
