@@ -55,6 +55,11 @@ class JointMoments:
     numerator: np.ndarray
     shrinkage: tuple = (1.0, 1.0)
 
+    @property
+    def noise(self):
+        """Covariance, in the coordinates, of noise that is N(0, I) in the columns."""
+        return self.components.T @ self.components
+
     def coordinates(self, X):
         """Rows in the joint coordinates, kept from overflow; same shape as X."""
         with np.errstate(over="ignore", invalid="ignore"):

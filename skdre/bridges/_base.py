@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.bridges._batches import Waymarks, draw_pairs, sample_shares
 from skdre.bridges._training import BridgeEnsemble, train_bridges
@@ -21,7 +22,6 @@ from skdre.bridges._waymarks import (
     discriminants,
     path_coefficients,
     path_length_of,
-    two_sample_moments,
     waymark_times,
 )
 from skdre.bridges.paths import PATHS, Path, check_path
@@ -64,7 +64,7 @@ class Problem:
         self.is_discrete = discrete_columns(self.X, self.weight)
         Z_q, Z_p = np.split(self.Z, [self.n_denominator])
         weights = np.split(self.weight, [self.n_denominator])
-        self.moments = moments = two_sample_moments(Z_q, Z_p, weights)
+        self.moments = moments = joint_moments(Z_q, Z_p, weights)
         self.length = path_length_of(path, moments)
         self.times = waymark_times(path, spacing, n_bridges, moments)
 

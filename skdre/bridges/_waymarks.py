@@ -4,16 +4,15 @@ Nothing here knows an estimator. The length of a path is measured as if all of i
 distributions were Gaussian, with the mean and the covariance that they have.
 """
 
-from dataclasses import dataclass
 from numbers import Real
 
 import numpy as np
 
+from skdre._moments import joint_moments
 from skdre.bridges.paths import check_path
 
 __all__ = [
     "SPACINGS",
-    "Moments",
     "check_spacing",
     "discrete_columns",
     "discriminants",
@@ -21,7 +20,6 @@ __all__ = [
     "path_length",
     "path_length_of",
     "path_speeds",
-    "two_sample_moments",
     "waymark_times",
 ]
 
@@ -32,122 +30,9 @@ _NOISY_CELLS = 60
 # A length below this is a rounding error.
 _NO_LENGTH = 1e-9
 
-# A variance below this share of the mean of both is taken as this.
-_LEAST_SPREAD = 1e-6
-
 # A column of no more values than this, each at this many rows in the mean, is discrete.
 _MOST_VALUES = 20
 _ROWS_PER_VALUE = 5
-
-
-@dataclass(frozen=True)
-class Moments:
-    """First two moments of two samples, in coordinates where the rest is simple.
-
-    There the mean of the two covariances is the identity and both are diagonal.
-
-    Attributes
-    ----------
-    shift : ndarray of shape (n_features,)
-        Mean of the numerator minus that of the denominator.
-    denominator, numerator : ndarray of shape (n_features,)
-        Variances; they sum to 2.
-    noise : ndarray of shape (n_features, n_features)
-        Covariance of a path's noise where its factor is 1.
-    center : ndarray of shape (n_features,)
-        Midpoint of the two means, in the units of the rows.
-    whiten : ndarray of shape (n_features, n_features)
-        With which ``(X - center) @ whiten`` are rows in these coordinates.
-    """
-
-    center: np.ndarray
-    whiten: np.ndarray
-    shift: np.ndarray
-    denominator: np.ndarray
-    numerator: np.ndarray
-    noise: np.ndarray
-
-
-def _mean_and_covariance(X, weight):
-    share = weight / weight.sum()
-    mean = share @ X
-    centered = X - mean
-    return mean, (centered * share[:, None]).T @ centered
-
-
-def two_sample_moments(denominator, numerator, weights=(None, None)):
-    """Shrunk moments of two samples.
-
-    The mean of the two covariances is shrunk towards a multiple of the identity ([1]_,
-    the oracle-approximating formula). The difference of the means, and the logarithms
-    of the variances' ratios along the axes where both covariances are diagonal, are
-    shrunk towards 0: as squared lengths they are larger than the truth by what sampling
-    adds, for Gaussians d (1 / n_q + 1 / n_p) and d (d + 1) times the same, which is
-    taken off. So two samples of one distribution have a distance near 0, in any
-    dimension.
-
-    Parameters
-    ----------
-    denominator, numerator : ndarray of shape (n_rows, n_features)
-        Rows.
-    weights : pair of ndarray of shape (n_rows,) or None
-        Repetition counts of the denominator's and of the numerator's rows.
-
-    Returns
-    -------
-    moments : Moments
-
-    References
-    ----------
-    .. [1] Y. Chen, A. Wiesel, Y. Eldar, A. Hero. "Shrinkage algorithms for MMSE
-       covariance estimation", IEEE Transactions on Signal Processing 58, 2010.
-    """
-    samples = [np.asarray(each, np.float64) for each in (denominator, numerator)]
-    weights = [
-        np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
-        for X, weight in zip(samples, weights, strict=True)
-    ]
-    d = samples[0].shape[1]
-    # In units of the rows' own size nothing under- or overflows.
-    origin = samples[0][0]
-    unit = np.maximum(*(np.abs(X - origin).max(axis=0) for X in samples))
-    unit = np.where(unit > 0, unit, 1.0)
-    (m_q, S_q), (m_p, S_p) = (
-        _mean_and_covariance((X - origin) / unit, weight)
-        for X, weight in zip(samples, weights, strict=True)
-    )
-    variance = (np.diag(S_q) + np.diag(S_p)) / 2
-    sd = np.sqrt(np.where(variance > 0, variance, 1.0))
-    shift, S_q, S_p = (m_p - m_q) / sd, *(S / np.outer(sd, sd) for S in (S_q, S_p))
-
-    sizes = [weight.sum() for weight in weights]
-    noise_rate = sum(1 / n for n in sizes)
-    within = _shrunk((S_q + S_p) / 2, 4 / noise_rate)
-    size, axes = np.linalg.eigh(within)
-    whiten = axes / np.sqrt(np.maximum(size, np.finfo(float).tiny))
-    shift = _less_noise(shift @ whiten, d * noise_rate)
-    half = whiten.T @ ((S_p - S_q) / 2) @ whiten
-    excess, axes = np.linalg.eigh(half)
-    # Variances as of so many more rows whose covariance is that of both samples: few
-    # beside n > d rows, and many where a covariance of d columns is singular.
-    more = [(d / n) ** 2 for n in sizes]
-    variances = (
-        (np.clip(1 + sign * excess, _LEAST_SPREAD, None) + share) / (1 + share)
-        for sign, share in zip((-1, 1), more, strict=True)
-    )
-    log_q, log_p = (np.log(each) for each in variances)
-    log_ratio = _less_noise(log_p - log_q, d * (d + 1) * noise_rate)
-    excess = np.tanh(log_ratio / 2)
-    whiten = whiten @ axes
-    whiten = whiten / (unit * sd)[:, None]
-    return Moments(
-        center=origin + unit * (m_q + m_p) / 2,
-        whiten=whiten,
-        shift=shift @ axes,
-        denominator=1 - excess,
-        numerator=1 + excess,
-        noise=whiten.T @ whiten,
-    )
 
 
 def discriminants(moments, coefficients, times):
@@ -157,7 +42,7 @@ def discriminants(moments, coefficients, times):
 
     Parameters
     ----------
-    moments : Moments
+    moments : skdre._moments.JointMoments
         Of the samples.
     coefficients : triple of ndarray of shape (n_bridges + 1,)
         Of :func:`path_coefficients`.
@@ -182,12 +67,12 @@ def discriminants(moments, coefficients, times):
 
     between = 2 * np.diff(mean) / (variance[:, 1:] + variance[:, :-1])
     offset = -(between * (mean[:, 1:] + mean[:, :-1])).sum(axis=0) / 2
-    slope = moments.whiten @ between
+    slope = moments.components @ between
     linear = np.zeros((n_bridges, d, d)), slope, offset - moments.center @ slope
 
     bend = np.diff(-0.5 / variance)
-    W = np.einsum("ij,jk,lj->kil", moments.whiten, bend, moments.whiten)
-    slope = moments.whiten @ np.diff(mean / variance)
+    W = np.einsum("ij,jk,lj->kil", moments.components, bend, moments.components)
+    slope = moments.components @ np.diff(mean / variance)
     offset = np.diff(-0.5 * (mean**2 / variance + np.log(variance)).sum(axis=0))
     bent = moments.center @ W
     quadratic = (
@@ -196,24 +81,6 @@ def discriminants(moments, coefficients, times):
         offset - moments.center @ slope + bent @ moments.center,
     )
     return linear, quadratic
-
-
-def _shrunk(S, n_rows):
-    """A covariance, shrunk towards a multiple of the identity."""
-    d = len(S)
-    mean = np.trace(S) / d
-    if mean == 0:
-        return np.eye(d)
-    spread = np.mean(S**2)
-    excess = (n_rows + 1) * (spread - mean**2 / d)
-    share = min((spread + mean**2) / excess, 1.0) if excess > 0 else 1.0
-    return (1 - share) * S + share * mean * np.eye(d)
-
-
-def _less_noise(values, noise):
-    """Values whose sum of squares is less by that of the noise, or zero."""
-    total = np.sum(values**2)
-    return values * np.sqrt(max(0.0, 1 - noise / total)) if total > 0 else values
 
 
 def path_speeds(path, moments, t):
@@ -225,7 +92,7 @@ def path_speeds(path, moments, t):
     Parameters
     ----------
     path : skdre.bridges.paths.Path
-    moments : Moments
+    moments : skdre._moments.JointMoments
     t : ndarray of shape (n_times,)
 
     Returns
@@ -283,7 +150,7 @@ def path_length(denominator, numerator, weights=(None, None), path="trigonometri
     length : float
         The integral of :func:`path_speeds` over [0, 1].
     """
-    moments = two_sample_moments(denominator, numerator, weights)
+    moments = joint_moments(denominator, numerator, weights)
     return path_length_of(check_path(path), moments)
 
 
@@ -331,7 +198,7 @@ def waymark_times(path, spacing, n_bridges, moments):
         the times.
     n_bridges : int
         Ratios between neighbouring waymarks.
-    moments : Moments
+    moments : skdre._moments.JointMoments
         Of the samples.
 
     Returns

@@ -8,15 +8,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.integrate import quad
 from scipy.stats import multivariate_normal
 
+from skdre._moments import JointMoments, joint_moments
 from skdre.bridges._waymarks import (
-    Moments,
     discrete_columns,
     discriminants,
     path_coefficients,
     path_length,
     path_length_of,
     path_speeds,
-    two_sample_moments,
     waymark_times,
 )
 from skdre.bridges.paths import PATHS, BridgePath, TrigonometricPath, check_path
@@ -36,37 +35,40 @@ def gaussians(n=20_000, seed=0):
 def diagonal(shift, q, p, noise=None):
     """Moments in units where they are as they are."""
     d = len(shift)
-    return Moments(
+    components = np.eye(d) if noise is None else np.linalg.cholesky(noise).T
+    shift = np.asarray(shift, float)
+    return JointMoments(
+        means=np.stack([-shift / 2, shift / 2]),
+        covariances=np.stack([np.diag(np.asarray(each, float)) for each in (q, p)]),
         center=np.zeros(d),
-        whiten=np.eye(d),
-        shift=np.asarray(shift, float),
+        components=components,
+        shift=shift,
         denominator=np.asarray(q, float),
         numerator=np.asarray(p, float),
-        noise=np.eye(d) if noise is None else noise,
     )
 
 
 def test_moments_are_those_of_the_samples_in_other_coordinates():
     q, p = gaussians()
-    moments = two_sample_moments(q, p)
+    moments = joint_moments(q, p)
     for rows, variance, sign in (
         (q, moments.denominator, -0.5),
         (p, moments.numerator, 0.5),
     ):
-        u = (rows - moments.center) @ moments.whiten
+        u = (rows - moments.center) @ moments.components
         assert_allclose(u.mean(axis=0), sign * moments.shift, atol=2e-3)
         assert_allclose(np.cov(u.T), np.diag(variance), atol=5e-3)
     assert_allclose(moments.denominator + moments.numerator, 2)
     # Noise of unit variance in the rows' own coordinates.
-    assert_allclose(moments.noise, moments.whiten.T @ moments.whiten)
+    assert_allclose(moments.noise, moments.components.T @ moments.components)
 
 
 def test_moments_with_weights_are_those_of_repeated_rows():
     q, p = gaussians(50)
     counts = np.random.default_rng(0).integers(1, 4, (2, 50))
-    one = two_sample_moments(q, p, counts.astype(float))
+    one = joint_moments(q, p, counts.astype(float))
     rows = [np.repeat(each, k, axis=0) for each, k in zip((q, p), counts, strict=True)]
-    other = two_sample_moments(*rows)
+    other = joint_moments(*rows)
     assert_allclose(one.denominator, other.denominator, rtol=1e-9)
     assert path_length(q, p, counts) == pytest.approx(path_length(*rows), rel=1e-9)
 
@@ -177,7 +179,7 @@ def test_the_outer_waymarks_are_the_samples(name):
 def test_discriminants_are_the_ratios_of_gaussians():
     path, times = TrigonometricPath(), np.array([0.0, 0.3, 0.7, 1.0])
     a, b, s = path_coefficients(path, times)
-    moments = two_sample_moments(*gaussians(200_000))
+    moments = joint_moments(*gaussians(200_000))
     linear, quadratic = discriminants(moments, (a, b, s), times)
     X = np.random.default_rng(1).normal(size=(6, 2)) + 1
     S_q, S_p = ROOT_Q.T @ ROOT_Q, ROOT_P.T @ ROOT_P
@@ -215,7 +217,7 @@ def test_moments_of_degenerate_samples():
     ):
         length = path_length(q, p)
         assert np.isfinite(length)
-        assert np.isfinite(two_sample_moments(q, p).whiten).all()
+        assert np.isfinite(joint_moments(q, p).components).all()
     assert path_length(np.ones((5, 2)), np.ones((4, 2))) < 1e-9
 
 
