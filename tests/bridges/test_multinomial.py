@@ -130,7 +130,7 @@ def test_scores_do_not_saturate():
     """Where all probabilities but one are 0 in double precision."""
     X, y, truth = far(1000)
     ratio = MultinomialRatio(QuadraticDiscriminantAnalysis(), random_state=0).fit(X, y)
-    far_out = np.array([[100.0, 100.0], [-100.0, -100.0]])
+    far_out = np.array([[1000.0, 1000.0], [-1000.0, -1000.0]])
     assert (ratio.estimator_.predict_proba(far_out).min(axis=1) == 0).all()
     scores = ratio.estimator_.decision_function(far_out)
     found = ratio.decision_function(far_out)
