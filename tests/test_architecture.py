@@ -59,7 +59,7 @@ MAY_IMPORT = {
 }
 
 # A default must name an estimator: inside the function that resolves it, only.
-DEFAULTS = {("importance", "kernel"), ("information", "classification")}
+DEFAULTS = {("importance", "kernel"), ("information", "auto")}
 
 NUMPY_ONLY = {"_moments", "metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}

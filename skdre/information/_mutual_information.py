@@ -133,7 +133,7 @@ class MutualInformation(MetaEstimatorMixin, BaseEstimator):
     ratio : ratio estimator, default=None
         Any estimator of the contract (:class:`skdre.DensityRatioMixin`), or a pipeline
         that ends in one; joint rows are the numerator. None is
-        :class:`skdre.MLPRatio` with its defaults and the `random_state` given here;
+        :class:`skdre.AutoRatio` with its defaults and the `random_state` given here;
         one that is given keeps its own.
     kind : {"direct", "nwj", "dv"}, default="direct"
         What is made of the log ratio at held-out rows, see Notes.
@@ -418,9 +418,9 @@ def _as_columns(Y):
 
 def _default_ratio(seed):
     # The only concrete estimator this module knows, loaded when nothing is named.
-    from skdre.classification import MLPRatio
+    from skdre.auto import AutoRatio
 
-    return MLPRatio(random_state=seed)
+    return AutoRatio(random_state=seed)
 
 
 def _check_mean_of_ratio(log_ratio, kind):
@@ -461,7 +461,7 @@ def mutual_information(
         Second vector of each pair.
     ratio : ratio estimator, default=None
         Any estimator of the contract, or a pipeline that ends in one. None is
-        :class:`skdre.MLPRatio` with its defaults.
+        :class:`skdre.AutoRatio` with its defaults.
     kind : {"direct", "nwj", "dv"}, default="direct"
         The mean log ratio; or a lower bound, with a larger variance. See
         :class:`MutualInformation`.

@@ -13,10 +13,12 @@ from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from skdre import (
+    AutoRatio,
     ClassifierRatio,
     KMMRatio,
     MLPRatio,
     MutualInformation,
+    TelescopingRatio,
     make_pipeline,
     mutual_information,
 )
@@ -223,9 +225,14 @@ def test_default_ratio(monkeypatch):
 
     def quick(random_state):
         seeds.append(random_state)
-        return MLPRatio((32, 32), n_estimators=1, random_state=random_state)
+        networks = {"hidden_features": (32, 32), "n_estimators": 1}
+        return AutoRatio(
+            near=MLPRatio(**networks),
+            far=TelescopingRatio(max_iter=300, **networks),
+            random_state=random_state,
+        )
 
-    monkeypatch.setattr("skdre.classification.MLPRatio", quick)
+    monkeypatch.setattr("skdre.auto.AutoRatio", quick)
     first, again = (mutual_information(X, Y, random_state=3, cv=2) for _ in range(2))
     assert seeds[0] == seeds[1]
     np.testing.assert_array_equal(first.log_ratios, again.log_ratios)
