@@ -154,10 +154,10 @@ def _gaussian(n_features, n_transforms, hidden_features):
 # at the identity: the maps of the columns have done the coarse work, and a flow that
 # has nothing to add should not have to unlearn its random start.
 #
-# No flow has ActNorm or linear maps between its blocks. ActNorm, with two seeds on each
-# of four data sets, gained about as much as seeds differ on 30 columns of 400 rows (1 to
-# 2 of 40 nats) and nothing elsewhere. Linear maps gained 3 to 5 nats there, but on six
-# other sets at most .4, and lost up to .1, once .3, on 11 columns of 1,500 rows or more.
+# No flow has ActNorm or linear maps between its blocks. With two seeds on each of four
+# data sets ActNorm gained 1 to 2 of 40 nats on 30 columns of 400 rows, as much as seeds
+# differ there, and nothing elsewhere. Linear maps gained 3 to 5 nats on these, less
+# than 1 on six other sets, and lost up to .1, once .3, on 11 columns of 1,500 rows.
 FLOWS = {
     "copula": _gaussian,
     "ffjord": _ffjord,
