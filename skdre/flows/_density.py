@@ -4,6 +4,7 @@ from numbers import Integral
 
 import numpy as np
 import torch
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -17,11 +18,12 @@ _CHUNK_ROWS = 16384
 _CHUNK_VALUES = 2**19
 
 
-class FlowDensityMixin:
+class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of an estimator with a fitted flow behind maps of the columns.
 
     The estimator has ``marginal_maps_``, ``flow_``, whose base is N(0, I), and
-    ``n_features_in_``.
+    ``n_features_in_``. (scikit-learn puts features into data frames where a class that
+    it knows for a transformer defines `transform`.)
     """
 
     def _through(self, function, U):

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from sklearn.base import (
     BaseEstimator,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
     _fit_context,
 )
 from sklearn.exceptions import ConvergenceWarning
@@ -63,13 +61,7 @@ def _noise_scale(maps):
     return np.where(maps.is_constant, 1.0, _NOISE_SCALE)
 
 
-class FlowFeaturizer(
-    FlowDensityMixin,
-    ClassNamePrefixFeaturesOutMixin,
-    TransformerMixin,
-    CallbackSupportMixin,
-    BaseEstimator,
-):
+class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
     """Invertible features, in which the data are close to standard normal.
 
     A normalizing flow z = f(x) is trained by maximum likelihood on the pooled rows of

@@ -647,3 +647,11 @@ flow = FlowFeaturizer(max_epochs=1, random_state=0).fit(np.eye(30)[:, :2])
 assert not hasattr(flow, "set_callbacks") and flow.n_iter_ == 1
 """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_features_come_in_data_frames_when_asked():
+    X = pd.DataFrame(np.random.default_rng(0).normal(size=(40, 2)), columns=["a", "b"])
+    flow = FlowFeaturizer("gaussian").set_output(transform="pandas")
+    Z = flow.fit(X).transform(X)
+    assert isinstance(Z, pd.DataFrame)
+    assert list(Z.columns) == list(flow.get_feature_names_out())
