@@ -195,6 +195,11 @@ class TimeScoreRatio(
     number from each sample: neither the order of the rows, nor whether a row stands k
     times or has weight k, nor the sizes of the samples change anything.
 
+    Mean squared error of the log ratio with defaults, of 10,000 rows from each of two
+    Gaussians 5.7 standard deviations apart: 0.05, and 2.6 without the base score. Far
+    from Gaussian (spirals, a shell, bananas; 1,000 rows each) it was 2 to 5, and
+    `base_score=None` a fifth better. A fit takes 10 to 20 seconds of one core.
+
     Ctrl-C during fit ends the training and keeps the best network so far.
 
     References
