@@ -131,15 +131,16 @@ class TestKnownRatios:
             columns=known_ratios.KEYS + known_ratios.RESULTS,
         )
         lines, factors = known_ratios.error_table(runs)
-        ring, same, over, seconds = lines[:4]
+        ring, same, over, seconds, seeds = lines[:5]
         assert (ring["QDA"], ring["MLP"]) == (4.0, 1.0)
         assert (same["QDA"], same["MLP"]) == (0.001, 0.008)
         # 4 and 1 on the ring; .002, to which .001 is raised, and four times that.
         assert over["QDA"] == pytest.approx(2.0)
         assert over["MLP"] == pytest.approx(2.0)
         assert seconds["QDA"] == "1.7 (3)"
-        assert lines[4]["rows"] == "1,000"
-        assert "MLP" not in lines[4]
+        assert (seeds["QDA"], seeds["MLP"]) == (2, 1)
+        assert lines[5]["rows"] == "1,000"
+        assert "MLP" not in lines[5]
         text = known_ratios.report(runs)
         assert text.count("ring") == 2
 
