@@ -4,6 +4,7 @@ from . import (
     bridges,
     classification,
     datasets,
+    density,
     flows,
     importance,
     information,
@@ -19,6 +20,7 @@ from .auto import AutoRatio
 from .base import DensityRatioMixin, pool
 from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
+from .density import TargetedSampler
 from .flows import Dequantizer, FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
@@ -44,6 +46,7 @@ __all__ = [
     "MultinomialRatio",
     "MutualInformation",
     "Pipeline",
+    "TargetedSampler",
     "TelescopingRatio",
     "TimeScoreRatio",
     "auto",
@@ -51,6 +54,7 @@ __all__ = [
     "bridges",
     "classification",
     "datasets",
+    "density",
     "flows",
     "importance",
     "importance_weighted_score",

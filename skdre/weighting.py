@@ -15,6 +15,7 @@ __all__ = [
     "effective_sample_size",
     "flatten",
     "importance_weights",
+    "mixture_weights",
     "resample",
     "self_normalize",
 ]
@@ -310,6 +311,86 @@ def importance_weights(
         return weights / weights.sum() * (sample_weight / scale).sum() * scale
     with np.errstate(over="ignore"):
         return np.minimum(np.exp(log_weight), _MAX)
+
+
+def mixture_weights(log_ratio, share, *, target="numerator"):
+    r"""Weights that turn rows of a mixture of both samples into rows of one of them.
+
+    A density that was fitted to the pooled rows of p and q is one of the mixture
+    :math:`h = \pi p + (1 - \pi) q`. With r = p / q its rows have the weights
+
+    .. math:: \frac{p}{h} = \frac{r}{\pi r + 1 - \pi}, \qquad
+              \frac{q}{h} = \frac{1}{\pi r + 1 - \pi}
+
+    for the targets p and q. Unlike r itself they are bounded, by :math:`1 / \pi` and
+    :math:`1 / (1 - \pi)`, one over the target's share.
+
+    Parameters
+    ----------
+    log_ratio : array-like of shape (n_samples,)
+        Natural logarithm of p / q at rows of the mixture; minus infinity is a ratio of
+        0, plus infinity one where q is 0.
+    share : float
+        Share :math:`\pi` of p, the numerator, in the mixture; between 0 and 1, both
+        excluded. For a density fitted to rows that all count the same it is
+        n_p / (n_p + n_q); :class:`skdre.FlowFeaturizer` counts each sample half if it
+        is given their labels, and then it is 1/2 whatever the sizes.
+    target : {"numerator", "denominator"}, default="numerator"
+        The distribution to get to: p or q.
+
+    Returns
+    -------
+    weights : ndarray of shape (n_samples,)
+        Not negative and finite. Their mean over rows of the mixture is 1 when ratio
+        and share are right.
+
+    Raises
+    ------
+    ValueError
+        If log_ratio is empty or holds NaN, share is not between 0 and 1, or target is
+        unknown.
+
+    See Also
+    --------
+    skdre.TargetedSampler : Draws rows of one distribution from a flow fitted to both.
+
+    Notes
+    -----
+    Appendix D.4 of the paper has the weight for the target p and shares that are
+    equal, :math:`r / (\frac{1}{2} (r + 1))`; its experiment has the target q. For
+    samples of different sizes the authors' code takes the shares the other way round.
+
+    References
+    ----------
+    K. Choi, M. Liao, S. Ermon, "Featurized Density Ratio Estimation", UAI 2021,
+    Appendix D.4.
+
+    Examples
+    --------
+    Where p is three times q, in a mixture of one part of p and three parts of q:
+
+    >>> import numpy as np
+    >>> from skdre.weighting import mixture_weights
+    >>> mixture_weights([np.log(3.0)], 0.25)
+    array([2.])
+    >>> mixture_weights([np.log(3.0)], 0.25, target="denominator")
+    array([0.66666667])
+    """
+    log_ratio = _check_vector(log_ratio, "log_ratio")
+    if np.isnan(log_ratio).any():
+        raise ValueError("log_ratio must not hold NaN.")
+    share = _check_number(share, "share")
+    if not 0 < share < 1:
+        raise ValueError(f"share must lie between 0 and 1, both excluded, got {share}.")
+    if target not in ("numerator", "denominator"):
+        raise ValueError(
+            f"target must be 'numerator' or 'denominator', got {target!r}."
+        )
+    log_shares = np.log(share), np.log1p(-share)
+    # p and q change places with the sign of the log ratio.
+    if target == "numerator":
+        log_ratio, log_shares = -log_ratio, log_shares[::-1]
+    return np.exp(-np.logaddexp(log_shares[0] + log_ratio, log_shares[1]))
 
 
 def resample(

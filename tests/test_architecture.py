@@ -53,6 +53,7 @@ MAY_IMPORT = {
         "classification",
         "bridges",
         "flows",
+        "density",
         "importance",
         "pipeline",
     },

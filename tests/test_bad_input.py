@@ -21,6 +21,7 @@ from skdre import (
     ImportanceWeighted,
     KMMRatio,
     MutualInformation,
+    TargetedSampler,
     make_pipeline,
     pool,
 )
@@ -49,8 +50,9 @@ def seeded(estimator):
 ESTIMATORS = [
     seeded(estimator)
     for estimator in (*make_instances(), make_pipeline(FLOW, KMMRatio()))
-    # One is fitted on pairs, the other on whole numbers: their rooms have their tests.
-    if not isinstance(estimator, MutualInformation | Dequantizer)
+    # One is fitted on pairs, one on whole numbers, and one only draws: their rooms have
+    # their tests.
+    if not isinstance(estimator, MutualInformation | Dequantizer | TargetedSampler)
 ]
 RATIOS = [
     estimator

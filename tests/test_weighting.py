@@ -6,13 +6,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy.stats import chisquare
+from scipy.stats import chisquare, norm
 
 from skdre.weighting import (
     clip,
     effective_sample_size,
     flatten,
     importance_weights,
+    mixture_weights,
     resample,
     self_normalize,
 )
@@ -389,3 +390,77 @@ def test_arguments_are_not_changed(weights):
     importance_weights(logs, sample_weight=[1.0, 2.0])
     importance_weights(logs, flattening=0, sample_weight=[1.0, 2.0])
     assert_array_equal(logs, [0.0, 1.0])
+
+
+# -- mixture_weights --------------------------------------------------------------
+
+P, Q = norm(1.5, 0.7), norm(0, 1)
+GRID = np.linspace(-12, 14, 20_001)
+LOG_RATIO = P.logpdf(GRID) - Q.logpdf(GRID)
+
+
+def mixture_pdf(share):
+    return share * P.pdf(GRID) + (1 - share) * Q.pdf(GRID)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.5, 0.9])
+def test_mixture_weights_take_the_mixture_to_its_target(share):
+    mixture = mixture_pdf(share)
+    for target, wanted in (("numerator", P), ("denominator", Q)):
+        weights = mixture_weights(LOG_RATIO, share, target=target)
+        assert_allclose(weights * mixture, wanted.pdf(GRID), rtol=1e-9, atol=1e-300)
+        for moment in (0, 1, 2):
+            average = np.trapezoid(weights * mixture * GRID**moment, GRID)
+            assert_allclose(average, wanted.moment(moment) if moment else 1, atol=1e-9)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9])
+@pytest.mark.parametrize("target", ["numerator", "denominator"])
+def test_a_swapped_share_gets_the_target_wrong(share, target):
+    """The published code's direction: neither mass nor mean come out."""
+    weights = mixture_weights(LOG_RATIO, 1 - share, target=target)
+    density = weights * mixture_pdf(share)
+    mass = np.trapezoid(density, GRID)
+    mean = np.trapezoid(density * GRID, GRID) / mass
+    wanted = 1.5 if target == "numerator" else 0.0
+    assert abs(mean - wanted) > 0.05
+
+
+@given(
+    arrays(float, st.integers(1, 30), elements=st.floats(-20, 20)),
+    st.floats(0.001, 0.999),
+)
+def test_mixture_weights_are_the_formula(log_ratio, share):
+    ratio = np.exp(log_ratio)
+    of_q = mixture_weights(log_ratio, share, target="denominator")
+    of_p = mixture_weights(log_ratio, share)
+    assert_allclose(of_q, 1 / (share * ratio + 1 - share), rtol=1e-10)
+    assert_allclose(of_p, ratio / (share * ratio + 1 - share), rtol=1e-10)
+    # The two together are the mixture: every row is of one or of the other.
+    assert_allclose(share * of_p + (1 - share) * of_q, 1, rtol=1e-10)
+
+
+def test_mixture_weights_of_extreme_ratios():
+    log_ratio = [-np.inf, -1e300, 0.0, 1e300, np.inf]
+    with np.errstate(all="raise", under="ignore"):
+        of_p = mixture_weights(log_ratio, 0.25)
+        of_q = mixture_weights(log_ratio, 0.25, target="denominator")
+    assert_allclose(of_p, [0, 0, 1, 4, 4])
+    assert_allclose(of_q, [4 / 3, 4 / 3, 1, 0, 0])
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.5, 1.5, np.nan])
+def test_mixture_weights_reject_a_share_that_is_none(share):
+    with pytest.raises(ValueError, match="share must"):
+        mixture_weights([0.0], share)
+
+
+def test_mixture_weights_reject_bad_input():
+    with pytest.raises(ValueError, match="must not hold NaN"):
+        mixture_weights([np.nan], 0.5)
+    with pytest.raises(ValueError, match="is empty"):
+        mixture_weights([], 0.5)
+    with pytest.raises(ValueError, match="got 'p'"):
+        mixture_weights([0.0], 0.5, target="p")
+    with pytest.raises(TypeError, match="share must be a number"):
+        mixture_weights([0.0], "half")

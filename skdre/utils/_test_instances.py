@@ -17,6 +17,8 @@ def _table():
 
     from skdre import (
         ClassifierRatio,
+        FlowFeaturizer,
+        GaussianRatio,
         KMMRatio,
         LSIFRatio,
         MLPRatio,
@@ -52,6 +54,9 @@ def _table():
         "MultinomialRatio": [network],
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
+        "TargetedSampler": [
+            {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
+        ],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
         "TimeScoreRatio": [{"hidden_features": (16, 16), "max_iter": 100}],
     }

@@ -1,0 +1,258 @@
+"""TargetedSampler: rows of one distribution, from a flow fitted to two."""
+
+import math
+import warnings
+from numbers import Integral, Real
+
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
+from sklearn.utils import ClassifierTags, check_random_state
+from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from skdre.base import check_pool
+from skdre.weighting import effective_sample_size, mixture_weights, resample
+
+__all__ = ["TargetedSampler"]
+
+# Whatever the number of samples: of a handful of candidates none may be a likely one.
+_LEAST_CANDIDATES = 500
+
+
+class TargetedSampler(MetaEstimatorMixin, BaseEstimator):
+    r"""Draw rows of one of two distributions from a flow fitted to both.
+
+    A flow needs many rows, and the target has few. So the flow is fitted to the target
+    together with a larger sample that is like it, and its samples, of the mixture
+    :math:`h = \pi p + (1 - \pi) q`, are resampled with the weights p / h or q / h that
+    a density ratio r = p / q gives (sampling-importance-resampling, [1]_).
+
+    Parameters
+    ----------
+    flow : density estimator
+        Has ``fit`` and ``sample(n_samples, random_state)``; with ``space="features"``
+        also ``transform`` and ``inverse_transform``, where the features of its samples
+        are standard normal: :class:`skdre.FlowFeaturizer`. One that is fitted already
+        goes in as :class:`sklearn.frozen.FrozenEstimator`.
+    ratio : ratio estimator
+        Any estimator of the contract (:class:`skdre.DensityRatioMixin`), or a pipeline
+        that ends in one; fitted already, as a
+        :class:`~sklearn.frozen.FrozenEstimator`.
+    target : {"numerator", "denominator"}, default="numerator"
+        The distribution to draw from: p, of the rows with the greater label, or q.
+    space : {"features", "data"}, default="features"
+        What the ratio gets to see: the flow's features z or the data x. The ratio is
+        the same, its estimate need not be. In features only the rows that are drawn
+        pass through the inverse of the flow, in data every candidate does.
+    share : {"balanced", "proportional"} or float, default="balanced"
+        Share :math:`\pi` of the numerator in the flow's density. "balanced": the flow
+        is fitted with the labels and counts each sample half, as FlowFeaturizer does;
+        1/2. "proportional": it is fitted without labels, every row counts the same;
+        n_p / (n_p + n_q). A density that does not use labels, such as
+        :class:`sklearn.neighbors.KernelDensity`, needs this. A number is the share
+        itself, in the density of a flow that is fitted already.
+    candidates_per_sample : int, default=10
+        Samples of the flow for each row that is drawn; at least 500 in all.
+
+    Attributes
+    ----------
+    flow_ : estimator
+        The fitted flow.
+    ratio_ : estimator
+        The fitted ratio p / q, in x or in z.
+    share_ : float
+        Share of the numerator in the flow's density.
+    classes_ : ndarray of shape (2,)
+        The labels; the second is the numerator's.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Names of the features, if X had string column names.
+
+    See Also
+    --------
+    skdre.weighting.mixture_weights : The weights.
+    skdre.weighting.resample : The resampling.
+
+    Notes
+    -----
+    The weights are never above one over the target's share in the mixture. Rows are
+    drawn from the candidates systematically and put in random order, so no row comes
+    twice as long as `candidates_per_sample` is at least one over the target's share,
+    2 with ``share="balanced"``.
+
+    Rows are never better than the flow: weights choose among its samples. A flow whose
+    samples look like neither distribution gives such rows after the weighting too.
+
+    References
+    ----------
+    .. [1] K. Choi, M. Liao, S. Ermon. "Featurized Density Ratio Estimation", UAI 2021,
+       section 5.3 and appendix D.4.
+
+    Examples
+    --------
+    >>> from skdre import FlowFeaturizer, GaussianRatio, TargetedSampler, pool
+    >>> from skdre.datasets import make_warped_shift
+    >>> shift = make_warped_shift((100, 1000), 2, warp="exp", random_state=0)
+    >>> flow = FlowFeaturizer("copula", random_state=0)
+    >>> sampler = TargetedSampler(flow, GaussianRatio()).fit(*shift.pool())
+    >>> X = sampler.sample(1000, random_state=0)
+    >>> X.shape
+    (1000, 2)
+    """
+
+    _parameter_constraints = {  # noqa: RUF012
+        "flow": [HasMethods(["fit", "sample"])],
+        "ratio": [HasMethods(["fit", "decision_function"])],
+        "target": [StrOptions({"numerator", "denominator"})],
+        "space": [StrOptions({"features", "data"})],
+        "share": [
+            StrOptions({"balanced", "proportional"}),
+            Interval(Real, 0, 1, closed="neither"),
+        ],
+        "candidates_per_sample": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        flow,
+        ratio,
+        *,
+        target="numerator",
+        space="features",
+        share="balanced",
+        candidates_per_sample=10,
+    ):
+        self.flow = flow
+        self.ratio = ratio
+        self.target = target
+        self.space = space
+        self.share = share
+        self.candidates_per_sample = candidates_per_sample
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = True
+        tags.classifier_tags = ClassifierTags(multi_class=False)
+        return tags
+
+    # The parts are validated when they are fitted.
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y):
+        """Fit the flow to the rows of both samples, then the ratio.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples, finite.
+        y : array-like of shape (n_samples,)
+            Domain labels, two values; the greater names the numerator.
+
+        Returns
+        -------
+        self : TargetedSampler
+
+        Raises
+        ------
+        ValueError
+            If the input or a parameter is not as described.
+        TypeError
+            If ``space="features"`` and the flow has no features.
+        NotFittedError
+            If a frozen flow or ratio is not fitted.
+        """
+        if self.space == "features":
+            for method in ("transform", "inverse_transform"):
+                if not hasattr(self.flow, method):
+                    raise TypeError(
+                        f"space='features' needs a flow with {method}, which "
+                        f"flow={self.flow!r} has not. Set space='data'."
+                    )
+        rows = check_pool(self, X, y)
+        # Labels as they are, for a frozen part may know them.
+        y = rows.classes[rows.is_numerator.astype(int)]
+        flow = clone(self.flow)
+        if self.share == "proportional":
+            flow.fit(rows.X)
+            share = float(rows.is_numerator.mean())
+        else:
+            flow.fit(rows.X, y)
+            share = 0.5 if self.share == "balanced" else float(self.share)
+        seen = flow.transform(rows.X) if self.space == "features" else rows.X
+        ratio = clone(self.ratio).fit(seen, y)
+
+        # Nothing is set before everything is fitted: a failed fit changes nothing.
+        validate_data(self, X, skip_check_array=True)
+        self.flow_, self.ratio_, self.share_ = flow, ratio, share
+        self.classes_ = rows.classes
+        return self
+
+    def sample(self, n_samples=1, random_state=None, *, return_effective_size=False):
+        """Draw rows of the target.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of rows.
+        random_state : int, RandomState instance or None, default=None
+            Draws the candidates, and the rows among them.
+        return_effective_size : bool, default=False
+            Whether to return the effective sample size of the candidates too.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In random order.
+        effective_size : float
+            Kish's effective sample size of the weighted candidates. Only with
+            `return_effective_size`.
+
+        Raises
+        ------
+        ValueError
+            If n_samples is not an integer of at least 1.
+
+        Warns
+        -----
+        UserWarning
+            If the effective sample size is less than `n_samples`.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
+        rng = check_random_state(random_state)
+        n_candidates = max(self.candidates_per_sample * n_samples, _LEAST_CANDIDATES)
+        in_features = self.space == "features"
+        if in_features:
+            candidates = rng.normal(size=(n_candidates, self.n_features_in_))
+        else:
+            candidates = self.flow_.sample(n_candidates, random_state=rng)
+        weights = mixture_weights(
+            self.ratio_.decision_function(candidates), self.share_, target=self.target
+        )
+        size = self._check_effective_size(weights, n_samples)
+        drawn = resample(weights, n_samples, method="systematic", random_state=rng)
+        X = candidates[rng.permutation(drawn)]
+        if in_features:
+            X = self.flow_.inverse_transform(X)
+        return (X, size) if return_effective_size else X
+
+    def _check_effective_size(self, weights, n_samples):
+        if not weights.any():
+            raise ValueError(
+                f"The ratio gives the target ({self.target}) no weight at any of "
+                f"{len(weights)} samples of the flow: the flow has not learnt it, or "
+                "the ratio overfits."
+            )
+        size = effective_sample_size(weights)
+        if size < n_samples:
+            enough = math.ceil(len(weights) / size)
+            warnings.warn(
+                f"The effective sample size of {len(weights)} candidates is "
+                f"{size:.1f}, less than the {n_samples} samples wanted: many of these "
+                "are copies of each other. The target is rare among the flow's "
+                f"samples. Set candidates_per_sample to {enough} or more; with "
+                "share='proportional', share='balanced' makes the target half of them.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return size
