@@ -1,6 +1,8 @@
 # make demo    the main job on real data: a table and demo.png
 # make test    the test suite
 # make lint    style and types
+# make docs    the documentation, its gallery run, into doc/_build/html
+# make docs-quick   the same without running the examples
 # make bench   the benchmarks against peers (installs them in environments of their own)
 # make wheel   build a wheel and try it in a fresh environment
 # make test-oldest   the test suite with the oldest dependencies that setup.cfg allows
@@ -12,7 +14,7 @@ PIP_INSTALL = install --quiet --disable-pip-version-check
 # Tests run in one process per core: more threads than that would only get in the way.
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint bench wheel test-oldest clean
+.PHONY: demo test lint docs docs-quick bench wheel test-oldest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/plot_covariate_shift_breast_cancer.py --save demo.png
@@ -24,6 +26,14 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# A warning fails: a link to nowhere, a name that does not exist, an example that breaks.
+docs: $(VENV)/.dev
+	$(ONE_THREAD) $(BIN)/python -m sphinx -q -W --keep-going -b html doc doc/_build/html
+
+docs-quick: $(VENV)/.dev
+	$(ONE_THREAD) $(BIN)/python -m sphinx -q -W --keep-going -b html \
+	  -D plot_gallery=0 doc doc/_build/quick
 
 bench: $(VENV)/.dev
 	$(BIN)/python benchmarks/peers.py install

@@ -110,7 +110,7 @@ class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
     classes_ : ndarray of shape (n_classes,)
         Class labels, for a classifier.
     n_features_in_ : int
-        Number of features seen in :term:`fit`.
+        Number of features seen in fit.
     feature_names_in_ : ndarray of shape (n_features_in_,)
         Names of the features, when X is a DataFrame with string columns.
 
