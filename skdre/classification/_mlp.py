@@ -1,8 +1,6 @@
 """MLPRatio: a density ratio from an ensemble of neural networks."""
 
 import copy
-import warnings
-from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -10,108 +8,16 @@ import torch
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from torch.nn import functional
 
 from skdre.base import DensityRatioMixin, split_samples
+from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
 from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs, total_scale
 from skdre.nn._rows import member_folds, merge_rows
-from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
-from skdre.nn._training import (
-    KeepBestMembers,
-    TaskCallback,
-    TensorRows,
-    resolve_device,
-    seeded,
-    train,
-)
+from skdre.nn._training import TaskCallback, resolve_device, seeded
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["MLPRatio"]
-
-# A member's fold alone is a noisy judge of when to stop: of 200 rows a side the mean of
-# all folds made the error of the log ratio a third smaller, while of 10,000 a side each
-# member's own did a sixth better. Half of each was near the better one at all sizes.
-_OWN_SHARE = 0.5
-
-# Rows that go through the network at once when it is not trained.
-_CHUNK_ROWS = 4096
-
-
-def member_losses(output, targets):
-    """Balanced log loss of each member.
-
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_rows, n_members, 1)
-        Log ratios.
-    targets : pair of torch.Tensor of shape (n_rows, n_members)
-        The sign, 1 for rows of the numerator and -1 for others, and the weight.
-
-    Returns
-    -------
-    losses : torch.Tensor of shape (n_members,)
-        In nats.
-    """
-    sign, weight = targets
-    return (weight * functional.softplus(-sign * output[..., 0])).mean(dim=0)
-
-
-def train_members(
-    network, inputs, n_denominator, weight, held_out, *, n_batches, **train_params
-):
-    """Train an ensemble to tell the numerator's rows, in place.
-
-    Parameters
-    ----------
-    network : EnsembleMLP
-        On the device of `inputs`.
-    inputs : torch.Tensor of shape (n_rows, n_features)
-        The denominator's rows first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    held_out : ndarray of shape (n_members, n_rows) or None
-        The parts of them that each member holds out.
-    n_batches : int
-        Batches of an epoch.
-    **train_params : dict
-        Of :func:`skdre.nn._training.train`.
-
-    Returns
-    -------
-    net : TrainingNet
-    scores : tuple of float
-        Least log ratio of a held-out row of the numerator, and greatest of one of the
-        denominator.
-    """
-    training = np.tile(weight, (network.n_members, 1))
-    if held_out is None:
-        held_out = training
-    else:
-        training = training - held_out
-    held_out = held_out_rows(inputs, n_denominator, held_out)
-    shares = [
-        cumulative_shares(training[:, :n_denominator]),
-        cumulative_shares(training[:, n_denominator:]),
-    ]
-    net = train(
-        network,
-        member_losses,
-        TensorRows(inputs),
-        held_out,
-        keeper=partial(KeepBestMembers, own_share=_OWN_SHARE),
-        iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
-        **train_params,
-    )
-    x, sign, balance = held_out.tensors
-    with torch.no_grad():
-        log_ratio = torch.cat([network(part)[..., 0] for part in x.split(_CHUNK_ROWS)])
-    numerator, denominator = (
-        log_ratio[(sign == domain) & (balance > 0)] for domain in (1, -1)
-    )
-    return net, (numerator.min().item(), denominator.max().item())
 
 
 class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -369,24 +275,11 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         for name, value in attributes.items():
             setattr(self, name, value)
         self._warn_if_cut_short(n_epochs)
-        self._warn_if_apart(*scores)
+        warn_if_apart(self, *scores)
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
-
-    def _warn_if_apart(self, lowest_numerator, highest_denominator):
-        if lowest_numerator > highest_denominator:
-            warnings.warn(
-                f"{type(self).__name__} separates the two samples without error, at "
-                "held-out rows: they hardly overlap, and where they do not, the size "
-                "of the log ratio cannot be learnt from a classifier. Use a model of "
-                "the two densities, such as "
-                "ClassifierRatio(QuadraticDiscriminantAnalysis()) for Gaussians, or "
-                "bridges between the samples: TelescopingRatio.",
-                UserWarning,
-                stacklevel=5,
-            )
 
     @staticmethod
     def _fitted(network, center, scale, classes):
@@ -413,10 +306,4 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         """
         X = self._validate_rows(X)
         Z = network_inputs(X, self.center_, self.scale_)
-        device = next(self.network_.parameters()).device
-        parts = []
-        with torch.no_grad():
-            for start in range(0, len(Z), _CHUNK_ROWS):
-                z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
-                parts.append(self.network_(z)[..., 0].mean(dim=1).cpu().numpy())
-        return np.concatenate(parts)
+        return mean_log_ratio(self.network_, Z)

@@ -8,9 +8,10 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skdre.flows._flows import normal_log_density
+from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
+from skdre.flows._marginals import FEW_ROWS, MARGINALS
 
-__all__ = ["FlowDensityMixin"]
+__all__ = ["FlowDensityMixin", "through"]
 
 # Rows that go through the flow at once when it is not trained, and values: a continuous
 # flow keeps a gradient for each.
@@ -18,25 +19,57 @@ _CHUNK_ROWS = 16384
 _CHUNK_VALUES = 2**19
 
 
+def through(flow, function, U):
+    """Apply a function of (transform, rows) to mapped rows, a chunk at a time.
+
+    Parameters
+    ----------
+    flow : zuko.flows.Flow
+        In double precision.
+    function : callable
+        Of the flow's transform and a tensor of rows.
+    U : ndarray of shape (n_samples, n_features)
+
+    Returns
+    -------
+    values : ndarray of shape (n_samples, ...)
+    """
+    device = next(flow.parameters()).device
+    n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
+    parts = []
+    with torch.no_grad():
+        transform = flow().transform
+        for start in range(0, len(U), n_rows):
+            u = torch.as_tensor(U[start : start + n_rows], device=device)
+            parts.append(function(transform, u).cpu().numpy())
+    return np.concatenate(parts)
+
+
 class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of an estimator with a fitted flow behind maps of the columns.
 
-    The estimator has ``marginal_maps_``, ``flow_``, whose base is N(0, I), and
-    ``n_features_in_``. (scikit-learn puts features into data frames where a class that
-    it knows for a transformer defines `transform`.)
+    The estimator has the parameters `flow` and `marginals`, and ``marginal_maps_``,
+    ``flow_``, whose base is N(0, I), and ``n_features_in_``. (scikit-learn puts
+    features into data frames where a class that it knows for a transformer defines
+    `transform`.)
     """
 
-    def _through(self, function, U):
-        """Apply a function of (transform, rows) to the rows, a chunk at a time."""
-        device = next(self.flow_.parameters()).device
-        n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
-        parts = []
-        with torch.no_grad():
-            transform = self.flow_().transform
-            for start in range(0, len(U), n_rows):
-                u = torch.as_tensor(U[start : start + n_rows], device=device)
-                parts.append(function(transform, u).cpu().numpy())
-        return np.concatenate(parts)
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = ["float64"]
+        return tags
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+    def _candidate_marginals(self, n_samples):
+        """Kinds of maps to choose from, of so many rows."""
+        if self.marginals != "auto":
+            return [self.marginals]
+        if isinstance(self.flow, str) and self.flow in AUTO_MARGINALS:
+            return [AUTO_MARGINALS[self.flow]]
+        return list(MARGINALS) if n_samples >= FEW_ROWS else ["standardize"]
 
     def _mapped(self, X):
         check_is_fitted(self)
@@ -56,8 +89,11 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Z : ndarray of shape (n_samples, n_features)
             Close to standard normal on data like those of fit; finite for any row.
         """
+        return self._features(X)
+
+    def _features(self, X):
         U, _ = self._mapped(X)
-        return self._through(lambda transform, u: transform(u), U)
+        return through(self.flow_, lambda transform, u: transform(u), U)
 
     def inverse_transform(self, X):
         """Map features z back to x.
@@ -78,7 +114,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
                 f"X has {Z.shape[1]} features, but {type(self).__name__} was fitted "
                 f"with {self.n_features_in_}."
             )
-        U = self._through(lambda transform, z: transform.inv(z), Z)
+        U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
         return self.marginal_maps_.inverse(U)
 
     def score_samples(self, X):
@@ -101,24 +137,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             z, log_det = transform.call_and_ladj(u)
             return normal_log_density(z) + log_det
 
-        return self._through(log_density, U) + log_det_maps
-
-    def score(self, X, y=None):
-        """Mean log density of the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            For scikit-learn's sake.
-
-        Returns
-        -------
-        score : float
-            In nats.
-        """
-        return float(np.mean(self.score_samples(X)))
+        return through(self.flow_, log_density, U) + log_det_maps
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from the density of the flow.

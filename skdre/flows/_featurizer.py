@@ -16,7 +16,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, validate_data
 
 from skdre.flows._density import FlowDensityMixin
-from skdre.flows._flows import AUTO_MARGINALS, FLOWS, LogDensity, build_flow
+from skdre.flows._flows import FLOWS, LogDensity, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
     GaussianFlow,
@@ -24,8 +24,9 @@ from skdre.flows._gaussian import (
     gaussian_moments,
     shrunk_log_densities,
 )
-from skdre.flows._marginals import gaussianize, standardize
+from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight, domains, hold_out
+from skdre.nn._estimator import NetworkMixin
 from skdre.nn._training import (
     TaskCallback,
     TensorRows,
@@ -37,31 +38,18 @@ from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["FlowFeaturizer"]
 
-_MARGINALS = {"standardize": standardize, "gaussianize": gaussianize}
-
-# Standard deviation of the noise added to the rows in training, on the scale of the
-# maps' output: small against the data, yet it bounds the likelihood of ties. A constant
-# column gets noise of the base's own scale, so the flow leaves it as it is.
-_NOISE_SCALE = 0.003
-
 # A held-out gain per feature, in nats, over the last third of the epochs that shows
 # that training was cut short: a flow that has converged stops long before.
 _STILL_GAINING = 0.01
-
-# With fewer rows than this the few held-out ones can stop the training, but cannot
-# compare maps, and the training rows alone would set the scale of a column wrongly.
-_FEW_ROWS = 20
 
 
 def _mean_log_loss(log_density, weight):
     return -(weight * log_density).mean()
 
 
-def _noise_scale(maps):
-    return np.where(maps.is_constant, 1.0, _NOISE_SCALE)
-
-
-class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
+class FlowFeaturizer(
+    NetworkMixin, FlowDensityMixin, CallbackSupportMixin, BaseEstimator
+):
     """Invertible features, in which the data are close to standard normal.
 
     A normalizing flow z = f(x) is trained by maximum likelihood on the pooled rows of
@@ -225,11 +213,13 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
     True
     """
 
+    _modules = ("flow_",)
+
     _parameter_constraints = {  # noqa: RUF012
         "flow": [StrOptions(set(FLOWS)), callable],
         "n_transforms": [Interval(Integral, 1, None, closed="left")],
         "hidden_features": ["array-like"],
-        "marginals": [StrOptions({"auto", *_MARGINALS})],
+        "marginals": [StrOptions({"auto", *MARGINALS})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
@@ -281,22 +271,6 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
         self.verbose = verbose
         self.random_state = random_state
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.transformer_tags.preserves_dtype = ["float64"]
-        return tags
-
-    def __getstate__(self):
-        state = super().__getstate__()
-        flow = state.get("flow_")
-        if flow is not None and next(flow.parameters()).device.type != "cpu":
-            state = state | {"flow_": copy.deepcopy(flow).cpu()}
-        return state
-
-    @property
-    def _n_features_out(self):
-        return self.n_features_in_
-
     @with_callbacks
     @_fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
@@ -345,7 +319,7 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
         if warm:
             kinds = [self.marginals_]
         else:
-            kinds = self._candidates(len(X))
+            kinds = self._candidate_marginals(len(X))
         root = self._init_callback_context(max_subtasks=len(kinds))
         data = {"X": table, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
@@ -356,8 +330,8 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
             if warm:
                 maps, flow = self.marginal_maps_, self.flow_
             else:
-                rows = training if len(X) >= _FEW_ROWS else np.arange(len(X))
-                maps = _MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
+                rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
+                maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
                 flow = self._new_flow(X.shape[1], seed)
             parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
             if isinstance(flow, GaussianFlow):
@@ -380,28 +354,13 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
         self.marginal_scores_ = {
             kind: fit["best_validation_score_"] for kind, fit in fits.items()
         }
-        self._warn_if_cut_short()
+        self._warn_if_still_rising()
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
 
-    def _candidates(self, n_samples):
-        if self.marginals != "auto":
-            return [self.marginals]
-        if isinstance(self.flow, str) and self.flow in AUTO_MARGINALS:
-            return [AUTO_MARGINALS[self.flow]]
-        return list(_MARGINALS) if n_samples >= _FEW_ROWS else ["standardize"]
-
-    def _check_hidden_features(self):
-        hidden_features = self.hidden_features
-        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
-            raise ValueError(
-                "hidden_features must be a sequence of positive integers, got "
-                f"{hidden_features!r}."
-            )
-
-    def _warn_if_cut_short(self):
+    def _warn_if_still_rising(self):
         n_late = self.max_epochs // 3
         if not n_late or self.n_iter_ < self.max_epochs:
             return
@@ -440,8 +399,8 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
                     torch.tensor(weight, dtype=torch.float32, device=device),
                 )
             )
-        noise_scale = _noise_scale(maps)
-        density = LogDensity(copy.deepcopy(flow).float(), noise_scale).to(device)
+        scale = noise_scale(maps)
+        density = LogDensity(copy.deepcopy(flow).float(), scale).to(device)
 
         def fitted(net):
             module = copy.deepcopy(net.module_)
@@ -482,21 +441,21 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
     def _solve_flow(self, maps, kind, parts, X, domain, device, seed):
         """Fit a Gaussian flow on the mapped rows; return the fitted attributes."""
         (training, training_domain), (held_out, held_out_domain) = parts
-        noise_scale = _noise_scale(maps)
+        scale = noise_scale(maps)
         weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
         index = choose_shrinkage(
-            maps.forward(X)[0], weight, noise_scale, np.random.RandomState(seed)
+            maps.forward(X)[0], weight, scale, np.random.RandomState(seed)
         )
         U, log_det = maps.forward(held_out)
         moments = gaussian_moments(
-            maps.forward(training)[0], balanced_weight(training_domain), noise_scale
+            maps.forward(training)[0], balanced_weight(training_domain), scale
         )
         score = shrunk_log_densities(U, held_out_weight, *moments)[index]
         score += np.mean(held_out_weight * log_det)
 
         # There are no epochs to choose from, so the held-out rows join the others.
-        maps = _MARGINALS[kind](X, weight)
-        moments = gaussian_moments(maps.forward(X)[0], weight, _noise_scale(maps))
+        maps = MARGINALS[kind](X, weight)
+        moments = gaussian_moments(maps.forward(X)[0], weight, noise_scale(maps))
         flow = GaussianFlow(X.shape[1]).set_moments(*moments, SHRINKAGES[index])
         return self._fitted(flow.to(device), maps, kind) | {
             "loss_curve_": np.array([]),
@@ -510,3 +469,20 @@ class FlowFeaturizer(FlowDensityMixin, CallbackSupportMixin, BaseEstimator):
     def _fitted(flow, maps, kind):
         flow = flow.double().eval().requires_grad_(False)
         return {"flow_": flow, "marginal_maps_": maps, "marginals_": kind}
+
+    def score(self, X, y=None):
+        """Mean log density of the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : Ignored
+            For scikit-learn's sake.
+
+        Returns
+        -------
+        score : float
+            In nats.
+        """
+        return float(np.mean(self.score_samples(X)))

@@ -11,7 +11,25 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-__all__ = ["ColumnMap", "MarginalMaps", "gaussianize", "standardize"]
+__all__ = [
+    "FEW_ROWS",
+    "MARGINALS",
+    "NOISE_SCALE",
+    "ColumnMap",
+    "MarginalMaps",
+    "gaussianize",
+    "noise_scale",
+    "standardize",
+]
+
+# Standard deviation of the noise added to the rows in training, on the scale of the
+# maps' output: small against the data, yet it bounds the likelihood of ties. A constant
+# column gets noise of the base's own scale, so the flow leaves it as it is.
+NOISE_SCALE = 0.003
+
+# With fewer rows than this the few held-out ones can stop the training, but cannot
+# compare maps, and the training rows alone would set the scale of a column wrongly.
+FEW_ROWS = 20
 
 # Rows so far out that a float cannot tell them apart any more stay finite.
 _FARTHEST = 1e30
@@ -284,3 +302,11 @@ def _bulk_spread(t, u):
         if inside.size > 1 and np.ptp(inside) > 0:
             return np.ptp(inside)
     return np.ptp(t)
+
+
+MARGINALS = {"standardize": standardize, "gaussianize": gaussianize}
+
+
+def noise_scale(maps):
+    """Standard deviation of the noise on each mapped column in training."""
+    return np.where(maps.is_constant, 1.0, NOISE_SCALE)

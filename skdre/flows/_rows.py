@@ -22,10 +22,14 @@ def domains(y, n_samples):
     return domain if labels.size == 2 else np.zeros(n_samples, int)
 
 
-def balanced_weight(domain):
-    """Weights of mean 1 that give each domain that is there the same total."""
-    counts = np.bincount(domain, minlength=2)
-    weight = 1 / counts[domain]
+def balanced_weight(domain, counts=None):
+    """Weights of mean 1 that give each domain that is there the same total.
+
+    Within a domain they are in proportion to `counts`, repetitions of the rows.
+    """
+    counts = np.ones(len(domain)) if counts is None else counts
+    totals = np.bincount(domain, counts, minlength=2)
+    weight = counts / totals[domain]
     return weight / weight.mean()
 
 

@@ -24,21 +24,24 @@ def n_epochs_and_batches(max_iter):
 
 
 class NetworkMixin:
-    """Pickling, checks and records of an estimator with a torch module ``network_``."""
+    """Pickling, checks and records of an estimator with fitted torch modules."""
+
+    # Attributes that hold them: pickles have them on the CPU.
+    _modules: tuple[str, ...] = ("network_",)
 
     def __getstate__(self):
         state = super().__getstate__()
-        network = state.get("network_")
-        if network is not None and next(network.parameters()).device.type != "cpu":
-            state = state | {"network_": copy.deepcopy(network).cpu()}
+        for name in self._modules:
+            module = state.get(name)
+            if module is not None and next(module.parameters()).device.type != "cpu":
+                state = state | {name: copy.deepcopy(module).cpu()}
         return state
 
-    def _check_hidden_features(self):
-        hidden_features = self.hidden_features
-        if not all(isinstance(n, Integral) and n > 0 for n in hidden_features):
+    def _check_hidden_features(self, name="hidden_features"):
+        widths = getattr(self, name)
+        if not all(isinstance(n, Integral) and n > 0 for n in widths):
             raise ValueError(
-                "hidden_features must be a sequence of positive integers, got "
-                f"{hidden_features!r}."
+                f"{name} must be a sequence of positive integers, got {widths!r}."
             )
 
     @staticmethod

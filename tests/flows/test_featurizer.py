@@ -25,8 +25,8 @@ from skorch.callbacks import Callback
 
 from skdre.datasets import make_warped_shift
 from skdre.flows import FlowFeaturizer, _featurizer
-from skdre.flows._featurizer import _NOISE_SCALE
 from skdre.flows._flows import FLOWS
+from skdre.flows._marginals import NOISE_SCALE
 from skdre.nn._training import train
 
 # Most flows here are trained as briefly as their test allows.
@@ -210,8 +210,8 @@ def test_both_marginals_see_the_training_rows_and_are_judged_by_the_others(monke
         held_out.append(others.tensors[0].numpy().astype(float))
         return train(module, loss, rows, others, **params)
 
-    spies = {kind: spy_on(f) for kind, f in _featurizer._MARGINALS.items()}
-    monkeypatch.setattr(_featurizer, "_MARGINALS", spies)
+    spies = {kind: spy_on(f) for kind, f in _featurizer.MARGINALS.items()}
+    monkeypatch.setattr(_featurizer, "MARGINALS", spies)
     monkeypatch.setattr(_featurizer, "train", spy_train)
     quick(max_epochs=1).fit(X, y)
     assert len(seen) == 2
@@ -350,7 +350,7 @@ def test_ties_do_not_make_the_likelihood_explode(tie):
         flow.fit(X)
     # Noise of scale s allows about log(1 / s) nats per degenerate direction above the
     # peak of a standard normal's density.
-    allowed = -np.log(_NOISE_SCALE) * X.shape[1]
+    allowed = -np.log(NOISE_SCALE) * X.shape[1]
     assert flow.score_samples(X).max() < allowed
 
 
