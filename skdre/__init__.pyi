@@ -27,7 +27,13 @@ from .importance import (
     importance_weighted_score,
     importance_weighted_scorer,
 )
-from .information import MutualInformation, mutual_information
+from .information import (
+    MutualInformation,
+    divergence,
+    mutual_information,
+    shift_importance,
+    two_sample_test,
+)
 from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
@@ -55,6 +61,7 @@ __all__ = [
     "classification",
     "datasets",
     "density",
+    "divergence",
     "flows",
     "importance",
     "importance_weighted_score",
@@ -67,6 +74,8 @@ __all__ = [
     "nn",
     "pipeline",
     "pool",
+    "shift_importance",
+    "two_sample_test",
     "utils",
     "weighting",
 ]

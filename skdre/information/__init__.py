@@ -1,14 +1,29 @@
-"""Information from density ratios: mutual information with a standard error.
+"""Information from density ratios: divergences, tests for a shift, diagnostics.
 
-Means of the log ratio at rows that the ratio was not fitted on. Cross-fitting, and the
-means with their standard errors, stand in files of their own, for every quantity that
-is such a mean.
+Means of functions of the log ratio at rows that the ratio was not fitted on.
+Cross-fitting, means with their standard errors, permutations and the tail of the
+weights stand in files of their own, for every quantity that needs them.
 """
 
+from skdre.information._divergences import divergence
 from skdre.information._means import Estimate
 from skdre.information._mutual_information import (
     MutualInformation,
     mutual_information,
 )
+from skdre.information._pareto import pareto_k, pareto_k_threshold
+from skdre.information._permutation import ShiftTest
+from skdre.information._shift_importance import shift_importance
+from skdre.information._two_sample import two_sample_test
 
-__all__ = ["Estimate", "MutualInformation", "mutual_information"]
+__all__ = [
+    "Estimate",
+    "MutualInformation",
+    "ShiftTest",
+    "divergence",
+    "mutual_information",
+    "pareto_k",
+    "pareto_k_threshold",
+    "shift_importance",
+    "two_sample_test",
+]

@@ -1,14 +1,28 @@
 """A ratio fitted on one part of the rows and evaluated on the other."""
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
 from sklearn.base import clone
+from sklearn.model_selection import KFold, StratifiedKFold, check_cv
+from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted
 
-from skdre.base import pool
+from skdre.base import check_pool, pool
 
-__all__ = ["Fold", "FoldResult", "cross_fit"]
+__all__ = [
+    "Fold",
+    "FoldResult",
+    "HeldOut",
+    "cross_fit",
+    "domain_rows",
+    "held_out",
+    "log_ratio_at",
+    "pool_folds",
+    "split_rows",
+]
 
 
 class Fold(NamedTuple):
@@ -28,20 +42,52 @@ class FoldResult(NamedTuple):
     denominator_log_ratio: np.ndarray
 
 
+def log_ratio_at(ratio, rows):
+    """Log ratio of a fitted estimator at rows, which must be finite.
+
+    Parameters
+    ----------
+    ratio : ratio estimator
+        Fitted.
+    rows : array-like or DataFrame of shape (n_rows, n_features)
+
+    Returns
+    -------
+    log_ratio : ndarray of shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If there is not one log ratio for each row, or one is not finite.
+    """
+    log_ratio = np.asarray(ratio.decision_function(rows), dtype=np.float64)
+    n_rows = np.shape(rows)[0]
+    wanted = f"ratio={ratio!r} must give one finite log ratio for each row, but its "
+    if log_ratio.shape != (n_rows,):
+        raise ValueError(
+            f"{wanted}decision_function gave the shape {log_ratio.shape} for {n_rows} "
+            "rows."
+        )
+    for number, bad in (
+        ("NaN", np.isnan(log_ratio)),
+        ("minus infinity, a ratio of 0,", log_ratio == -np.inf),
+        ("infinity, a ratio without bound,", log_ratio == np.inf),
+    ):
+        if bad.any():
+            raise ValueError(
+                f"{wanted}decision_function gave {number} at {bad.sum()} of {n_rows} "
+                "rows, where no mean of it is finite. Rows can show no ratio beyond "
+                "their number: keep the log ratio between -log(n_numerator) and "
+                "log(n_denominator), as skdre.ClassifierRatio does."
+            )
+    return log_ratio
+
+
 def _fit_fold(ratio, fold):
     ratio = clone(ratio)
     ratio.fit(*pool(numerator=fold.train_numerator, denominator=fold.train_denominator))
-    log_ratios = []
-    for rows in (fold.test_numerator, fold.test_denominator):
-        log_ratio = np.asarray(ratio.decision_function(rows), dtype=np.float64)
-        if log_ratio.shape != (len(rows),) or not np.isfinite(log_ratio).all():
-            raise ValueError(
-                f"ratio={ratio!r} must give one finite log ratio for each row, but its "
-                f"decision_function gave NaN, infinity or the shape {log_ratio.shape} "
-                f"for {len(rows)} rows."
-            )
-        log_ratios.append(log_ratio)
-    return FoldResult(ratio, *log_ratios)
+    tests = fold.test_numerator, fold.test_denominator
+    return FoldResult(ratio, *(log_ratio_at(ratio, rows) for rows in tests))
 
 
 def cross_fit(ratio, folds, *, n_jobs=None):
@@ -70,3 +116,178 @@ def cross_fit(ratio, folds, *, n_jobs=None):
         If a log ratio is not finite.
     """
     return Parallel(n_jobs=n_jobs)(delayed(_fit_fold)(ratio, fold) for fold in folds)
+
+
+def split_rows(cv, X, y=None, *, rng, unit="row"):
+    """Training and test positions of folds that hold out every row once.
+
+    Parameters
+    ----------
+    cv : int, splitter, iterable or None
+        An int, or None for 5, draws the folds at random.
+    X : array-like of shape (n_rows, n_features)
+    y : ndarray of shape (n_rows,), default=None
+        Domains, which random folds then share out evenly.
+    rng : RandomState
+    unit : str, default="row"
+        What a row is called in messages.
+
+    Returns
+    -------
+    parts : list of (ndarray of int, ndarray of int)
+
+    Raises
+    ------
+    ValueError
+        If the test folds are no partition of the rows.
+    """
+    given, cv = cv, 5 if cv is None else cv
+    if isinstance(cv, Integral):
+        random_folds = KFold if y is None else StratifiedKFold
+        cv = random_folds(cv, shuffle=True, random_state=rng)
+    parts = list(check_cv(cv, y, classifier=y is not None).split(X, y))
+    tests = np.sort(np.concatenate([test for _, test in parts]))
+    if not np.array_equal(tests, np.arange(np.shape(X)[0])):
+        raise ValueError(
+            f"cv={given!r} must hold out every {unit} once: use KFold or another "
+            "splitter whose test folds are a partition."
+        )
+    return parts
+
+
+def domain_rows(name, X, y):
+    """A labelled pool as it came, with the classes and the numerator's rows.
+
+    What a row may hold is left to the estimator that is fitted on it.
+
+    Parameters
+    ----------
+    name : str
+        Of the public function, for messages.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+    y : array-like of shape (n_samples,)
+
+    Returns
+    -------
+    X : ndarray or DataFrame of shape (n_samples, n_features)
+    is_numerator : ndarray of bool of shape (n_samples,)
+    classes : ndarray of shape (2,)
+
+    Raises
+    ------
+    ValueError
+        If y does not name two domains, or X is no matrix with a row for each label.
+    """
+    caller = type(name, (), {})()
+    rows = check_pool(caller, X, y, dtype=None, ensure_all_finite=False)
+    return X if hasattr(X, "columns") else rows.X, rows.is_numerator, rows.classes
+
+
+def pool_folds(X, is_numerator, parts):
+    """Yield the rows of each fold of a labelled pool.
+
+    Parameters
+    ----------
+    X : ndarray or DataFrame of shape (n_samples, n_features)
+    is_numerator : ndarray of bool of shape (n_samples,)
+    parts : list of (ndarray of int, ndarray of int)
+        Training and test positions of each fold.
+    """
+    for part in parts:
+        yield Fold(
+            *(
+                _safe_indexing(X, index[is_numerator[index] == domain])
+                for index in part
+                for domain in (True, False)
+            )
+        )
+
+
+class HeldOut(NamedTuple):
+    """Log ratios at rows of both samples that the ratio was not fitted on.
+
+    Attributes
+    ----------
+    numerator : ndarray of shape (n_numerator,)
+        In the order of the pool.
+    denominator : ndarray of shape (n_denominator,)
+    ratios : list of ratio estimators
+        The fitted ratio of each fold.
+    tests : list of ndarray of int
+        Positions of the rows that each of them is evaluated at.
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    ratios: list
+    tests: list
+
+
+def _check_prefit(estimator, classes):
+    check_is_fitted(estimator)
+    own = np.asarray(getattr(estimator, "classes_", classes))
+    if not np.array_equal(own, classes):
+        raise ValueError(
+            f"y must hold the domains that the estimator was fitted with, "
+            f"{own.tolist()}, got {classes.tolist()}."
+        )
+
+
+def held_out(estimator, X, is_numerator, classes, *, cv, rng, n_jobs=None):
+    """Log ratios at held-out rows of a labelled pool.
+
+    Parameters
+    ----------
+    estimator : ratio estimator
+    X : ndarray or DataFrame of shape (n_samples, n_features)
+    is_numerator : ndarray of bool of shape (n_samples,)
+    classes : ndarray of shape (2,)
+        The labels that the pool came with.
+    cv : int, splitter, iterable, None or "prefit"
+        "prefit" takes the estimator as it is fitted, and all rows as held out.
+    rng : RandomState
+    n_jobs : int, default=None
+
+    Returns
+    -------
+    held_out : HeldOut
+
+    Raises
+    ------
+    ValueError
+        If there are too few rows for the folds, or a log ratio is not finite.
+    NotFittedError
+        If `cv` is "prefit" and the estimator is not fitted.
+    """
+    if isinstance(cv, str):
+        _check_prefit(estimator, classes)
+        log_ratio = log_ratio_at(estimator, X)
+        parts = log_ratio[is_numerator], log_ratio[~is_numerator]
+        return HeldOut(*parts, [estimator], [np.arange(len(is_numerator))])
+    counts = int(is_numerator.sum()), int((~is_numerator).sum())
+    n_folds = 5 if cv is None else cv
+    if isinstance(n_folds, Integral) and min(counts) < n_folds:
+        raise ValueError(
+            f"cv={cv!r} needs as many rows of each domain, got {counts[0]} of the "
+            f"numerator and {counts[1]} of the denominator."
+        )
+    parts = split_rows(cv, X, is_numerator.astype(int), rng=rng)
+    for index in (each for part in parts for each in part):
+        if is_numerator[index].all() or not is_numerator[index].any():
+            raise ValueError(
+                f"cv={cv!r} leaves a part of a fold with rows of one domain only: use "
+                "StratifiedKFold."
+            )
+    results = cross_fit(estimator, pool_folds(X, is_numerator, parts), n_jobs=n_jobs)
+    log_ratio = np.empty(len(is_numerator))
+    tests = [test for _, test in parts]
+    for test, result in zip(tests, results, strict=True):
+        in_p = is_numerator[test]
+        log_ratio[test[in_p]] = result.numerator_log_ratio
+        log_ratio[test[~in_p]] = result.denominator_log_ratio
+    return HeldOut(
+        log_ratio[is_numerator],
+        log_ratio[~is_numerator],
+        [result.ratio for result in results],
+        tests,
+    )

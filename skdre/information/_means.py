@@ -20,7 +20,7 @@ class Estimate:
     Attributes
     ----------
     value : float
-        In nats.
+        In `unit`.
     standard_error : float
         Of `value`, given the fitted ratios.
     kind : str
@@ -29,6 +29,8 @@ class Estimate:
         Log ratio at the numerator's rows, each from a ratio that was fitted without it.
     denominator_log_ratios : ndarray of shape (n_denominator,) or (n_pairs, n_shifts)
         The same at the denominator's rows.
+    unit : str, default="nats"
+        Empty for a number without a unit, as the total variation.
 
     Examples
     --------
@@ -49,15 +51,14 @@ class Estimate:
     kind: str
     log_ratios: np.ndarray = field(repr=False)
     denominator_log_ratios: np.ndarray = field(repr=False)
+    unit: str = "nats"
 
     def __float__(self):
         return float(self.value)
 
     def __repr__(self):
-        return (
-            f"{type(self).__name__}({self.value:.3f} ± {self.standard_error:.3f} nats, "
-            f"kind={self.kind!r})"
-        )
+        value = f"{self.value:.3f} ± {self.standard_error:.3f} {self.unit}".rstrip()
+        return f"{type(self).__name__}({value}, kind={self.kind!r})"
 
     def confidence_interval(self, level=0.95):
         """Interval of a normal distribution around the value.
@@ -70,7 +71,7 @@ class Estimate:
         Returns
         -------
         low, high : float
-            In nats.
+            In `unit`.
 
         Raises
         ------

@@ -5,12 +5,11 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
-from sklearn.model_selection import KFold, check_cv
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.information._cross_fit import Fold, cross_fit
+from skdre.information._cross_fit import Fold, cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
     donsker_varadhan,
@@ -362,16 +361,7 @@ class MutualInformation(MetaEstimatorMixin, BaseEstimator):
 
     def _split(self, X, rng):
         """Training and test positions of each fold."""
-        cv = 5 if self.cv is None else self.cv
-        if isinstance(cv, Integral):
-            cv = KFold(cv, shuffle=True, random_state=rng)
-        parts = list(check_cv(cv).split(X))
-        held_out = np.sort(np.concatenate([test for _, test in parts]))
-        if not np.array_equal(held_out, np.arange(len(X))):
-            raise ValueError(
-                f"cv={self.cv!r} must hold out every pair once: use KFold or another "
-                "splitter whose test folds are a partition."
-            )
+        parts = split_rows(self.cv, X, rng=rng, unit="pair")
         if min(map(len, (each for part in parts for each in part))) < 2:
             raise ValueError(
                 f"cv={self.cv!r} leaves a fold with fewer than two pairs, which cannot "
