@@ -32,6 +32,7 @@ __all__ = [
     "TwoSamples",
     "bounded_log_ratio",
     "check_pool",
+    "encode_domains",
     "exp_log_ratio",
     "log_of_ratio",
     "pool",
@@ -95,9 +96,27 @@ def _check_lengths(X, y):
         )
 
 
-def _encode_domains(estimator, y):
-    """Check the labels; return (classes, mask of the numerator's rows)."""
-    name = type(estimator).__name__
+def encode_domains(y, *, name):
+    """Check the labels of two domains.
+
+    Parameters
+    ----------
+    y : array-like of shape (n_samples,)
+        Exactly two labels, the greater names the numerator.
+    name : str
+        Who asks; for the messages.
+
+    Returns
+    -------
+    classes : ndarray of shape (2,)
+        The labels, the denominator's first.
+    is_numerator : ndarray of bool of shape (n_samples,)
+
+    Raises
+    ------
+    ValueError
+        If y does not name two domains.
+    """
     if y is None:
         raise ValueError(
             f"{name} requires y to be passed, but the target y is None: y holds the "
@@ -189,7 +208,7 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
         If the labels do not name two domains, X is not a finite dense matrix, or a
         domain is left without rows of positive weight.
     """
-    classes, is_numerator = _encode_domains(estimator, y)
+    classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     _check_lengths(X, y)
     if sample_weight is not None:
         sample_weight = _check_sample_weight(

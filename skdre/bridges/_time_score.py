@@ -13,15 +13,11 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.bridges._integrate import gauss_legendre, path_integral, runge_kutta
-from skdre.bridges._objectives import (
-    WEIGHTINGS,
-    ScoreLoss,
-    fokker_planck_time_score,
-)
+from skdre.bridges._objectives import WEIGHTINGS, ScoreLoss
 from skdre.bridges._scaling import fit_scaling
 from skdre.bridges._time_networks import SumOfScores, TimeMLP
 from skdre.bridges._time_plan import OUTPUTS, TimePlan
+from skdre.bridges._time_prediction import TimeScorePrediction
 from skdre.bridges._time_sampling import (
     DrawBatches,
     LossHistory,
@@ -46,14 +42,13 @@ _STEPS_PER_EPOCH = 100
 _DRAWS_PER_ROW = 8
 _HELD_OUT_DRAWS = 512, 8192
 
-# Rows at which prediction compares two numbers of nodes, and the difference, in nats
-# or relative to the log ratio, that is warned of.
-_CHECKED_ROWS = 32
-_LARGE_ERROR = 0.05
-
 
 class TimeScoreRatio(
-    NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+    TimeScorePrediction,
+    NetworkMixin,
+    DensityRatioMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Density ratio by integrating the time score of a path between the samples.
 
@@ -483,111 +478,6 @@ class TimeScoreRatio(
             verbose=int(self.verbose),
             **train_params,
         )
-
-    def _outputs(self, Z, t):
-        """Outputs of the network at standardised rows and times, as a tensor."""
-        device = next(self.network_.parameters()).device
-        z, t = (torch.as_tensor(each, device=device) for each in (Z, t[:, None]))
-        return self.network_(z, t)
-
-    def _time_score(self, Z, t):
-        """Time score at standardised rows, of shape (n_rows,)."""
-        with torch.no_grad():
-            if self.objective == "fokker-planck":
-                device = next(self.network_.parameters()).device
-                z, t = (torch.as_tensor(each, device=device) for each in (Z, t))
-                score = fokker_planck_time_score(
-                    self.network_, self.path_, z, t[:, None]
-                )
-            elif self.objective == "ctsm-v":
-                score = self._outputs(Z, t).sum(dim=1)
-            else:
-                score = self._outputs(Z, t)[:, 0]
-        return score.cpu().numpy()
-
-    def _data_score(self, Z, t):
-        """Data score at standardised rows, of shape (n_rows, n_features)."""
-        with torch.no_grad():
-            return self._outputs(Z, t)[:, 1:].cpu().numpy()
-
-    def _integrate(self, Z, n_nodes):
-        margin = self.path_.margin if self.objective == "fokker-planck" else 0.0
-        interval = (margin, 1.0)
-        if self.integrator == "rk45":
-            integrate = partial(runge_kutta, tol=self.tol, interval=interval)
-        else:
-            integrate = partial(gauss_legendre, n_nodes=n_nodes, interval=interval)
-        if self.anchors_ is None:
-            return integrate(self._time_score, Z)
-        return path_integral(
-            self._time_score,
-            self._data_score,
-            Z,
-            self.anchors_,
-            integrate,
-            gaussian=self.denominator == "gaussian",
-        )
-
-    def decision_function(self, X):
-        """Logarithm of the density ratio at the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        log_ratio : ndarray of shape (n_samples,)
-            In nats, finite.
-
-        Warns
-        -----
-        UserWarning
-            If the integral is not accurate: with twice the nodes it differs by more
-            than 0.05 nats and 5 %, at some of the rows.
-        """
-        X = self._validate_rows(X)
-        Z = self.scaling_.transform(X)
-        log_ratio = self._integrate(Z, self.n_nodes)
-        if self.integrator == "gauss-legendre":
-            index = np.unique(np.linspace(0, len(Z) - 1, _CHECKED_ROWS).astype(int))
-            self._warn_if_inaccurate(Z[index], log_ratio[index])
-        return log_ratio
-
-    def _warn_if_inaccurate(self, Z, log_ratio):
-        error = np.abs(self._integrate(Z, 2 * self.n_nodes) - log_ratio)
-        worst = np.argmax(error / np.maximum(1, np.abs(log_ratio)))
-        if error[worst] > _LARGE_ERROR * max(1, abs(log_ratio[worst])):
-            warnings.warn(
-                f"The integral over time is not accurate: with n_nodes={self.n_nodes} "
-                f"and with twice as many a log ratio of {log_ratio[worst]:.3g} differs "
-                f"by {error[worst]:.2g} nats. Increase n_nodes.",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def integration_error(self, X):
-        """How far the log ratio is off for its integral over time alone.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        error : ndarray of shape (n_samples,)
-            Absolute difference, in nats, to the integral with twice the nodes, or, of
-            "rk45", with a tenth of the tolerance.
-        """
-        X = self._validate_rows(X)
-        Z = self.scaling_.transform(X)
-        coarse = self._integrate(Z, self.n_nodes)
-        if self.integrator == "gauss-legendre":
-            return np.abs(self._integrate(Z, 2 * self.n_nodes) - coarse)
-        finer = copy.copy(self).set_params(tol=self.tol / 10)
-        return np.abs(finer._integrate(Z, self.n_nodes) - coarse)
 
 
 def _mean(losses, _):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import norm
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
@@ -220,6 +221,54 @@ def test_integrators_agree():
     ratio.set_params(integrator="rk45")
     assert_allclose(ratio.decision_function(NEW[:30]), fixed, atol=1e-3)
     assert ratio.integration_error(NEW[:30]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {},
+        {"objective": "ctsm-v", "path": "bridge"},
+        {"objective": "fokker-planck", "path": "vpsde", "denominator": "gaussian"},
+    ],
+    ids=lambda params: params.get("objective", "tsm"),
+)
+def test_the_time_score_integrates_to_the_log_ratio(params):
+    ratio = quick(base_score="auto", max_iter=20, **params).fit(X, Y)
+    nodes, weights = np.polynomial.legendre.leggauss(48)
+    score = ratio.time_score(NEW[:50], (nodes + 1) / 2)
+    assert score.shape == (50, 48)
+    ratio.set_params(n_nodes=48)
+    assert_allclose(
+        score @ weights / 2, ratio.decision_function(NEW[:50]), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_time_score_of_gaussians():
+    """Against differences of log p_t, which is Gaussian on a straight way."""
+    numerator, denominator = gaussians(20_000)
+    # One step: the base score alone.
+    ratio = quick(max_iter=1, learning_rate=1e-9)
+    ratio.fit(*pool(numerator=numerator, denominator=denominator))
+
+    def log_density(t):
+        a, b = np.cos(np.pi * t / 2), np.sin(np.pi * t / 2)
+        sd = np.sqrt(a**2 + (b * SD) ** 2)
+        return norm.logpdf(NEW[:100], t * MEAN, sd).sum(axis=1)
+
+    for t in (0.1, 0.5, 0.8):
+        slope = (log_density(t + 1e-5) - log_density(t - 1e-5)) / 2e-5
+        found = ratio.time_score(NEW[:100], [t])[:, 0]
+        # The size of the score is 3.
+        assert np.sqrt(np.mean((found - slope) ** 2)) < 0.1
+    # At the ends too, where the path's coefficients stand still or are steep.
+    assert np.isfinite(ratio.time_score(NEW, [0.0, 1.0])).all()
+
+
+@pytest.mark.parametrize("times", [[-0.1], [1.1], [[0.5]], [np.nan], 0.5])
+def test_times_outside_of_the_path(times):
+    ratio = quick(max_iter=1).fit(X, Y)
+    with pytest.raises(ValueError, match="times"):
+        ratio.time_score(NEW, times)
 
 
 def test_too_few_nodes_are_said():

@@ -1,0 +1,40 @@
+"""What the Displays share in drawing. matplotlib is imported inside functions only."""
+
+__all__ = ["COLORS", "add_legend", "new_axes", "styled"]
+
+# Numerator and denominator: vermilion and blue of K. Okabe and M. Ito, "Color
+# Universal Design", 2008, which are told apart with any colour vision.
+COLORS = {"numerator": "#D55E00", "denominator": "#0072B2"}
+
+
+def new_axes(ax, name):
+    """The axes given, or new ones in a figure of their own."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError(
+            f"{name}.plot requires matplotlib, which is not installed: pip install "
+            "'skdre[plot]'."
+        ) from error
+    if ax is None:
+        _, ax = plt.subplots()
+    return ax
+
+
+def add_legend(ax, title):
+    ax.legend(title=title, fontsize="small", title_fontsize="small")
+
+
+def styled(defaults, given, artist):
+    """Keywords of an artist: the defaults, overridden by those given.
+
+    Parameters
+    ----------
+    defaults, given : dict
+        The latter with matplotlib's short names, such as ``lw``, or without.
+    artist : type
+        Class of the artist, which knows its short names.
+    """
+    from matplotlib.cbook import normalize_kwargs
+
+    return defaults | normalize_kwargs(given, artist)
