@@ -98,7 +98,7 @@ def main(n_samples=600, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--samples", type=int, default=600, help="rows a sample")
     parser.add_argument("--save", help="file to save the picture to")
     options, _ = parser.parse_known_args()

@@ -198,7 +198,7 @@ def main(seeds=1, n_samples=400, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--samples", type=int, default=400, help="rows a sample")
     parser.add_argument("--save", help="file to save the picture to")

@@ -179,7 +179,7 @@ def main(repeats=20, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=20)
     parser.add_argument("--save", help="file to save the picture to")
     options, _ = parser.parse_known_args()

@@ -145,7 +145,7 @@ def _gain_of_plug_in(rows, folds):
     return compare(nothing, losses, rows.weight, rows.n_denominator)
 
 
-def look(rows, folds, near, far, random_state):
+def look(rows, folds, near, far, random_state, fit):
     """Hold rows out, and see which estimator they speak for.
 
     Parameters
@@ -157,6 +157,8 @@ def look(rows, folds, near, far, random_state):
     near, far : ratio estimator
         Neither is fitted: clones of them are.
     random_state : RandomState
+    fit : callable
+        ``fit(estimator, rows, weight, task_name)`` fits and returns the estimator.
 
     Returns
     -------
@@ -166,9 +168,8 @@ def look(rows, folds, near, far, random_state):
     with warnings.catch_warnings():
         # The chosen one will warn again, when it is fitted on all rows.
         warnings.simplefilter("ignore")
-        plug_in, network = (
-            fit_rows(each, rows, training) for each in (GaussianRatio(), clone(near))
-        )
+        plug_in = fit_rows(GaussianRatio(), rows, training)
+        network = fit(clone(near), rows, training, "fit-near")
     n_q = new.n_denominator
     log_ratio = network.decision_function(new.X)
     mean_q, mean_p = (
@@ -190,7 +191,7 @@ def look(rows, folds, near, far, random_state):
         contender, where = "far", "on each of the bridges between held-out rows"
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            far = fit_rows(clone(far), rows, training)
+            far = fit(clone(far), rows, training, "fit-far")
         loss["far"] = log_losses(far.decision_function(new.X), n_q)
         waymarks, *pairs = new.waymarks(far, random_state)
         comparison = compare_on_bridges(

@@ -13,6 +13,7 @@ from skdre.base import DensityRatioMixin, split_samples
 from skdre.bridges import TelescopingRatio
 from skdre.classification import GaussianRatio, MLPRatio
 from skdre.nn._rows import held_out_weights, merge_rows
+from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
 
 __all__ = ["AutoRatio"]
 
@@ -28,7 +29,9 @@ def _tail_report(tails, marginals):
     return f"{text} of a normal: all columns are made normal first."
 
 
-class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
+class AutoRatio(
+    DensityRatioMixin, MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
+):
     """Density ratio by the estimator that suits the data.
 
     Looks at the samples, holds some rows out, and takes the Gaussian plug-in where no
@@ -131,6 +134,7 @@ class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
+    @with_callbacks
     # A given estimator validates its own parameters when it is fitted.
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
@@ -168,6 +172,15 @@ class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
             marginals = rows.marginals()
             rows = rows.mapped(marginals)
         near, far = self._candidates(rng)
+        data = {"X": X, "y": y}
+        # Both candidates, and the chosen one again on all rows.
+        root = self._init_callback_context(max_subtasks=3)
+        root.call_on_fit_task_begin(estimator=self, **data)
+
+        def fit(estimator, rows, weight, task_name):
+            with inner_fit(root, self, estimator, task_name, **data):
+                return fit_rows(estimator, rows, weight)
+
         folds = held_out_weights(
             rows.X,
             rows.is_numerator,
@@ -177,11 +190,11 @@ class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
         if folds is None:
             found = Findings.of_a_single_row()
         else:
-            found = look(rows, folds, near, far, rng)
+            found = look(rows, folds, near, far, rng, fit)
         chosen = {"gaussian": GaussianRatio(), "near": near, "far": far}
         estimator = None
         if found.choice != "constant":
-            estimator = fit_rows(chosen[found.choice], rows, rows.weight)
+            estimator = fit(chosen[found.choice], rows, rows.weight, "fit-chosen")
         self.choice_ = found.choice
         self.report_ = "\n".join([_tail_report(tails, marginals), *found.report])
         self.estimator_ = estimator
@@ -190,6 +203,9 @@ class AutoRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
         self.divergence_ = found.divergence
         self.validation_losses_ = found.losses
         self.classes_ = samples.classes
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
         return self
 
     def _candidates(self, rng):

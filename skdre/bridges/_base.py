@@ -246,12 +246,13 @@ class BaseWaymarkRatio(
         samples = split_samples(self, X, y, sample_weight)
         problem = Problem(samples, path, self.spacing, self.n_bridges)
         rng = check_random_state(self.random_state)
+        data = {"X": X, "y": y}
         if self.estimator is None:
-            attributes = self._fit_networks(problem, samples.classes, device, rng, X, y)
+            attributes = self._fit_networks(problem, samples.classes, device, rng, data)
         else:
-            attributes = self._fit_estimator(problem, rng)
+            attributes = self._fit_estimator(problem, rng, data)
             attributes |= {"classes_": samples.classes}
-        separated = attributes.pop("separated")
+        separated, task = attributes.pop("separated"), attributes.pop("task")
         # What an earlier fit with other parameters left.
         for name in ("network_", "estimators_", "estimator_"):
             vars(self).pop(name, None)
@@ -261,9 +262,12 @@ class BaseWaymarkRatio(
         if self.estimator is None:
             self._warn_if_cut_short(n_epochs_and_batches(self.max_iter)[0])
         self._warn_if_separated(separated)
+        task.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
         return self
 
-    def _fit_networks(self, problem, classes, device, rng, X, y):
+    def _fit_networks(self, problem, classes, device, rng, data):
         """Train the networks; the attributes of a fit."""
         seed = int(rng.randint(np.iinfo(np.int32).max))
         with seeded(seed):
@@ -293,7 +297,6 @@ class BaseWaymarkRatio(
             return scale | {"network_": _ready(module)}
 
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
-        data = {"X": X, "y": y}
         root = self._init_callback_context(max_subtasks=n_epochs)
         root.call_on_fit_task_begin(estimator=self, **data)
         net, outputs = train_bridges(
@@ -315,15 +318,12 @@ class BaseWaymarkRatio(
             ],
             verbose=int(self.verbose),
         )
-        attributes = scale | {
+        return scale | {
             "network_": _ready(network),
             "separated": self._separates(outputs),
+            "task": root,
             **self._records(net),
         }
-        root.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes=dict, **data
-        )
-        return attributes
 
     def _start(self, network, problem):
         """Start from the discriminants of Gaussian waymarks."""

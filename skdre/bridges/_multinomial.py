@@ -12,6 +12,7 @@ from skdre.bridges._base import (
     steps_taken,
 )
 from skdre.bridges._training import bridge_scores, class_losses
+from skdre.utils._compat import inner_fit
 
 __all__ = ["MultinomialRatio"]
 
@@ -254,7 +255,7 @@ class MultinomialRatio(BaseWaymarkRatio):
                 f"{self.estimator!r}; TelescopingRatio takes a density-ratio estimator."
             )
 
-    def _fit_estimator(self, problem, rng):
+    def _fit_estimator(self, problem, rng, data):
         """Fit one classifier of all waymarks; the attributes of a fit."""
         rows, fresh = (problem.draw_rows(self.coupled, rng)[0] for _ in range(2))
         n_waymarks, n_rows = rows.shape[:2]
@@ -262,7 +263,10 @@ class MultinomialRatio(BaseWaymarkRatio):
         if self.random_state is not None:
             deal_random_state(estimator, rng)
         X = rows.reshape(-1, rows.shape[2])
-        estimator.fit(X, np.repeat(np.arange(n_waymarks), n_rows))
+        root = self._init_callback_context(max_subtasks=1)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        with inner_fit(root, self, estimator, "fit-estimator", **data):
+            estimator.fit(X, np.repeat(np.arange(n_waymarks), n_rows))
         method = choose_class_score(estimator, X)
         separated = []
         for k in range(self.n_bridges):
@@ -278,6 +282,7 @@ class MultinomialRatio(BaseWaymarkRatio):
             "n_rows_": n_rows,
             "n_iter_": steps_taken([estimator]),
             "separated": separated,
+            "task": root,
         }
 
     def _estimator_log_ratios(self, X):

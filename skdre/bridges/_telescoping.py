@@ -303,7 +303,7 @@ class TelescopingRatio(BaseWaymarkRatio):
                 "classifier."
             )
 
-    def _fit_estimator(self, problem, rng):
+    def _fit_estimator(self, problem, rng, data):
         """Fit a clone on each bridge; the attributes of a fit."""
         rows, fresh = (problem.draw_rows(self.coupled, rng)[0] for _ in range(2))
         ends = problem.samples()
@@ -315,10 +315,17 @@ class TelescopingRatio(BaseWaymarkRatio):
         if self.random_state is not None:
             for each in estimators:
                 deal_random_state(each, rng)
-        fits = Parallel(n_jobs=self.n_jobs)(
+        root = self._init_callback_context(max_subtasks=self.n_bridges)
+        root.call_on_fit_task_begin(estimator=self, **data)
+        fits = []
+        for fit in Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(_fit_bridge)(each, *waymarks[k : k + 2], fresh[k : k + 2])
             for k, each in enumerate(estimators)
-        )
+        ):
+            fits.append(fit)
+            task = root.subcontext(task_name="bridge")
+            task.call_on_fit_task_begin(estimator=self, **data)
+            task.call_on_fit_task_end(estimator=self, **data)
         estimators, separated, messages = (
             list(each) for each in zip(*fits, strict=True)
         )
@@ -327,6 +334,7 @@ class TelescopingRatio(BaseWaymarkRatio):
             "estimators_": estimators,
             "n_iter_": steps_taken(estimators),
             "separated": separated,
+            "task": root,
         }
 
     def _estimator_log_ratios(self, X):

@@ -20,6 +20,7 @@ from skdre.classification._inner import (
     takes_nan,
 )
 from skdre.nn._rows import held_out_weights
+from skdre.utils._compat import CallbackSupportMixin, single_task
 
 __all__ = ["ClassifierRatio"]
 
@@ -36,7 +37,9 @@ def _calibrate(kind, score, is_numerator, weight):
     return fit_affine(score, is_numerator, weight, offset=kind == "sigmoid")
 
 
-class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
+class ClassifierRatio(
+    DensityRatioMixin, MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Density ratio from a classifier of the domain.
 
     By Bayes' rule the log odds of a probabilistic classifier that tells the numerator's
@@ -204,6 +207,7 @@ class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
 
     # The classifier validates its own parameters when it is fitted.
     @_fit_context(prefer_skip_nested_validation=False)
+    @single_task
     def fit(self, X, y, sample_weight=None):
         """Fit the classifier, and its calibration.
 
@@ -271,7 +275,7 @@ class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
                     f"calibration={self.calibration!r} is left out, and the log ratio "
                     "is the classifier's own.",
                     UserWarning,
-                    stacklevel=4,
+                    stacklevel=5,
                 )
                 return None
             folds = [(weight - test, test) for test in tests]
@@ -329,7 +333,7 @@ class ClassifierRatio(DensityRatioMixin, MetaEstimatorMixin, BaseEstimator):
             "densities, such as QuadraticDiscriminantAnalysis for Gaussians, or "
             "estimate the ratio over bridges between the samples: TelescopingRatio.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def decision_function(self, X):

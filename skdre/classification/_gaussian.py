@@ -4,11 +4,12 @@ from sklearn.base import BaseEstimator, _fit_context
 
 from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
+from skdre.utils._compat import CallbackSupportMixin, single_task
 
 __all__ = ["GaussianRatio"]
 
 
-class GaussianRatio(DensityRatioMixin, BaseEstimator):
+class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
     The Gaussian plug-in: a mean and a covariance are estimated for each sample, and the
@@ -93,6 +94,7 @@ class GaussianRatio(DensityRatioMixin, BaseEstimator):
         self.shrink = shrink
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @single_task
     def fit(self, X, y, sample_weight=None):
         """Estimate the moments of the two samples.
 

@@ -25,6 +25,7 @@ from sklearn.utils.validation import (
 from skdre.base import pool
 from skdre.importance._rows import as_rows, check_labels, check_target
 from skdre.importance._score import importance_weighted_score
+from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
 from skdre.utils._sample_weight import fit_weighted, weight_parameter
 from skdre.weighting import effective_sample_size, importance_weights
 
@@ -65,7 +66,7 @@ def _estimator_has(method):
     return check
 
 
-class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
+class ImportanceWeighted(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
     r"""Fit a classifier or regressor for the target with labels of the source.
 
     Under covariate shift source and target share :math:`p(y \mid x)` but not
@@ -213,6 +214,7 @@ class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
     def _ratio_takes_nan(self):
         return self.ratio is not None and get_tags(self.ratio).input_tags.allow_nan
 
+    @with_callbacks
     # The parts are validated when they are fitted.
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, X_target=None):
@@ -245,17 +247,22 @@ class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
         TypeError
             If X or X_target is sparse, or only one of them is a DataFrame.
         """
+        data = {"X": X, "y": y}
         source, y, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
         )
+        root = self._init_callback_context(max_subtasks=2)
+        root.call_on_fit_task_begin(estimator=self, **data)
         ratio, log_ratio = None, np.zeros(len(y))
         if target is not None:
-            ratio = fit_weighted(
-                _default_ratio() if self.ratio is None else clone(self.ratio),
-                *pool(numerator=target, denominator=source),
-                None if weight is None else np.concatenate([target_weight, weight]),
-                "ratio",
-            )
+            ratio = _default_ratio() if self.ratio is None else clone(self.ratio)
+            with inner_fit(root, self, ratio, "fit-ratio", **data):
+                ratio = fit_weighted(
+                    ratio,
+                    *pool(numerator=target, denominator=source),
+                    None if weight is None else np.concatenate([target_weight, weight]),
+                    "ratio",
+                )
             log_ratio = ratio.decision_function(source)
         weights = importance_weights(
             log_ratio,
@@ -266,7 +273,9 @@ class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
         )
         n_source = len(y) if weight is None else np.count_nonzero(weight)
         effective_size = _check_effective_sample_size(weights, n_source)
-        estimator = fit_weighted(clone(self.estimator), source, y, weights, "estimator")
+        estimator = clone(self.estimator)
+        with inner_fit(root, self, estimator, "fit-estimator", **data):
+            estimator = fit_weighted(estimator, source, y, weights, "estimator")
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, source, skip_check_array=True)
@@ -276,6 +285,9 @@ class ImportanceWeighted(MetaEstimatorMixin, BaseEstimator):
         self.effective_sample_size_ = effective_size
         if hasattr(estimator, "classes_"):
             self.classes_ = estimator.classes_
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
         return self
 
     def _split_rows(self, X, y, sample_weight, X_target):

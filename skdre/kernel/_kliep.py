@@ -39,6 +39,7 @@ from skdre.kernel._search import (
     make_folds,
     repeats,
 )
+from skdre.utils._compat import CallbackSupportMixin, single_task
 
 _MAX_HALVINGS = 40
 # Most components that enter the working set in one step.
@@ -318,7 +319,7 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
     return scores
 
 
-class KLIEPRatio(DensityRatioMixin, BaseEstimator):
+class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio by the Kullback-Leibler importance estimation procedure.
 
     Maximises the likelihood of the numerator's rows under r(x) q(x), with the ratio a
@@ -477,6 +478,7 @@ class KLIEPRatio(DensityRatioMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @single_task
     def fit(self, X, y, sample_weight=None):
         """Choose the bandwidth and fit the coefficients.
 

@@ -25,6 +25,7 @@ from skdre.kernel._basis import (
 )
 from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
 from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
+from skdre.utils._compat import CallbackSupportMixin, single_task
 
 # Samples up to this size are solved with the kernel matrix, larger ones with features.
 _DENSE_ROWS = 2000
@@ -222,7 +223,7 @@ def _extend(problem, weights, ridge, n_components):
     )
 
 
-class KMMRatio(DensityRatioMixin, BaseEstimator):
+class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio by kernel mean matching.
 
     Finds weights w of the denominator's rows under which their mean embedding in the
@@ -402,6 +403,7 @@ class KMMRatio(DensityRatioMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @single_task
     def fit(self, X, y, sample_weight=None):
         """Fit the weights of the denominator's rows.
 

@@ -39,6 +39,7 @@ from skdre.kernel._search import (
     positive_grid,
     repeats,
 )
+from skdre.utils._compat import CallbackSupportMixin, single_task
 
 # Ridges of the search. The best lay between 1e-5 and 0.3 on Gaussian shifts; they cost
 # next to nothing.
@@ -266,7 +267,7 @@ def solve_ridge(p, q, alpha, ridge):
     return vectors @ ((vectors.T @ p.mean) / (np.maximum(values, 0) + ridge))
 
 
-class LSIFRatio(DensityRatioMixin, BaseEstimator):
+class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio by unconstrained least-squares importance fitting.
 
     Fits a sum of Gaussian kernels to the relative ratio p / (alpha p + (1 - alpha) q)
@@ -428,6 +429,7 @@ class LSIFRatio(DensityRatioMixin, BaseEstimator):
         self.random_state = random_state
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @single_task
     def fit(self, X, y, sample_weight=None):
         """Choose bandwidth and ridge, and solve for the coefficients.
 

@@ -1,6 +1,9 @@
 """Parts of newer scikit-learn that older ones lack."""
 
-__all__ = ["CallbackSupportMixin", "with_callbacks"]
+from contextlib import contextmanager, nullcontext
+from functools import wraps
+
+__all__ = ["CallbackSupportMixin", "inner_fit", "single_task", "with_callbacks"]
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -18,6 +21,9 @@ except ImportError:
         def call_on_fit_task_end(self, **kwargs):
             return False
 
+        def propagate_callback_context(self, sub_estimator):
+            return nullcontext()
+
     class CallbackSupportMixin:  # type: ignore[no-redef]
         """Stand-in whose callback context does nothing."""
 
@@ -26,3 +32,51 @@ except ImportError:
 
     def with_callbacks(method):
         return method
+
+
+@contextmanager
+def inner_fit(context, caller, estimator, task_name, **data):
+    """The fit of an inner estimator, as a task of the one that calls it.
+
+    Callbacks of the outer estimator reach an inner one that takes any, so that a
+    progress bar shows its epochs too.
+
+    Parameters
+    ----------
+    context : sklearn.callback.CallbackContext
+        Of the outer estimator's fit.
+    caller : estimator
+        The outer one.
+    estimator : estimator
+        The inner one, about to be fitted inside the block.
+    task_name : str
+        What is shown.
+    **data : dict
+        "X" and "y" as they came.
+    """
+    task = context.subcontext(task_name=task_name)
+    takes_any = hasattr(estimator, "set_callbacks")
+    with task.propagate_callback_context(estimator) if takes_any else nullcontext():
+        task.call_on_fit_task_begin(estimator=caller, **data)
+        yield
+        task.call_on_fit_task_end(estimator=caller, **data)
+
+
+def single_task(fit):
+    """Decorate a fit without steps to tell of: callbacks see one task.
+
+    ``_fit_context``, which goes around it, tears callbacks down.
+    """
+
+    @wraps(fit)
+    def fit_as_task(self, X, y, sample_weight=None):
+        data = {"X": X, "y": y}
+        root = self._init_callback_context()
+        root.call_on_fit_task_begin(estimator=self, **data)
+        fit(self, X, y, sample_weight)
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
+        return self
+
+    return fit_as_task

@@ -1,0 +1,231 @@
+"""scikit-learn's callbacks on every long fit, alone, in pipelines and in searches."""
+
+import re
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+
+import skdre
+from skdre import (
+    AutoRatio,
+    FlowFeaturizer,
+    ImportanceWeighted,
+    LSIFRatio,
+    MLPRatio,
+    MultinomialRatio,
+    TelescopingRatio,
+    make_pipeline,
+)
+from skdre.base import DensityRatioMixin
+from skdre.datasets import make_known_ratio, make_warped_shift
+from skdre.utils import all_estimators
+from skdre.utils._test_instances import make_instances
+
+callback = pytest.importorskip("sklearn.callback")  # scikit-learn >= 1.9
+
+# All others take callbacks.
+WITHOUT = {"Dequantizer", "MutualInformation", "TargetedSampler"}
+
+TINY = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50, "random_state": 0}
+X, Y = make_warped_shift(60, 2, random_state=0).pool()
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*still fell:Warning"),
+    pytest.mark.filterwarnings("ignore:.*separates"),
+    pytest.mark.filterwarnings("ignore:.*effective sample size"),
+]
+
+
+class Tasks:
+    """Keep the names of the tasks, and how each fit's result predicts at its end."""
+
+    max_propagation_depth = None
+
+    def __init__(self):
+        self.begun, self.ended, self.fitted = [], [], []
+
+    def setup(self, estimator, context):
+        self.begun.append("set up")
+
+    def teardown(self, estimator, context):
+        self.ended.append("torn down")
+
+    @staticmethod
+    def name(context):
+        return context.estimator_name, context.task_name
+
+    def on_fit_task_begin(self, estimator, context):
+        self.begun.append(self.name(context))
+
+    def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator=None):
+        self.ended.append(self.name(context))
+        if context.task_name == "fit":
+            self.fitted.append(fitted_estimator)
+            self.data = X, y
+
+
+def long_fits():
+    return [
+        pytest.param(estimator, id=str(estimator)[:60])
+        for estimator in make_instances()
+        if type(estimator).__name__ not in WITHOUT
+    ]
+
+
+def fit(estimator):
+    y = Y
+    if isinstance(estimator, ImportanceWeighted):
+        # Rows without a label are the target's.
+        y = np.where(Y == 1, -1, X[:, 0] > 0)
+        if not hasattr(estimator.estimator, "classes_") and "Ridge" in str(estimator):
+            y = np.where(Y == 1, np.nan, X[:, 0])
+    return estimator.fit(X, y)
+
+
+def test_every_estimator_takes_callbacks():
+    for name, estimator in all_estimators():
+        takes_any = hasattr(estimator, "set_callbacks")
+        assert takes_any != (name in WITHOUT), name
+
+
+@pytest.mark.parametrize("estimator", long_fits())
+def test_tasks_and_the_fitted_estimator(estimator):
+    tasks = Tasks()
+    fitted = fit(clone(estimator).set_callbacks(tasks))
+    name = type(estimator).__name__
+    if name == "Pipeline":
+        # The pipeline of scikit-learn: it hands over no fitted estimator.
+        assert ("KMMRatio", "fit") in tasks.ended
+        return
+    assert tasks.begun[:2] == ["set up", (name, "fit")]
+    assert tasks.ended[-2:] == [(name, "fit"), "torn down"]
+    assert sorted(tasks.begun[1:]) == sorted(tasks.ended[:-1])
+    assert np.shape(tasks.data[0]) == X.shape
+    assert np.shape(tasks.data[1]) == Y.shape
+    # At its end an estimator is ready, and gives what it gives after fit.
+    method = "decision_function" if isinstance(fitted, DensityRatioMixin) else "predict"
+    method = "transform" if hasattr(fitted, "transform") else method
+    np.testing.assert_array_equal(
+        getattr(tasks.fitted[-1], method)(X), getattr(fitted, method)(X)
+    )
+
+
+def test_automatic_choice_hands_callbacks_on():
+    params = TINY | {"max_iter": 200, "learning_rate": 0.03}
+    near, far = MLPRatio(**params), TelescopingRatio(n_bridges=2, **params)
+    tasks = Tasks()
+    shift = make_known_ratio("far_gaussians_d2", 60, random_state=0)
+    AutoRatio(near=near, far=far, random_state=0).set_callbacks(tasks).fit(
+        *shift.pool()
+    )
+    fits = [each for each in tasks.begun if each[1] != "epoch"]
+    assert fits == [
+        "set up",
+        ("AutoRatio", "fit"),
+        ("MLPRatio", "fit"),
+        ("TelescopingRatio", "fit"),
+        ("GaussianRatio", "fit"),
+    ]
+    assert tasks.begun.count(("MLPRatio", "epoch")) == 8
+    assert tasks.begun.count(("TelescopingRatio", "epoch")) == 8
+    assert not hasattr(near, "_skl_callbacks")
+
+
+def test_importance_weighting_hands_callbacks_on():
+    tasks = Tasks()
+    model = ImportanceWeighted(LogisticRegression(), MLPRatio(**TINY))
+    fit(model.set_callbacks(tasks))
+    assert ("MLPRatio", "epoch") in tasks.begun
+    assert ("LogisticRegression", "fit") in tasks.begun
+
+
+def test_bridges_of_other_estimators_are_tasks():
+    tasks = Tasks()
+    ratio = TelescopingRatio(estimator=LSIFRatio(), n_bridges=3)
+    ratio.set_callbacks(tasks).fit(X, Y)
+    assert tasks.ended.count(("TelescopingRatio", "bridge")) == 3
+    tasks = Tasks()
+    ratio = MultinomialRatio(estimator=LinearDiscriminantAnalysis(), n_bridges=3)
+    ratio.set_callbacks(tasks).fit(X, Y)
+    assert tasks.ended.count(("MultinomialRatio", "fit-estimator")) == 1
+
+
+# --- through pipelines and searches -----------------------------------------------
+
+
+def test_through_a_pipeline_and_a_search():
+    flow = FlowFeaturizer(
+        marginals="standardize",
+        n_transforms=1,
+        hidden_features=(4,),
+        max_epochs=2,
+        random_state=0,
+    )
+    tasks = Tasks()
+    search = GridSearchCV(
+        make_pipeline(flow, MLPRatio(**TINY)),
+        {"mlpratio__learning_rate": [1e-3, 1e-2]},
+        cv=2,
+    )
+    search.set_callbacks(tasks).fit(X, Y)
+    # Two candidates on two folds, and the best on all rows.
+    assert tasks.begun.count(("MLPRatio", "fit")) == 5
+    assert tasks.begun.count(("MLPRatio", "epoch")) == 5 * 2
+    assert tasks.begun.count(("FlowFeaturizer", "fit")) == 5
+    assert tasks.begun.count(("FlowFeaturizer", "epoch")) == 5 * 2
+
+
+def bars(capsys):
+    """Names of the bars that were drawn, and the shares that they ended at."""
+    lines = capsys.readouterr().out.splitlines()
+    found = [re.search(r"^\s*(\S.*?) [━╸╺ ]+\s+(\d+)%", line) for line in lines]
+    return {match[1]: int(match[2]) for match in found if match}
+
+
+@pytest.mark.parametrize("estimator", long_fits())
+def test_a_progress_bar_on_every_long_fit(estimator, capsys):
+    pytest.importorskip("rich")
+    fit(clone(estimator).set_callbacks(callback.ProgressBar()))
+    drawn = bars(capsys)
+    (first, share), *_ = drawn.items()
+    assert first.startswith(f"{type(estimator).__name__} - fit")
+    assert share == 100
+
+
+def test_a_progress_bar_through_a_search(capsys):
+    pytest.importorskip("rich")
+    search = GridSearchCV(
+        skdre.Pipeline([("ratio", MLPRatio(**TINY))]),
+        {"ratio__learning_rate": [1e-3, 1e-2]},
+        cv=2,
+    )
+    bar = callback.ProgressBar(max_propagation_depth=None)
+    search.set_callbacks(bar).fit(X, Y)
+    drawn = bars(capsys)
+    assert any("GridSearchCV" in name for name in drawn)
+    assert any("MLPRatio" in name for name in drawn)
+    assert set(drawn.values()) == {100}
+
+
+def test_scoring_monitor_sees_epochs():
+    monitor = callback.ScoringMonitor(scoring="neg_log_loss")
+    MLPRatio(**TINY).set_callbacks(monitor).fit(X, Y)
+    scores = [
+        entry["neg_log_loss"]
+        for entry in monitor.get_logs().data
+        if entry["task_name"] == "epoch"
+    ]
+    assert len(scores) == 2
+    assert scores[1] > scores[0] > -1
+
+
+def test_callbacks_cost_nothing_to_those_without():
+    ratio = MLPRatio(**TINY).fit(X, Y)
+    watched = MLPRatio(**TINY).set_callbacks(Tasks()).fit(X, Y)
+    np.testing.assert_array_equal(
+        ratio.decision_function(X), watched.decision_function(X)
+    )
