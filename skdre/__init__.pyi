@@ -32,6 +32,7 @@ from .information import (
     MutualInformation,
     divergence,
     mutual_information,
+    score_test,
     shift_importance,
     two_sample_test,
 )
@@ -76,6 +77,7 @@ __all__ = [
     "nn",
     "pipeline",
     "pool",
+    "score_test",
     "shift_importance",
     "two_sample_test",
     "utils",

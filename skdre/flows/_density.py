@@ -8,10 +8,11 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skdre.flows._fisher import parameter_gradients
 from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
 
-__all__ = ["FlowDensityMixin", "through"]
+__all__ = ["FlowDensityMixin", "log_density", "through"]
 
 # Rows that go through the flow at once when it is not trained, and values: a continuous
 # flow keeps a gradient for each.
@@ -43,6 +44,12 @@ def through(flow, function, U):
             u = torch.as_tensor(U[start : start + n_rows], device=device)
             parts.append(function(transform, u).cpu().numpy())
     return np.concatenate(parts)
+
+
+def log_density(transform, u):
+    """Log density in nats of rows that the transform takes to N(0, I)."""
+    z, log_det = transform.call_and_ladj(u)
+    return normal_log_density(z) + log_det
 
 
 class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -132,12 +139,27 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             are in it.
         """
         U, log_det_maps = self._mapped(X)
-
-        def log_density(transform, u):
-            z, log_det = transform.call_and_ladj(u)
-            return normal_log_density(z) + log_det
-
         return through(self.flow_, log_density, U) + log_det_maps
+
+    def fisher_scores(self, X):
+        """Gradient of the log density by the flow's parameters, row by row.
+
+        Their sum vanishes over rows that the flow was fitted to by maximum likelihood,
+        and over any other sample that the flow cannot tell from these; see
+        :func:`skdre.score_test`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_parameters)
+            In nats per unit of each parameter. The maps of the columns have none.
+        """
+        U, _ = self._mapped(X)
+        return parameter_gradients(self.flow_, U)
 
     def sample(self, n_samples=1, random_state=None):
         """Draw rows from the density of the flow.

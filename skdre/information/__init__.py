@@ -13,6 +13,7 @@ from skdre.information._mutual_information import (
 )
 from skdre.information._pareto import pareto_k, pareto_k_threshold
 from skdre.information._permutation import ShiftTest
+from skdre.information._score_test import score_test
 from skdre.information._shift_importance import shift_importance
 from skdre.information._two_sample import two_sample_test
 
@@ -24,6 +25,7 @@ __all__ = [
     "mutual_information",
     "pareto_k",
     "pareto_k_threshold",
+    "score_test",
     "shift_importance",
     "two_sample_test",
 ]
