@@ -12,8 +12,10 @@ from zuko.transforms import LULinearTransform
 __all__ = [
     "SHRINKAGES",
     "GaussianFlow",
+    "affine_factors",
     "choose_shrinkage",
     "gaussian_moments",
+    "left_out_log_densities",
     "shrunk_log_densities",
     "whitening",
 ]
@@ -96,6 +98,19 @@ def choose_shrinkage(U, weight, noise_scale, rng):
     index : int
         Of ``SHRINKAGES``.
     """
+    return int(np.argmax(left_out_log_densities(U, weight, noise_scale, rng)))
+
+
+def left_out_log_densities(U, weight, noise_scale, rng):
+    """Mean log density of left-out rows in five folds, for each of ``SHRINKAGES``.
+
+    The parameters are those of :func:`choose_shrinkage`.
+
+    Returns
+    -------
+    log_density : ndarray of shape (n_shrinkages,)
+        In nats.
+    """
     n_folds = min(_N_FOLDS, len(U))
     fold = rng.permutation(len(U)) % n_folds
     total = np.zeros(len(SHRINKAGES))
@@ -104,7 +119,7 @@ def choose_shrinkage(U, weight, noise_scale, rng):
         moments = gaussian_moments(U[~out], weight[~out], noise_scale)
         each = shrunk_log_densities(U[out], weight[out], *moments)
         total += weight[out].sum() * each
-    return int(np.argmax(total))
+    return total / weight.sum()
 
 
 def whitening(covariance, shrinkage):
@@ -126,7 +141,19 @@ def whitening(covariance, shrinkage):
     """
     variance, axes = np.linalg.eigh(covariance)
     shrunk = (1 - shrinkage) * variance + shrinkage
-    root = np.linalg.cholesky(axes / np.sqrt(shrunk) @ axes.T)
+    return affine_factors(axes / np.sqrt(shrunk) @ axes.T)
+
+
+def affine_factors(matrix):
+    """Triangular factors of a symmetric positive definite matrix, in one.
+
+    Returns
+    -------
+    factors : ndarray of shape (n_features, n_features)
+        L on and below the diagonal, and above it U, whose diagonal is 1, with
+        L U = `matrix`.
+    """
+    root = np.linalg.cholesky(matrix)
     lower, upper = root * np.diag(root), (root / np.diag(root)).T
     return lower + np.triu(upper, 1)
 
@@ -177,8 +204,14 @@ class GaussianFlow(zuko.flows.Flow):
 
     def set_moments(self, mean, covariance, shrinkage):
         """Whiten a Gaussian of this mean and shrunk covariance."""
+        return self._set(mean, whitening(covariance, shrinkage))
+
+    def set_map(self, factors, fixed):
+        """Map u to L U (u - fixed), L and U as of :func:`affine_factors`."""
+        return self._set(fixed, factors)
+
+    def _set(self, mean, factors):
         affine = self.transform.transforms[0]
-        values = mean, whitening(covariance, shrinkage)
-        for name, value in zip(("mean", "factors"), values, strict=True):
-            setattr(affine, name, nn.Parameter(torch.as_tensor(value)))
+        affine.mean = nn.Parameter(torch.as_tensor(mean))
+        affine.factors = nn.Parameter(torch.as_tensor(factors))
         return self

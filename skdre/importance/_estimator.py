@@ -4,29 +4,15 @@ import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    MetaEstimatorMixin,
-    _fit_context,
-    clone,
-    is_classifier,
-    is_regressor,
-)
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
-from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre.base import pool
-from skdre.importance._rows import as_rows, check_labels, check_target
+from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
-from skdre.utils._sample_weight import fit_weighted, weight_parameter
+from skdre.utils._sample_weight import fit_weighted
 from skdre.weighting import effective_sample_size, importance_weights
 
 __all__ = ["ImportanceWeighted"]
@@ -57,16 +43,7 @@ def _check_effective_sample_size(weights, n_source):
     return size
 
 
-def _estimator_has(method):
-    def check(self):
-        # getattr raises the informative AttributeError when there is none.
-        getattr(getattr(self, "estimator_", self.estimator), method)
-        return True
-
-    return check
-
-
-class ImportanceWeighted(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator):
+class ImportanceWeighted(TargetRowsMixin, CallbackSupportMixin, BaseEstimator):
     r"""Fit a classifier or regressor for the target with labels of the source.
 
     Under covariate shift source and target share :math:`p(y \mid x)` but not
@@ -182,6 +159,10 @@ class ImportanceWeighted(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
     True
     """
 
+    _adapter_name = "ratio"
+    _without_target = "every source row gets the importance weight 1"
+    _needs_weights = True
+
     _parameter_constraints = {  # noqa: RUF012
         "estimator": [HasMethods(["fit", "predict"])],
         "ratio": [HasMethods(["fit", "decision_function"]), None],
@@ -198,21 +179,6 @@ class ImportanceWeighted(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
         self.flattening = flattening
         self.clip = clip
         self.normalize = normalize
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        inner = get_tags(self.estimator)
-        tags.estimator_type = inner.estimator_type
-        tags.classifier_tags = inner.classifier_tags
-        tags.regressor_tags = inner.regressor_tags
-        tags.target_tags = inner.target_tags
-        tags.target_tags.required = True
-        tags.input_tags.allow_nan = inner.input_tags.allow_nan and self._ratio_takes_nan
-        return tags
-
-    @property
-    def _ratio_takes_nan(self):
-        return self.ratio is not None and get_tags(self.ratio).input_tags.allow_nan
 
     @with_callbacks
     # The parts are validated when they are fitted.
@@ -289,149 +255,6 @@ class ImportanceWeighted(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
-
-    def _split_rows(self, X, y, sample_weight, X_target):
-        """Check everything that can be checked before a part is fitted."""
-        if not (is_classifier(self.estimator) or is_regressor(self.estimator)):
-            raise ValueError(
-                "estimator must be a classifier or a regressor, got "
-                f"{self.estimator!r}."
-            )
-        weight_parameter(self.estimator, "estimator")
-        if y is None:
-            raise ValueError(
-                f"{type(self).__name__} requires y to be passed, but the target y is "
-                "None."
-            )
-        X = as_rows(X, "X")
-        y, unlabelled = check_labels(y, classification=is_classifier(self.estimator))
-        check_consistent_length(X, y)
-        if sample_weight is not None:
-            if not np.any(np.asarray(sample_weight)):
-                raise ValueError("sample_weight is zero for every row.")
-            sample_weight = _check_sample_weight(
-                sample_weight, y, dtype=np.float64, ensure_non_negative=True
-            )
-            if self.ratio is not None and (X_target is not None or unlabelled.any()):
-                weight_parameter(self.ratio, "ratio")
-
-        if X_target is not None:
-            if is_regressor(self.estimator) and unlabelled.any():
-                raise ValueError(
-                    "Input y contains NaN, which marks target rows inside X, while "
-                    "X_target is given too: give the target rows one way."
-                )
-            target = check_target(X_target, X, allow_nan=self._ratio_takes_nan)
-            source, target_weight = X, np.ones(target.shape[0])
-        elif unlabelled.any():
-            self._check_labelled_part(y[~unlabelled])
-            target_rows, source_rows = map(np.flatnonzero, (unlabelled, ~unlabelled))
-            target, source = (
-                _safe_indexing(X, rows) for rows in (target_rows, source_rows)
-            )
-            y, target_weight = y[source_rows], None
-            if sample_weight is not None:
-                target_weight = sample_weight[target_rows]
-                sample_weight = sample_weight[source_rows]
-        else:
-            warnings.warn(
-                "There are no target rows, so every source row gets the importance "
-                "weight 1, as if there were no shift. Pass target rows as "
-                "fit(X, y, X_target=...), or inside X with y = -1 (classes) or NaN "
-                "(regression).",
-                UserWarning,
-                stacklevel=4,
-            )
-            source, target, target_weight = X, None, None
-        if sample_weight is not None:
-            for part, of in ((sample_weight, "source"), (target_weight, "target")):
-                if part is not None and not part.any():
-                    raise ValueError(
-                        f"sample_weight is zero for every {of} row: at least one must "
-                        "be positive."
-                    )
-        return source, y, sample_weight, target, target_weight
-
-    def _check_labelled_part(self, y):
-        if len(y) == 0:
-            raise ValueError(
-                "y marks every row as an unlabelled target row: labelled source rows "
-                "are needed too."
-            )
-        if is_classifier(self.estimator) and (y == y[0]).all():
-            raise ValueError(
-                f"y holds one class beside -1: {y[0]!r}. -1 marks unlabelled target "
-                "rows; if -1 is a class here, pass the target rows as X_target, or "
-                "relabel the classes."
-            )
-
-    @available_if(_estimator_has("predict"))
-    def predict(self, X):
-        """Predict with the inner estimator.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, of the target as a rule.
-
-        Returns
-        -------
-        y : ndarray of shape (n_samples,)
-            Predicted labels or values.
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict(X)
-
-    @available_if(_estimator_has("predict_proba"))
-    def predict_proba(self, X):
-        """Probability of each class from the inner estimator.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        probability : ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_proba(X)
-
-    @available_if(_estimator_has("predict_log_proba"))
-    def predict_log_proba(self, X):
-        """Log probability of each class from the inner estimator.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        log_probability : ndarray of shape (n_samples, n_classes)
-            Columns in the order of ``classes_``.
-        """
-        check_is_fitted(self)
-        return self.estimator_.predict_log_proba(X)
-
-    @available_if(_estimator_has("decision_function"))
-    def decision_function(self, X):
-        """Decision function of the inner estimator.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-
-        Returns
-        -------
-        decision : ndarray of shape (n_samples,) or (n_samples, n_classes)
-            As the inner estimator gives it.
-        """
-        check_is_fitted(self)
-        return self.estimator_.decision_function(X)
 
     def score(self, X, y, sample_weight=None):
         """Estimate the target's accuracy or R² from labelled **source** rows.
