@@ -22,7 +22,7 @@ from .base import DensityRatioMixin, pool
 from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .density import TargetedSampler
-from .flows import Dequantizer, FlowFeaturizer
+from .flows import Dequantizer, FlowClassifierRatio, FlowFeaturizer
 from .importance import (
     ImportanceWeighted,
     importance_weighted_score,
@@ -44,6 +44,7 @@ __all__ = [
     "ClassifierRatio",
     "DensityRatioMixin",
     "Dequantizer",
+    "FlowClassifierRatio",
     "FlowFeaturizer",
     "GaussianRatio",
     "ImportanceWeighted",

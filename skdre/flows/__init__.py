@@ -2,5 +2,6 @@
 
 from skdre.flows._dequantizer import Dequantizer
 from skdre.flows._featurizer import FlowFeaturizer
+from skdre.flows._hybrid import FlowClassifierRatio
 
-__all__ = ["Dequantizer", "FlowFeaturizer"]
+__all__ = ["Dequantizer", "FlowClassifierRatio", "FlowFeaturizer"]

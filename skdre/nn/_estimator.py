@@ -7,7 +7,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-__all__ = ["NetworkMixin", "n_epochs_and_batches"]
+__all__ = ["NetworkMixin", "late_gain", "n_epochs_and_batches"]
 
 # Steps between two looks at the held-out rows: an epoch of the training loop.
 STEPS_PER_EPOCH = 25
@@ -21,6 +21,23 @@ def n_epochs_and_batches(max_iter):
     """Epochs of `max_iter` training steps, and the batches of each."""
     n_epochs = -(-max_iter // STEPS_PER_EPOCH)
     return n_epochs, max_iter // n_epochs
+
+
+def late_gain(scores, n_epochs):
+    """How much the best score gained in the last third of the epochs.
+
+    Parameters
+    ----------
+    scores : ndarray
+        One for each epoch that was run.
+    n_epochs : int
+        Most epochs; if fewer were run the gain is 0.
+    """
+    n_late = n_epochs // 3
+    if not n_late or len(scores) < n_epochs:
+        return 0.0
+    early, late = np.split(scores, [n_epochs - n_late])
+    return late.max() - early.max()
 
 
 class NetworkMixin:
@@ -58,11 +75,7 @@ class NetworkMixin:
         }
 
     def _warn_if_cut_short(self, n_epochs):
-        n_late = n_epochs // 3
-        if not n_late or len(self.validation_scores_) < n_epochs:
-            return
-        early, late = np.split(self.validation_scores_, [n_epochs - n_late])
-        gain = late.max() - early.max()
+        gain = late_gain(self.validation_scores_, n_epochs)
         if gain > _STILL_GAINING:
             warnings.warn(
                 f"The held-out loss still fell ({gain:.2g} nats in the last third of "

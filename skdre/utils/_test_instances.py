@@ -37,6 +37,11 @@ def _table():
         ],
         # Neither depends on a seed or on the order of the rows: held to all digits.
         "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
+        "FlowClassifierRatio": [
+            network
+            | {"n_transforms": 1, "flow_hidden_features": (8,), "max_iter": 100}
+            | {"marginals": "standardize", "batch_size": 64}
+        ],
         "FlowFeaturizer": [
             {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5},
             {"flow": "copula"},

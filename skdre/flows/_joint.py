@@ -1,0 +1,148 @@
+"""A flow with a classifier on its features, and the loss that trains both."""
+
+from functools import partial
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from skdre.flows._flows import LogDensity, normal_log_density
+from skdre.nn._classification import extreme_log_ratios
+from skdre.nn._networks import draw_in
+from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
+from skdre.nn._training import TensorRows, train
+
+__all__ = ["FlowClassifier", "joint_loss", "train_jointly"]
+
+
+class FlowClassifier(LogDensity):
+    """A flow with base N(0, I), and classifiers of its features.
+
+    Parameters
+    ----------
+    flow : zuko.flows.Flow
+        As of :class:`LogDensity`.
+    noise_scale : sequence of float of length n_features
+        As of :class:`LogDensity`.
+    classifier : EnsembleMLP
+        Its members all see the features of the one flow.
+    alpha : float
+        Share of the log loss in the loss. What has no share is not computed.
+    """
+
+    def __init__(self, flow, noise_scale, classifier, alpha):
+        super().__init__(flow, noise_scale)
+        self.classifier = classifier
+        self.alpha = alpha
+
+    def forward(self, rows):
+        """Log ratios and log density.
+
+        In evaluation only the log ratio, if the loss has a part for it: training is
+        judged by that. Flows go on gaining likelihood long after the classifier has
+        begun to learn the training rows by heart.
+
+        Parameters
+        ----------
+        rows : torch.Tensor of shape (n_rows, 1, n_features + 1)
+            Mapped rows u, and the log determinant of the map from x to u.
+
+        Returns
+        -------
+        log_ratio : torch.Tensor of shape (n_rows, n_members) or None
+        log_density : torch.Tensor of shape (n_rows, 1) or None
+            Of x, in nats.
+        """
+        rows = rows.squeeze(1)
+        u, log_det_map = rows[:, :-1], rows[:, -1]
+        if self.training:
+            u = u + self.noise_scale * torch.randn_like(u)
+        transform = self.flow().transform
+        log_ratio = log_density = None
+        if self.alpha == 0 or (self.alpha < 1 and self.training):
+            z, log_det = transform.call_and_ladj(u)
+            log_density = (normal_log_density(z) + log_det + log_det_map)[:, None]
+        else:
+            z = transform(u)
+        if self.alpha > 0:
+            log_ratio = self.classifier(draw_in(z))[..., 0]
+        return log_ratio, log_density
+
+
+def joint_loss(output, targets, alpha):
+    """Equation 1: alpha times the log loss and 1 - alpha times minus the log density.
+
+    Parameters
+    ----------
+    output : tuple
+        Of :class:`FlowClassifier`. Where one is None the loss is that of the other.
+    targets : pair of torch.Tensor of shape (n_rows, 1)
+        The sign, 1 for rows of the numerator and -1 for others, and the weight.
+    alpha : float
+
+    Returns
+    -------
+    loss : torch.Tensor of shape ()
+        In nats; the log loss is the mean over the members.
+    """
+    log_ratio, log_density = output
+    sign, weight = targets
+    if log_density is not None:
+        flow_loss = -(weight * log_density).mean()
+        if log_ratio is None:
+            return flow_loss
+    log_loss = (weight * functional.softplus(-sign * log_ratio)).mean()
+    if log_density is None:
+        return log_loss
+    return alpha * log_loss + (1 - alpha) * flow_loss
+
+
+def train_jointly(network, rows, n_denominator, weight, held_out, **params):
+    """Train a flow and its classifier by the joint loss, in place.
+
+    Parameters
+    ----------
+    network : FlowClassifier
+        On the device of `rows`.
+    rows : torch.Tensor of shape (n_rows, n_features + 1)
+        What it is called with; the denominator's rows first.
+    n_denominator : int
+        Their number.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    held_out : ndarray of shape (n_rows,) or None
+        The parts of them that are held out; if None, all rows are trained on and
+        judge the training.
+    **params : dict
+        ``n_batches``, the batches of an epoch, and those of
+        :func:`skdre.nn._training.train`.
+
+    Returns
+    -------
+    net : TrainingNet
+    scores : tuple of float or None
+        Least log ratio of a held-out row of the numerator, and greatest of one of the
+        denominator; None if the classifier is not trained.
+    """
+    training = weight if held_out is None else weight - held_out
+    held_out = weight if held_out is None else held_out
+    shares = [
+        cumulative_shares(part[None]) for part in np.split(training, [n_denominator])
+    ]
+    held_out = held_out_rows(rows, n_denominator, held_out[None])
+    n_batches = params.pop("n_batches")
+    net = train(
+        network,
+        partial(joint_loss, alpha=network.alpha),
+        TensorRows(rows),
+        held_out,
+        iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
+        **params,
+    )
+    if network.alpha == 0:
+        return net, None
+    x, *targets = held_out.tensors
+    network.eval()
+    with torch.no_grad():
+        log_ratio = network(x)[0]
+    return net, extreme_log_ratios(log_ratio, targets)
