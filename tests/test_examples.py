@@ -1,6 +1,7 @@
 """The gallery's examples run, at a small size, and say what they claim."""
 
 import importlib.util
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import FunctionTransformer
 
+from skdre import inspection
 from skdre.datasets import make_known_ratio
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -67,6 +69,18 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
     assert (chosen < 2 * table["best by truth"]).all()
     assert (chosen < 0.8 * table["median"]).all()
     assert (chosen < 0.3 * table["worst"]).all()
+
+
+def test_displays(tmp_path, monkeypatch):
+    arguments = ["--samples", "150", "--steps", "50", "--save", str(tmp_path / "d")]
+    monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
+    names = runpy.run_path(str(EXAMPLES / "plot_displays.py"))
+    pictures = sorted(tmp_path.iterdir())
+    assert len(pictures) == 5
+    assert min(picture.stat().st_size for picture in pictures) > 10_000
+    # Each Display of the package is shown.
+    shown = {name for name in names if name.endswith("Display")}
+    assert shown == set(inspection.__all__)
 
 
 def test_paths_from_one_sample_to_the_other(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ __all__ = ["address_of", "setup"]
 
 ADDRESSES = {
     "collections": "https://docs.python.org/3/library/{module}.html#{name}",
+    "matplotlib": "https://matplotlib.org/stable/api/_as_gen/{name}.html",
     "numpy": "https://numpy.org/doc/stable/reference/generated/{page}.html#{name}",
     "scipy": (
         "https://docs.scipy.org/doc/scipy/reference/generated/{page}.html#{name}"

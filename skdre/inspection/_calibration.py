@@ -13,7 +13,7 @@ from skdre.inspection._checks import (
     warn_if_constant,
 )
 from skdre.inspection._curves import calibration_bins
-from skdre.inspection._drawing import new_axes, styled
+from skdre.inspection._drawing import add_diagonal, new_axes, styled
 
 __all__ = ["RatioCalibrationDisplay"]
 
@@ -50,7 +50,7 @@ class RatioCalibrationDisplay:
         The points of finite `observed`, with their intervals.
     bounds_ : tuple of matplotlib.lines.Line2D
         The bins in which the ratio is at least, and at most, what is drawn.
-    ref_line_ : matplotlib.lines.Line2D or None
+    ref_line_ : matplotlib.lines.AxLine or None
         The diagonal.
     ax_ : matplotlib.axes.Axes
     figure_ : matplotlib.figure.Figure
@@ -105,9 +105,7 @@ class RatioCalibrationDisplay:
         low, high = self.interval.T
         self.ref_line_ = None
         if ref_line:
-            ends = np.concatenate([self.predicted, self.observed[finite]])
-            ends = [ends.min(), ends.max()]
-            (self.ref_line_,) = self.ax_.plot(ends, ends, "k:", linewidth=1)
+            self.ref_line_ = add_diagonal(self.ax_)
         defaults = {"marker": "o", "linestyle": "-", "capsize": 2, "linewidth": 1}
         if name is not None:
             defaults["label"] = name

@@ -1,6 +1,6 @@
 """What the Displays share in drawing. matplotlib is imported inside functions only."""
 
-__all__ = ["COLORS", "add_legend", "new_axes", "styled"]
+__all__ = ["COLORS", "add_diagonal", "add_legend", "new_axes", "styled"]
 
 # Numerator and denominator: vermilion and blue of K. Okabe and M. Ito, "Color
 # Universal Design", 2008, which are told apart with any colour vision.
@@ -19,6 +19,11 @@ def new_axes(ax, name):
     if ax is None:
         _, ax = plt.subplots()
     return ax
+
+
+def add_diagonal(ax):
+    """Line of equal values, as long as the axes are."""
+    return ax.axline((0, 0), slope=1, color="k", linestyle=":", linewidth=1)
 
 
 def add_legend(ax, title):

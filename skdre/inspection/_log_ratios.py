@@ -10,7 +10,7 @@ from skdre.inspection._checks import (
     log_ratio_at,
     warn_if_constant,
 )
-from skdre.inspection._drawing import COLORS, add_legend, new_axes, styled
+from skdre.inspection._drawing import COLORS, add_diagonal, add_legend, new_axes, styled
 from skdre.metrics import log_ratio_mse, ratio_rank_correlation
 
 __all__ = ["LogRatioHistogramDisplay", "LogRatioScatterDisplay"]
@@ -39,7 +39,7 @@ class LogRatioScatterDisplay:
     ----------
     scatters_ : list of matplotlib.collections.PathCollection
         The points: of all rows, or of the denominator's and of the numerator's.
-    line_ : matplotlib.lines.Line2D or None
+    line_ : matplotlib.lines.AxLine or None
         Where estimate and truth are equal.
     ax_ : matplotlib.axes.Axes
     figure_ : matplotlib.figure.Figure
@@ -129,9 +129,7 @@ class LogRatioScatterDisplay:
             self.scatters_.append(points)
         self.line_ = None
         if ref_line:
-            both = np.concatenate([self.true_log_ratio, self.log_ratio])
-            ends = [both.min(), both.max()]
-            (self.line_,) = self.ax_.plot(ends, ends, "k:", linewidth=1)
+            self.line_ = add_diagonal(self.ax_)
         self.ax_.set(
             xlabel="true log ratio (nats)", ylabel="estimated log ratio (nats)"
         )
