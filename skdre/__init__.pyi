@@ -30,6 +30,7 @@ from .importance import (
 )
 from .information import (
     MutualInformation,
+    diagnose,
     divergence,
     mutual_information,
     score_test,
@@ -64,6 +65,7 @@ __all__ = [
     "classification",
     "datasets",
     "density",
+    "diagnose",
     "divergence",
     "flows",
     "importance",

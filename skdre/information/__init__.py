@@ -5,6 +5,7 @@ Cross-fitting, means with their standard errors, permutations and the tail of th
 weights stand in files of their own, for every quantity that needs them.
 """
 
+from skdre.information._diagnosis import Figure, RatioDiagnosis, diagnose
 from skdre.information._divergences import divergence
 from skdre.information._means import Estimate
 from skdre.information._mutual_information import (
@@ -19,8 +20,11 @@ from skdre.information._two_sample import two_sample_test
 
 __all__ = [
     "Estimate",
+    "Figure",
     "MutualInformation",
+    "RatioDiagnosis",
     "ShiftTest",
+    "diagnose",
     "divergence",
     "mutual_information",
     "pareto_k",

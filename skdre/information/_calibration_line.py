@@ -1,0 +1,56 @@
+"""Whether log ratios mean what they say: logistic recalibration of held-out rows."""
+
+import numpy as np
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+
+__all__ = ["calibration_line"]
+
+
+def calibration_line(numerator, denominator):
+    r"""Fit log odds = intercept + slope log r to the domains of held-out rows.
+
+    Both domains weigh the same. For the true ratio the line is that of slope 1 through
+    0; a slope below 1 belongs to log ratios that are too far from 0, one above 1 to
+    timid ones, and the intercept to a factor in front of the ratio [1]_.
+
+    Parameters
+    ----------
+    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
+        Log ratios at held-out rows, which they must neither separate without error nor
+        all be equal at.
+
+    Returns
+    -------
+    coef : ndarray of shape (2,)
+        Intercept and slope.
+    standard_error : ndarray of shape (2,)
+        Of the two independent samples (a sandwich, centred within each).
+
+    References
+    ----------
+    .. [1] D. R. Cox. "Two further applications of a model for binary regression",
+       Biometrika 45, 1958.
+    """
+    log_ratio = np.concatenate([numerator, denominator])
+    n_p, n_q = len(numerator), len(denominator)
+    domain = np.repeat([1.0, 0.0], [n_p, n_q])
+    weight = np.repeat([1 / n_p, 1 / n_q], [n_p, n_q]) * (n_p + n_q) / 2
+    center = log_ratio.mean()
+    scale = np.abs(log_ratio - center).max()
+    U = (log_ratio - center)[:, None] / scale
+    model = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10)
+    model.fit(U, domain, sample_weight=weight)
+    slope = model.coef_[0, 0] / scale
+    coef = np.array([model.intercept_[0] - slope * center, slope])
+
+    rows = np.column_stack([np.ones(len(U)), U])
+    probability = expit(model.decision_function(U))
+    hessian = (rows * (weight * probability * (1 - probability))[:, None]).T @ rows
+    each = rows * (weight * (domain - probability))[:, None]
+    # The sizes of the two samples are given, only the rows within them are random.
+    for part in (slice(n_p), slice(n_p, None)):
+        each[part] -= each[part].mean(axis=0)
+    # From the scaled columns back to those of log r.
+    back = np.array([[1, -center / scale], [0, 1 / scale]]) @ np.linalg.pinv(hessian)
+    return coef, np.sqrt(np.diag(back @ (each.T @ each) @ back.T))

@@ -1,0 +1,392 @@
+"""Whether a ratio can be relied on: figures, each with a word of judgement."""
+
+from dataclasses import dataclass, field
+from html import escape
+from numbers import Integral
+
+import numpy as np
+from scipy.special import logsumexp
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
+
+from skdre.information._calibration_line import calibration_line
+from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._divergences import DIVERGENCES, divergence_of, separated
+from skdre.information._pareto import pareto_k, pareto_k_threshold
+from skdre.weighting import effective_sample_size
+
+__all__ = ["Figure", "RatioDiagnosis", "diagnose", "diagnosis_of"]
+
+# Rows in effect: the mean of 100 has a tenth of the spread of a single row, and below
+# 30 its own standard error is not known either.
+_FEW_ROWS, _MANY_ROWS = 30, 100
+
+# Share of rows outside the other sample's support.
+_FEW_OUTSIDE, _MANY_OUTSIDE = 0.01, 0.1
+
+_COLORS = {"good": "#2e7d32", "fair": "#a86500", "poor": "#b71c1c", "unknown": "#666"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of a diagnosis.
+
+    Attributes
+    ----------
+    name : str
+    value : float
+    standard_error : float
+        NaN where there is none.
+    grade : {"good", "fair", "poor", "unknown"}
+    words : str
+        Why.
+    of : str
+        What the value is to be read against, such as "of 500".
+    digits : int, default=3
+        Decimals that are shown.
+    """
+
+    name: str
+    value: float
+    standard_error: float
+    grade: str
+    words: str
+    of: str = ""
+    digits: int = 3
+
+    @property
+    def shown(self):
+        """The value with its standard error, as text."""
+        text = f"{self.value:.{self.digits}f}"
+        if np.isfinite(self.standard_error):
+            text += f" ± {self.standard_error:.{self.digits}f}"
+        return f"{text} {self.of}".rstrip()
+
+
+@dataclass(frozen=True, eq=False)
+class RatioDiagnosis:
+    """What :func:`diagnose` returns: prints as a table, and as HTML in a notebook.
+
+    ``diagnosis["pareto_k"]`` is one figure, with ``value``, ``standard_error``,
+    ``grade`` and ``words``.
+
+    Attributes
+    ----------
+    figures : dict of str to Figure
+    log_ratios : ndarray of shape (n_numerator,)
+        At the numerator's rows, held out.
+    denominator_log_ratios : ndarray of shape (n_denominator,)
+        At the denominator's rows, held out.
+    """
+
+    figures: dict
+    log_ratios: np.ndarray = field(repr=False)
+    denominator_log_ratios: np.ndarray = field(repr=False)
+
+    def __getitem__(self, key):
+        return self.figures[key]
+
+    def _title(self):
+        return (
+            f"Density ratio at {len(self.log_ratios)} rows of the numerator and "
+            f"{len(self.denominator_log_ratios)} of the denominator, held out"
+        )
+
+    def __repr__(self):
+        rows = [(each.name, each.shown, each.grade) for each in self.figures.values()]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [self._title(), ""]
+        for row, each in zip(rows, self.figures.values(), strict=True):
+            cells = map(str.ljust, row, widths)
+            lines.append("  ".join([*cells, each.words]).rstrip())
+        return "\n".join(lines)
+
+    def _repr_html_(self):
+        lines = [
+            "<table>",
+            f"<caption>{escape(self._title())}</caption>",
+            "<thead><tr><th>Figure</th><th>Value</th><th>Judgement</th></tr></thead>",
+            "<tbody>",
+        ]
+        for each in self.figures.values():
+            grade = f'<b style="color:{_COLORS[each.grade]}">{each.grade}</b>'
+            words = f": {escape(each.words)}" if each.words else ""
+            lines.append(
+                f'<tr><td style="text-align:left">{escape(each.name)}</td>'
+                f"<td>{escape(each.shown)}</td>"
+                f'<td style="text-align:left">{grade}{words}</td></tr>'
+            )
+        return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def _log_loss(p, q):
+    gain, error = divergence_of(DIVERGENCES["jensen_shannon"][False], p, q)
+    if gain > 2 * error:
+        grade, words = "good", "less than log 2: the ratio knows the domains apart"
+        if separated(p, q):
+            words = "the samples are told apart without error"
+    elif gain < -2 * error:
+        grade, words = "poor", "more than log 2: a constant ratio would be better"
+    else:
+        grade = "unknown"
+        words = "no better than a constant ratio: no shift, or none is seen"
+    return Figure(
+        "log loss", np.log(2) - gain, error, grade, words, "nats (log 2 = .693)"
+    )
+
+
+_BEYOND = "the numerator lies beyond these rows: no weights make up for it"
+
+
+def _effective_rows(q, beyond):
+    size = effective_sample_size(np.exp(q - q.max()))
+    name, of = "effective sample size", f"of {len(q)}"
+    if beyond and size >= _FEW_ROWS:
+        return Figure(name, size, np.nan, "unknown", _BEYOND, of, 0)
+    if size >= _MANY_ROWS:
+        grade = "good"
+    else:
+        grade = "fair" if size >= _FEW_ROWS else "poor"
+    words = f"a weighted mean is as precise as one of {size:.0f} rows"
+    return Figure(name, size, np.nan, grade, words, of, 0)
+
+
+def _tail(q, beyond):
+    k, limit = pareto_k(q), pareto_k_threshold(len(q)) if len(q) > 1 else np.nan
+    if np.isnan(k):
+        grade, words = "unknown", "25 rows or fewer show no tail"
+    elif k == -np.inf:
+        grade = "unknown"
+        words = "the largest weights are equal: the estimator gives them a bound"
+    elif beyond and k <= 0.7:
+        grade, words = "unknown", _BEYOND
+    elif k <= limit:
+        grade, words = "good", f"at most {limit:.2f}: weighted means can be relied on"
+    elif k <= 0.7:
+        grade = "fair"
+        words = f"above {limit:.2f}: too few rows for such weights"
+    elif k <= 1:
+        grade = "poor"
+        words = f"above {limit:.2f}: weighted means rest on a few rows"
+    else:
+        grade, words = "poor", "above 1: the weights may have no finite mean"
+    return Figure("Pareto k-hat", k, np.nan, grade, words)
+
+
+def _outside(p, q):
+    """Figures of the rows of p beyond all of q, and of those of q below all of p."""
+    share = float(np.mean(p > q.max()))
+    error = np.sqrt(share * (1 - share) / len(p))
+    # If p = q, this many lie beyond the largest of q one time in twenty.
+    by_chance = 3 / len(q)
+    if share <= max(_FEW_OUTSIDE, by_chance):
+        grade, words = "good", "the denominator's rows reach the numerator's"
+    else:
+        grade = "fair" if share <= _MANY_OUTSIDE else "poor"
+        words = "beyond all rows of the denominator: no weight reaches them"
+    numerator = Figure("numerator outside", share, error, grade, words)
+
+    share = float(np.mean(q < p.min()))
+    error = np.sqrt(share * (1 - share) / len(q))
+    if share <= max(_FEW_OUTSIDE, 3 / len(p)):
+        grade, words = "good", "the numerator's rows reach the denominator's"
+    else:
+        grade, words = "fair", "below all rows of the numerator: they weigh nothing"
+    return numerator, Figure("denominator outside", share, error, grade, words)
+
+
+def _normalization(q, doubt):
+    log_mean = logsumexp(q) - np.log(len(q))
+    # Relative to the mean, which may be too large for a float.
+    relative = np.exp(q - log_mean).std(ddof=1) / np.sqrt(len(q)) if len(q) > 1 else 0
+    with np.errstate(over="ignore"):
+        mean = float(np.exp(log_mean))
+        error = float(relative * mean)
+    distance = abs(mean - 1)
+    if doubt:
+        grade, words = "unknown", doubt
+    elif distance <= max(2 * error, 0.05):
+        grade, words = "good", "1 as it should be"
+    else:
+        grade = "fair" if distance <= 0.25 else "poor"
+        words = f"not 1: the ratio is too {'large' if mean > 1 else 'small'} on average"
+    return Figure("mean of the ratio", mean, error, grade, words)
+
+
+def _calibration(p, q):
+    names = "calibration intercept", "calibration slope"
+    constant = np.ptp(np.concatenate([p, q])) == 0
+    if constant or separated(p, q):
+        words = (
+            "the ratio is the same everywhere"
+            if constant
+            else "samples told apart without error show no slope"
+        )
+        return [Figure(name, np.nan, np.nan, "unknown", words) for name in names]
+    coef, error = calibration_line(p, q)
+    figures = []
+    for name, value, se, target, slight, large in (
+        (names[0], coef[0], error[0], 0.0, 0.05, 0.25),
+        (names[1], coef[1], error[1], 1.0, 0.1, 0.35),
+    ):
+        distance = abs(value - target)
+        if se > max(1.0, abs(value)) / 2:
+            grade, words = "unknown", "too little shift, or too few rows, to tell"
+        elif distance <= max(2 * se, slight):
+            grade, words = "good", f"{target:.0f} as it should be"
+        else:
+            grade = "fair" if distance <= large else "poor"
+            if target == 0:
+                size, factor = "small" if value > 0 else "large", np.exp(abs(value))
+                words = f"the ratio is too {size}, by a factor of {factor:.2g}"
+            elif value <= 0:
+                words = "the ratio orders the rows the wrong way round"
+            elif value < 1:
+                words = "log ratios are too far from 0: overfitted"
+            else:
+                words = "log ratios are too close to 0: timid"
+        figures.append(Figure(name, float(value), float(se), grade, words))
+    return figures
+
+
+def diagnosis_of(numerator, denominator):
+    """Diagnose a ratio by its logarithms at held-out rows.
+
+    Parameters
+    ----------
+    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
+        Finite log ratios.
+
+    Returns
+    -------
+    diagnosis : RatioDiagnosis
+    """
+    p, q = numerator, denominator
+    outside = _outside(p, q)
+    beyond = outside[0].grade == "poor"
+    rows, tail = _effective_rows(q, beyond), _tail(q, beyond)
+    doubt = ""
+    if outside[0].grade != "good":
+        doubt = "says nothing: it misses the rows of the numerator that lie outside"
+    elif tail.grade in ("fair", "poor") or rows.value < min(_FEW_ROWS, len(q) / 2):
+        doubt = "says little: a few rows decide it"
+    intercept, slope = _calibration(p, q)
+    figures = {
+        "log_loss": _log_loss(p, q),
+        "calibration_slope": slope,
+        "calibration_intercept": intercept,
+        "effective_sample_size": rows,
+        "pareto_k": tail,
+        "numerator_outside": outside[0],
+        "denominator_outside": outside[1],
+        "normalization": _normalization(q, doubt),
+    }
+    return RatioDiagnosis(figures, p, q)
+
+
+@validate_params(
+    {
+        "estimator": [HasMethods(["fit", "decision_function"])],
+        "cv": ["cv_object", StrOptions({"prefit"})],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    },
+    prefer_skip_nested_validation=False,
+)
+def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
+    r"""Diagnose a ratio: can it be relied on, and its weights be used?
+
+    Parameters
+    ----------
+    estimator : ratio estimator
+        Any estimator of the contract, or a pipeline that ends in one.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Rows of both samples, see :func:`skdre.pool`.
+    y : array-like of shape (n_samples,)
+        Domain labels, two values; the greater names the numerator.
+    cv : int, splitter or "prefit", default=5
+        Folds, drawn at random within each domain if an int; a splitter must hold out
+        every row once. In each a clone is fitted, whether or not the estimator is
+        fitted, for at the rows of its own fit every ratio looks good. "prefit" takes
+        the estimator as it is fitted; the rows given must then be others than those
+        of its fit.
+    n_jobs : int, default=None
+        Folds that are fitted at the same time.
+    random_state : int, RandomState instance or None, default=None
+        Draws the folds.
+
+    Returns
+    -------
+    diagnosis : skdre.information.RatioDiagnosis
+        A table where it is printed, also in notebooks; ``diagnosis["pareto_k"].value``
+        is one figure, and ``.grade`` its judgement: "good", "fair", "poor", or
+        "unknown" where the rows do not tell.
+
+    Raises
+    ------
+    ValueError
+        If y does not name two domains, a domain has fewer rows than there are folds, or
+        a log ratio is not finite.
+    NotFittedError
+        If `cv` is "prefit" and the estimator is not fitted.
+
+    See Also
+    --------
+    divergence : How far the samples lie apart.
+    two_sample_test : Whether they differ at all.
+
+    Notes
+    -----
+    At held-out rows, with p the numerator, q the denominator, and the ratios at rows of
+    q as weights of these rows:
+
+    * ``"log_loss"``: of the domains, as ``score`` without the sign; a constant ratio of
+      1 has log 2.
+    * ``"calibration_slope"``, ``"calibration_intercept"``: log odds of the domain as a
+      line in log r. 1 and 0 for the true ratio. A slope below 1 means log ratios that
+      are too far from 0, an intercept a a ratio that lacks the factor exp(a).
+    * ``"effective_sample_size"`` of the weights, Kish's: from 100 on good, below 30
+      poor.
+    * ``"pareto_k"``: tail index of the weights, :func:`skdre.information.pareto_k`;
+      good up to :math:`\min(1 - 1 / \log_{10} n, 0.7)`, poor above 0.7 [1]_.
+    * ``"numerator_outside"``: share of the rows of p whose ratio is above that of every
+      row of q. They lie where there is p and no row of q, so no weighting of these
+      makes up for them; above 10 % the figures of the weights are "unknown" unless
+      they are poor anyway. The order of the ratios decides, not their size, so that
+      timid estimators are judged as any other (one that gives the same largest ratio to
+      many rows of both samples hides it). Where p = q the share is 1 / (n + 1) on
+      average, for n rows of q. Up to 1 % is good, above 10 % poor.
+    * ``"denominator_outside"``: share of the rows of q whose ratio is below that of
+      every row of p. Nothing is wrong with them, but they weigh next to nothing.
+    * ``"normalization"``: the mean of r over q, with its standard error, which is 1 for
+      the true ratio. It says that only if the samples overlap. Far apart, the mean of r
+      lies at rows of p that a sample of q does not contain: the mean of any sample is
+      then close to 0, with a small standard error, for the true ratio too; and close to
+      1 for many a wrong one. It is "unknown" wherever the tail index, the effective
+      rows or the rows outside are not good.
+
+    The first three look at the ratio, the others at what weights it gives: a perfect
+    ratio of samples that lie far apart has useless weights.
+
+    References
+    ----------
+    .. [1] A. Vehtari, D. Simpson, A. Gelman, Y. Yao, J. Gabry. "Pareto smoothed
+       importance sampling", Journal of Machine Learning Research 25, 2024.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre import GaussianRatio, diagnose, pool
+    >>> rng = np.random.default_rng(0)
+    >>> p, q = rng.normal(0.5, 1, (500, 2)), rng.normal(0, 1, (500, 2))
+    >>> X, y = pool(numerator=p, denominator=q)
+    >>> diagnosis = diagnose(GaussianRatio(), X, y, random_state=0)
+    >>> diagnosis["pareto_k"].grade
+    'good'
+    >>> 250 < diagnosis["effective_sample_size"].value < 400
+    True
+    """
+    rng = check_random_state(random_state)
+    X, is_numerator, classes = domain_rows("diagnose", X, y)
+    rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
+    return diagnosis_of(rows.numerator, rows.denominator)
