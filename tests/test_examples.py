@@ -71,6 +71,34 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
     assert (chosen < 0.3 * table["worst"]).all()
 
 
+def test_weighted_quantiles_are_the_brute_force():
+    example = load("plot_conformal_under_shift")
+    rng = np.random.default_rng(0)
+    residuals, weights = rng.exponential(size=(2, 30))
+    new = np.array([0.0, 0.5, 100.0])
+    found = example.weighted_quantiles(residuals, weights, new, 0.9)
+    for value, own in zip(found, new, strict=True):
+        # The smallest residual up to which nine tenths of all weight lie.
+        total = weights.sum() + own
+        reached = [r for r in residuals if weights[residuals <= r].sum() >= 0.9 * total]
+        assert value == min(reached, default=np.inf)
+    # Equal weights: the plain quantile of split conformal prediction.
+    ones = example.weighted_quantiles(residuals, np.ones(30), np.ones(1), 0.9)
+    assert ones == np.sort(residuals)[int(np.ceil(0.9 * 31)) - 1]
+
+
+def test_weights_restore_conformal_coverage(tmp_path, capsys):
+    example = load("plot_conformal_under_shift")
+    table = example.main(draws=15, n_samples=600, save=tmp_path / "conformal.png")
+    assert "coverage" in capsys.readouterr().out
+    assert (tmp_path / "conformal.png").stat().st_size > 10_000
+    coverage, error = table["coverage"], table["std. error"]
+    for name in ("none", "permuted estimate"):
+        assert coverage[name] < 0.78
+    for name in ("estimated ratio", "true ratio"):
+        assert abs(coverage[name] - 0.9) < 3 * error[name] + 0.01
+
+
 def test_displays(tmp_path, monkeypatch):
     arguments = ["--samples", "150", "--steps", "50", "--save", str(tmp_path / "d")]
     monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
