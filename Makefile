@@ -5,6 +5,7 @@
 # make docs-quick   the same without running the examples
 # make bench   the benchmarks against peers (installs them in environments of their own)
 # make wheel   build a wheel and try it in a fresh environment
+# make test-interop   the tests beside released packages, in an environment of their own
 # make test-oldest   the test suite with the oldest dependencies that setup.cfg allows
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ PIP_INSTALL = install --quiet --disable-pip-version-check
 # Tests run in one process per core: more threads than that would only get in the way.
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: demo test lint docs docs-quick bench wheel test-oldest clean
+.PHONY: demo test lint docs docs-quick bench wheel test-interop test-oldest clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python examples/plot_covariate_shift_breast_cancer.py --save demo.png
@@ -50,6 +51,9 @@ wheel: $(VENV)/.dev
 	.venv-wheel/bin/python -m pip $(PIP_INSTALL) -c constraints.txt dist/*.whl
 	cd dist && ../.venv-wheel/bin/python -W error -c "import skdre; assert 'site-packages' in skdre.__file__; skdre.KMMRatio().fit([[0.], [1.], [2.]], [0, 0, 1])"
 
+test-interop: .venv-interop/.dev
+	$(ONE_THREAD) .venv-interop/bin/python -m pytest tests/interoperation
+
 test-oldest: .venv-oldest/.dev
 	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto
 
@@ -66,10 +70,16 @@ $(VENV)/.dev: setup.cfg pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip $(PIP_INSTALL) -c constraints.txt -e ".[dev]"
 	touch $@ $(VENV)/.demo
 
+.venv-interop/.dev: setup.cfg constraints.txt tests/interoperation/requirements.txt
+	$(PYTHON) -m venv .venv-interop
+	.venv-interop/bin/python -m pip $(PIP_INSTALL) -c constraints.txt -e ".[test]" \
+	  -r tests/interoperation/requirements.txt
+	touch $@
+
 .venv-oldest/.dev: setup.cfg constraints-oldest.txt
 	$(PYTHON) -m venv .venv-oldest
 	.venv-oldest/bin/python -m pip $(PIP_INSTALL) -c constraints-oldest.txt -e ".[test]"
 	touch $@
 
 clean:
-	rm -rf .venv .venv-wheel .venv-oldest build dist *.egg-info
+	rm -rf .venv .venv-wheel .venv-interop .venv-oldest build dist *.egg-info
