@@ -458,11 +458,13 @@ class FlowClassifierRatio(
                 params["max_epochs"] = 0
         network = FlowClassifier(flow, scale, classifier, alpha).float().to(device)
         network.requires_grad_()
+        classifier = classifier.to(device)
 
         def fitted(net):
             module = copy.deepcopy(net.module_)
             module.load_state_dict(net.average_)
-            return self._fitted(module.flow, module.classifier, maps, kind, rows)
+            heads = copy.deepcopy(classifier) if alpha == 0 else module.classifier
+            return self._fitted(module.flow, heads, maps, kind, rows)
 
         net, extremes = train_jointly(
             network,

@@ -27,12 +27,13 @@ class FlowClassifier(LogDensity):
     classifier : EnsembleMLP
         Its members all see the features of the one flow.
     alpha : float
-        Share of the log loss in the loss. What has no share is not computed.
+        Share of the log loss in the loss. What has no share is not computed, and
+        without one the classifier is no part of the module.
     """
 
     def __init__(self, flow, noise_scale, classifier, alpha):
         super().__init__(flow, noise_scale)
-        self.classifier = classifier
+        self.classifier = classifier if alpha > 0 else None
         self.alpha = alpha
 
     def forward(self, rows):
