@@ -15,6 +15,7 @@ sys.path.insert(0, str(HERE / "_ext"))
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import skdre  # noqa: E402
+from skdre.base import DOCUMENTATION_URL  # noqa: E402
 
 project = "skdre"
 author = "The skdre developers"
@@ -69,6 +70,7 @@ sphinx_gallery_conf = {
 }
 
 html_theme = "pydata_sphinx_theme"
+html_baseurl = f"{DOCUMENTATION_URL}/"
 html_title = f"skdre {release}"
 html_show_sourcelink = False
 html_theme_options = {

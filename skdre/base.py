@@ -28,6 +28,7 @@ from skdre.metrics import ratio_log_loss
 __all__ = [
     "RATIO_FLOOR",
     "DensityRatioMixin",
+    "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
     "bounded_log_ratio",
@@ -403,7 +404,30 @@ def _stack_frames(first, second):
     )
 
 
-class DensityRatioMixin(ClassifierMixin):
+# Where the documentation is published.
+DOCUMENTATION_URL = "https://skdre.readthedocs.io/en/stable"
+
+
+class DocumentedMixin:
+    """Link from the HTML representation of an estimator to its page.
+
+    For public estimators of skdre; classes of other packages that derive from them get
+    no link.
+
+    Examples
+    --------
+    >>> from skdre import KMMRatio
+    >>> KMMRatio()._get_doc_link().rpartition("/")[2]
+    'skdre.KMMRatio.html'
+    """
+
+    _doc_link_module = "skdre"
+    _doc_link_template = (
+        f"{DOCUMENTATION_URL}/generated/api/objects/skdre.{{estimator_name}}.html"
+    )
+
+
+class DensityRatioMixin(DocumentedMixin, ClassifierMixin):
     """Everything a density-ratio estimator offers, from its ``decision_function``.
 
     A subclass of this mixin and :class:`sklearn.base.BaseEstimator` defines

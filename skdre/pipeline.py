@@ -3,6 +3,8 @@
 from sklearn import pipeline as _pipeline
 from sklearn.utils.metaestimators import available_if
 
+from skdre.base import DocumentedMixin
+
 __all__ = ["Pipeline", "make_pipeline"]
 
 
@@ -12,7 +14,7 @@ def _final_has_ratio(pipeline):
     return True
 
 
-class Pipeline(_pipeline.Pipeline):
+class Pipeline(DocumentedMixin, _pipeline.Pipeline):
     """:class:`sklearn.pipeline.Pipeline` with ``predict_ratio``.
 
     scikit-learn's own pipelines carry the log ratio already, through

@@ -14,6 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from skdre.base import DocumentedMixin
+
 __all__ = ["Dequantizer"]
 
 # The noise lies at the middles of this many cells of [0, 1): never so close to a whole
@@ -39,7 +41,9 @@ def log_slope(Y, n_levels, alpha):
     return np.log1p(-2 * alpha) - np.log(n_levels) - log_expit(Y) - log_expit(-Y)
 
 
-class Dequantizer(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
+class Dequantizer(
+    DocumentedMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+):
     """Uniform dequantisation and the logit transform.
 
     Pixels are whole numbers, and a density fitted to whole numbers can be as high as

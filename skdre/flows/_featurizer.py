@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, validate_data
 
+from skdre.base import DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, LogDensity, build_flow
 from skdre.flows._gaussian import (
@@ -48,7 +49,11 @@ def _mean_log_loss(log_density, weight):
 
 
 class FlowFeaturizer(
-    NetworkMixin, FlowDensityMixin, CallbackSupportMixin, BaseEstimator
+    NetworkMixin,
+    DocumentedMixin,
+    FlowDensityMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     """Invertible features, in which the data are close to standard normal.
 
@@ -212,8 +217,6 @@ class FlowFeaturizer(
     >>> bool(np.allclose(flow.inverse_transform(Z), X))
     True
     """
-
-    _modules = ("flow_",)
 
     _parameter_constraints = {  # noqa: RUF012
         "flow": [StrOptions(set(FLOWS)), callable],

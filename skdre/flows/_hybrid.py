@@ -257,8 +257,6 @@ class FlowClassifierRatio(
     >>> Z = ratio.transform(X)
     """
 
-    _modules = ("flow_", "network_")
-
     _parameter_constraints = {  # noqa: RUF012
         "strategy": [StrOptions({"joint", "discriminative", "separate"})],
         "alpha": [Interval(Real, 0, 1, closed="both")],

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import pool
+from skdre.base import DocumentedMixin, pool
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -43,7 +43,9 @@ def _check_effective_sample_size(weights, n_source):
     return size
 
 
-class ImportanceWeighted(TargetRowsMixin, CallbackSupportMixin, BaseEstimator):
+class ImportanceWeighted(
+    DocumentedMixin, TargetRowsMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Fit a classifier or regressor for the target with labels of the source.
 
     Under covariate shift source and target share :math:`p(y \mid x)` but not

@@ -9,6 +9,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre.base import DocumentedMixin
 from skdre.information._cross_fit import Fold, cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
@@ -118,7 +119,7 @@ def _check_functions(X, Y):
                 return
 
 
-class MutualInformation(MetaEstimatorMixin, BaseEstimator):
+class MutualInformation(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Mutual information of two continuous vectors, from a density ratio.
 
     .. math:: I(X; Y) = E_{p(x, y)}\left[\log \frac{p(x, y)}{p(x) p(y)}\right]

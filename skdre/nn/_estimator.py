@@ -1,11 +1,12 @@
 """What estimators that train networks have in common beside the training loop."""
 
-import copy
 import warnings
 from numbers import Integral
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
+
+from skdre.nn._state import pack_modules, unpack_modules
 
 __all__ = ["NetworkMixin", "late_gain", "n_epochs_and_batches"]
 
@@ -43,16 +44,11 @@ def late_gain(scores, n_epochs):
 class NetworkMixin:
     """Pickling, checks and records of an estimator with fitted torch modules."""
 
-    # Attributes that hold them: pickles have them on the CPU.
-    _modules: tuple[str, ...] = ("network_",)
-
     def __getstate__(self):
-        state = super().__getstate__()
-        for name in self._modules:
-            module = state.get(name)
-            if module is not None and next(module.parameters()).device.type != "cpu":
-                state = state | {name: copy.deepcopy(module).cpu()}
-        return state
+        return pack_modules(super().__getstate__())
+
+    def __setstate__(self, state):
+        super().__setstate__(unpack_modules(state))
 
     def _check_hidden_features(self, name="hidden_features"):
         widths = getattr(self, name)

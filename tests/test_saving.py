@@ -1,0 +1,197 @@
+"""Fitted estimators saved and loaded, by pickle and without it."""
+
+import pickle
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from numpy.testing import assert_array_equal
+from sklearn.base import BaseEstimator, clone
+
+from skdre import FlowFeaturizer, ImportanceWeighted, MLPRatio, TimeScoreRatio
+from skdre.datasets import make_warped_shift
+from skdre.nn._state import pack_modules, unpack_modules
+from skdre.utils._test_instances import make_instances
+
+X, Y = make_warped_shift(60, 2, random_state=0).pool()
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*still (fell|rose):Warning"),
+    pytest.mark.filterwarnings("ignore:.*separates"),
+    pytest.mark.filterwarnings("ignore:.*effective sample size"),
+]
+
+# What skops must be told to trust: classes and functions by name, of these packages.
+TRUSTED = ("skdre.", "zuko.")
+
+
+FLOWS = [
+    FlowFeaturizer(name, n_transforms=1, hidden_features=(4,), max_epochs=1)
+    for name in ("nsf", "realnvp", "ffjord")
+]
+INSTANCES = [*make_instances(), *FLOWS]
+each_estimator = pytest.mark.parametrize(
+    "index", range(len(INSTANCES)), ids=[str(each)[:60] for each in INSTANCES]
+)
+
+
+@cache
+def fitted(index):
+    estimator = clone(INSTANCES[index])
+    name = type(estimator).__name__
+    if name == "MutualInformation":
+        return estimator.fit(X[:, :1], X[:, 1:])
+    if name == "Dequantizer":
+        return estimator.fit(np.floor(np.abs(X)))
+    y = Y
+    if isinstance(estimator, ImportanceWeighted):
+        is_regression = type(estimator.estimator).__name__ == "Ridge"
+        y = np.where(Y == 1, np.nan if is_regression else -1, X[:, 0] > 0)
+    return estimator.fit(X, y)
+
+
+def outputs(estimator):
+    """What the estimator gives, where no dice are thrown."""
+    name = type(estimator).__name__
+    if name == "MutualInformation":
+        return [estimator.pointwise(X[:, :1], X[:, 1:])]
+    if name == "Dequantizer":
+        return [estimator.get_feature_names_out()]
+    parts = [getattr(estimator, part, None) for part in ("flow_", "ratio_")]
+    methods = ("decision_function", "predict", "score_samples", "transform")
+    found = [
+        getattr(each, method)(X)
+        for each in (estimator, *parts)
+        if isinstance(each, BaseEstimator)
+        for method in methods
+        if hasattr(each, method)
+    ]
+    assert found
+    return found
+
+
+def assert_same(one, other):
+    for before, after in zip(outputs(one), outputs(other), strict=True):
+        assert_array_equal(before, after)
+
+
+@each_estimator
+def test_skops_is_to_trust_names_of_ours_only(index):
+    sio = pytest.importorskip("skops.io")
+    for estimator in (clone(INSTANCES[index]), fitted(index)):
+        data = sio.dumps(estimator)
+        untrusted = sio.get_untrusted_types(data=data)
+        assert all(name.startswith(TRUSTED) for name in untrusted), untrusted
+        again = sio.loads(data, trusted=untrusted)
+        assert str(again) == str(estimator)
+    assert_same(fitted(index), again)
+
+
+@each_estimator
+def test_pickle(index):
+    assert_same(fitted(index), pickle.loads(pickle.dumps(fitted(index))))
+
+
+# --- torch modules as plain data --------------------------------------------------
+
+
+def arrays_only(value):
+    """Whether a packed state holds what any format can store."""
+    if isinstance(value, dict):
+        return all(map(arrays_only, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(arrays_only, value))
+    return value is None or isinstance(
+        value, np.ndarray | np.generic | str | int | float
+    )
+
+
+def test_a_network_is_stored_as_arrays_and_numbers():
+    ratio = MLPRatio(hidden_features=(4,), n_estimators=2, max_iter=25).fit(X, Y)
+    state = ratio.__getstate__()
+    assert arrays_only(state)
+    network = unpack_modules(state)["network_"]
+    expected = ratio.network_.state_dict()
+    assert list(network.state_dict()) == list(expected)
+    for name, value in network.state_dict().items():
+        assert value.dtype == expected[name].dtype
+        assert_array_equal(value, expected[name])
+    assert not any(each.requires_grad for each in network.parameters())
+    assert network.training == ratio.network_.training
+    # The copy is its own: training on does not change what was saved.
+    before = ratio.decision_function(X)
+    with torch.no_grad():
+        next(network.parameters()).add_(1)
+    assert_array_equal(ratio.decision_function(X), before)
+
+
+def test_modules_of_torch_are_rebuilt():
+    module = torch.nn.Sequential(
+        torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)
+    ).double()
+    module.register_buffer("kept", torch.arange(3))
+    module.register_buffer("dropped", torch.ones(1), persistent=False)
+    module.register_parameter("none", None)
+    module[0].weight.requires_grad_(False)
+    module.eval()
+    packed = pack_modules({"module": module, "other": (1, torch.ones(2)), "plain": {}})
+    assert arrays_only(packed)
+    again = unpack_modules(packed)
+    assert again["plain"] == {}
+    assert_array_equal(again["other"][1], np.ones(2))
+    rebuilt = again["module"]
+    assert str(rebuilt) == str(module)
+    assert list(rebuilt.state_dict()) == list(module.state_dict())
+    assert list(dict(rebuilt.named_buffers())) == list(dict(module.named_buffers()))
+    flags = [each.requires_grad for each in rebuilt.parameters()]
+    assert flags == [each.requires_grad for each in module.parameters()]
+    x = torch.randn(5, 2, dtype=torch.float64)
+    assert_array_equal(rebuilt(x).detach(), module(x).detach())
+    rebuilt.train()
+    rebuilt(x).sum().backward()
+
+
+class Shift(torch.nn.Module):
+    """A network of the user's own: the class is theirs, and pickle finds it."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = torch.nn.Parameter(torch.zeros(2))
+
+    def forward(self, x, t):
+        return (x - self.mean).sum(-1)
+
+
+def test_modules_of_others_stay():
+    module = Shift()
+    assert pack_modules({"network": module})["network"] is module
+    ratio = TimeScoreRatio(network=module)
+    again = pickle.loads(pickle.dumps(ratio))
+    assert_array_equal(again.network.mean.detach(), np.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "message"),
+    [
+        ("os", "system", "is not one of"),
+        ("torch.hub", "load", "is not a torch module"),
+        ("skdre.nn._training", "train", "is not a torch module"),
+    ],
+)
+def test_only_modules_are_made_by_name(module, name, message):
+    packed = pack_modules({"network": torch.nn.Identity()})
+    packed["network"]["torch.nn.Module"] |= {"module": module, "class": name}
+    with pytest.raises(ValueError, match=message):
+        unpack_modules(packed)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_networks_on_a_gpu_are_saved_on_the_cpu():
+    module = torch.nn.Linear(2, 1)
+    expected = module.weight.detach().clone()
+    again = unpack_modules(pack_modules({"module": module.cuda()}))["module"]
+    assert again.weight.device.type == "cpu"
+    assert_array_equal(again.weight.detach(), expected)
+    theirs = pack_modules({"module": Shift().cuda()})["module"]
+    assert theirs.mean.device.type == "cpu"
