@@ -24,6 +24,10 @@ _FEW_ROWS, _MANY_ROWS = 30, 100
 # Share of rows outside the other sample's support.
 _FEW_OUTSIDE, _MANY_OUTSIDE = 0.01, 0.1
 
+# Of a ratio whose mean is 1, a sample's mean is above 20 one time in 20 at most
+# (Markov), whatever its tail.
+_LARGEST_MEAN = 20
+
 _COLORS = {"good": "#2e7d32", "fair": "#a86500", "poor": "#b71c1c", "unknown": "#666"}
 
 
@@ -203,7 +207,9 @@ def _normalization(q, doubt):
         mean = float(np.exp(log_mean))
         error = float(relative * mean)
     distance = abs(mean - 1)
-    if doubt:
+    if mean > _LARGEST_MEAN:
+        grade, words = "poor", "far above 1: the ratio is too large at some rows"
+    elif doubt:
         grade, words = "unknown", doubt
     elif distance <= max(2 * error, 0.05):
         grade, words = "good", "1 as it should be"
@@ -242,7 +248,7 @@ def _calibration(p, q):
             elif value <= 0:
                 words = "the ratio orders the rows the wrong way round"
             elif value < 1:
-                words = "log ratios are too far from 0: overfitted"
+                words = "log ratios are too far from 0: overfitted, or of a wrong form"
             else:
                 words = "log ratios are too close to 0: timid"
         figures.append(Figure(name, float(value), float(se), grade, words))
@@ -362,8 +368,8 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
       the true ratio. It says that only if the samples overlap. Far apart, the mean of r
       lies at rows of p that a sample of q does not contain: the mean of any sample is
       then close to 0, with a small standard error, for the true ratio too; and close to
-      1 for many a wrong one. It is "unknown" wherever the tail index, the effective
-      rows or the rows outside are not good.
+      1 for many a wrong one. So it is "unknown" wherever the tail index, the effective
+      rows or the rows outside are not good, unless it is above 20, which is poor.
 
     The first three look at the ratio, the others at what weights it gives: a perfect
     ratio of samples that lie far apart has useless weights.

@@ -128,6 +128,17 @@ def test_scaled_ratio_has_another_mean():
     assert diagnosis_of(p + 0.15, q + 0.15)["normalization"].grade == "fair"
 
 
+def test_a_mean_far_above_1_is_poor_whatever_the_tail():
+    """A Gaussian plug-in on bent rows, say: ratios of a million at a few of them."""
+    p, q = log_ratios(500, 500, shift=0.5)
+    q[:3] += 15.0
+    diagnosis = diagnosis_of(p, q)
+    assert diagnosis["pareto_k"].grade == "poor"
+    assert diagnosis["normalization"].grade == "poor"
+    q[:3] -= 10.0
+    assert diagnosis_of(p, q)["normalization"].grade == "unknown"
+
+
 # Samples far apart.
 
 

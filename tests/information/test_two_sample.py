@@ -174,7 +174,7 @@ def test_pvalue_of_a_classifier_is_uniform_without_a_shift():
 
 def test_refitted_pvalue_is_uniform_without_a_shift():
     kwargs = {"method": "refit", "n_permutations": 9, "cv": 2}
-    found = pvalues(150, MeanShift(), sizes=(12, 18), statistic="roc_auc", **kwargs)
+    found = pvalues(80, MeanShift(), sizes=(12, 18), statistic="roc_auc", **kwargs)
     assert_uniform(found, 9)
 
 
