@@ -17,6 +17,8 @@ from skorch.callbacks import Callback
 from skorch.helper import predefined_split
 from torch.func import functional_call
 
+from skdre.nn._flat import FlatWeights
+
 __all__ = [
     "KeepBest",
     "KeepBestMembers",
@@ -366,17 +368,9 @@ class TrainingNet(NeuralNet):
 
     def initialize_module(self):
         super().initialize_module()
-        # These share memory with the weights, and laying them out takes a while.
-        state = self.module_.state_dict()
-        self.average_ = {
-            name: value.clone() if value.is_floating_point() else value
-            for name, value in state.items()
-        }
-        self.averaged_pairs_ = [
-            (self.average_[name], value)
-            for name, value in state.items()
-            if value.is_floating_point()
-        ]
+        self.weights_ = FlatWeights(self.module_)
+        self.flat_average_ = self.weights_.flat.detach().clone()
+        self.average_ = self.weights_.state(self.flat_average_)
         self.n_steps_ = self.n_roll_backs_ = 0
         self.interrupted_ = False
         return self
@@ -384,6 +378,14 @@ class TrainingNet(NeuralNet):
     def initialize_criterion(self):
         self.criterion_ = self.criterion
         return self
+
+    def get_all_learnable_params(self):
+        yield "flat", self.weights_.flat
+
+    def _set_training(self, training=True):
+        # Once an epoch: the way through all modules takes as long as a layer.
+        if self.module_.training != training:
+            super()._set_training(training)
 
     def get_default_callbacks(self):
         # The table is laid out at every epoch, whether it is printed or not.
@@ -414,9 +416,10 @@ class TrainingNet(NeuralNet):
         return self.lr * rise * fall * _ROLL_BACK_FACTOR**self.n_roll_backs_
 
     def train_step(self, batch, **fit_params):
-        self._zero_grad_optimizer()
+        # In place: the gradients of the parameters are views of it.
+        self.weights_.flat.grad.zero_()
         step = self.train_step_single(batch, **fit_params)
-        norm = torch.nn.utils.clip_grad_norm_(self.module_.parameters(), _MAX_NORM)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights_.flat, _MAX_NORM)
         if not (math.isfinite(step["loss"].item()) and math.isfinite(norm.item())):
             self._roll_back()
             return step
@@ -430,14 +433,12 @@ class TrainingNet(NeuralNet):
     def _move_average(self):
         # The ramp lets the average follow the first steps closely.
         decay = min(self.average_decay, (1 + self.n_steps_) / (10 + self.n_steps_))
-        for average, value in self.averaged_pairs_:
-            average.lerp_(value, 1 - decay)
+        self.flat_average_.lerp_(self.weights_.flat.detach(), 1 - decay)
 
     def _roll_back(self):
         self.n_roll_backs_ += 1
         self.module_.load_state_dict(self.keeper_.best_weights_)
-        for average, value in self.averaged_pairs_:
-            average.copy_(value)
+        self.flat_average_.copy_(self.weights_.flat.detach())
         self.optimizer_.state.clear()
         if self.n_roll_backs_ >= _MAX_ROLL_BACKS:
             raise StopTraining
@@ -538,6 +539,7 @@ def train(
     small = device.type == "cpu" and min(batch_size, len(rows)) <= _ONE_THREAD_ROWS
     with seeded(seed, device), _one_thread(small):
         net.fit(rows)
+    net.weights_.release()
     if not math.isfinite(net.keeper_.best_loss_):
         raise FloatingPointError(
             "The loss is not finite at the initial weights, nor after any epoch."

