@@ -69,7 +69,8 @@ class FlowFeaturizer(
         The flow:
 
         * "maf", masked autoregressive flow [2]_: affine maps of each column given
-          those before it. Its inverse takes a pass for each column.
+          those before it. Its inverse takes one step for each column, here at about
+          twice the cost of the forward pass.
         * "nsf", neural spline flow [3]_: the same, each affine map followed by a
           monotone rational-quadratic spline, which bends the column's bulk.
         * "realnvp" [4]_: pairs of affine couplings, one half of the columns given the

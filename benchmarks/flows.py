@@ -1,0 +1,155 @@
+"""Flows a second: training and inverting, against nflows and normflows.
+
+Each library builds the same flow (transforms, widths, activation), in a process and an
+environment of its own, on one thread. They take turns of about a second, so that what
+else the machine does falls on all of them alike::
+
+    python benchmarks/peers.py install nflows normflows
+    python benchmarks/flows.py --write-doc
+    python benchmarks/flows.py --features 2 10 --flows maf
+
+The peers have no training loop; theirs is the least that trains (loss, gradient, a
+step of AdamW). skdre stands twice: in that loop, and in its own, which clips gradients,
+averages weights and looks at held-out rows. The table goes to the screen and to
+results/flows.csv; with --write-doc also to doc/benchmarks/flows.md.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+from pathlib import Path
+
+import _report
+import peers
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent
+# Contender, environment, arguments of its script.
+CONTENDERS = {
+    "skdre": ("skdre", ["own loop"]),
+    "skdre, bare loop": ("skdre", ["bare loop"]),
+    "nflows": ("nflows", []),
+    "normflows": ("normflows", []),
+}
+BATCH_SIZE = 256
+N_BATCHES = 200
+N_TRANSFORMS = 5
+
+
+def hidden(n_features):
+    return (512, 512) if n_features > 100 else (100, 100)
+
+
+def inverse_rows(n_features):
+    return 64 if n_features > 100 else 1000
+
+
+class Worker:
+    """A contender's process, which answers one question at a time."""
+
+    def __init__(self, environment, arguments):
+        script = HERE / "peers" / f"_{environment}_flow.py"
+        self.process = subprocess.Popen(
+            [str(peers.python(environment)), str(script), *arguments],
+            env=os.environ | _report.threads(1),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.versions = self._read()["versions"]
+
+    def _read(self):
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"note": "killed"}
+
+    def ask(self, **job):
+        self.process.stdin.write(json.dumps(job) + "\n")
+        self.process.stdin.flush()
+        return self._read()
+
+
+def measure(workers, flow, n_features, args):
+    """A row of rates for training and one for the inverse."""
+    shape = (flow, n_features, N_TRANSFORMS, hidden(n_features))
+    sizes = {"batch_size": BATCH_SIZE, "n_batches": N_BATCHES}
+    rows = {
+        what: {"flow": flow, "d": n_features, "what": what, "rates": {}}
+        for what in ("train", "invert")
+    }
+    for name, worker in workers.items():
+        made = worker.ask(
+            do="make", flow=shape, inverse_rows=inverse_rows(n_features), **sizes
+        )
+        for row in rows.values():
+            row["rates"][name] = []
+            row[f"{name} parameters"] = made.get("parameters")
+            if "note" in made:
+                print(f"{name}: {made['note']}")
+    for what, row in rows.items():
+        for _ in range(args.rounds):
+            for name, worker in workers.items():
+                if name == "skdre, bare loop" and what == "invert":
+                    continue
+                rates = row["rates"][name]
+                # What takes far longer than its turn is timed once.
+                if rates and rates[0] * args.seconds * 10 < inverse_rows(n_features):
+                    continue
+                reply = worker.ask(do=what, seconds=args.seconds, **sizes)
+                if "note" in reply:
+                    print(f"{name} {flow} {n_features}: {reply['note']}")
+                else:
+                    rates.append(reply["rate"])
+        for name, rates in row.pop("rates").items():
+            row[name] = statistics.median(rates) if rates else None
+        best = max(row[name] or 0 for name in ("nflows", "normflows") if name in row)
+        row["ahead"] = row["skdre"] / best if best else None
+        shown = {name: row[name] and f"{row[name]:.3g}" for name in workers}
+        print(flow, n_features, what, shown, flush=True)
+    return list(rows.values())
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--features", type=int, nargs="+", default=[2, 10, 40, 784])
+    flows = ["maf", "realnvp", "nsf"]
+    parser.add_argument("--flows", nargs="+", choices=flows, default=flows)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
+    parser.add_argument("--write-doc", action="store_true")
+    args = parser.parse_args()
+
+    workers = {name: Worker(*made) for name, made in CONTENDERS.items()}
+    versions = {}
+    for worker in workers.values():
+        versions |= worker.versions
+    rows = [
+        row
+        for flow in args.flows
+        for n_features in args.features
+        for row in measure(workers, flow, n_features, args)
+    ]
+    _report.write_csv(ROOT / "results" / "flows.csv", rows)
+    headings = {"flow": ("flow", '"{}"'), "d": ("d", "{}")}
+    headings |= {name: (name, "{:,.0f}") for name in CONTENDERS}
+    headings["ahead"] = ("skdre / best peer", "{:.2f}")
+    text = f"Rows a second of training, in batches of {BATCH_SIZE}:\n\n"
+    text += _report.markdown([row for row in rows if row["what"] == "train"], headings)
+    del headings["skdre, bare loop"]
+    text += "\n\nRows a second of the inverse, which draws samples:\n\n"
+    text += _report.markdown([row for row in rows if row["what"] == "invert"], headings)
+    text += "\n\nMedians of {} turns. {} {}".format(
+        args.rounds,
+        _report.machine(1),
+        ", ".join(f"{name} {version}" for name, version in sorted(versions.items())),
+    )
+    print(text)
+    if args.write_doc:
+        _report.replace_block(ROOT / "doc" / "benchmarks" / "flows.md", "flows", text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,46 @@
+"""skdre's flows, in its own training loop or in the bare one of all contenders."""
+
+import sys
+from functools import partial
+
+import torch
+from _flow_worker import main
+
+from skdre.flows._featurizer import _mean_log_loss
+from skdre.flows._flows import LogDensity, build_flow
+from skdre.nn._training import TensorRows, train
+
+
+class Flow:
+    def __init__(self, own_loop, flow, n_features, n_transforms, hidden):
+        self.flow = build_flow(
+            flow, n_features, n_transforms=n_transforms, hidden_features=hidden
+        )
+        self.module = LogDensity(self.flow, [0.0] * n_features)
+        self.parameters = self.module.parameters
+        self.log_density = self.module
+        if own_loop:
+            self.loop = self._loop
+
+    def _loop(self, rows, batch_size):
+        """What fit does: clipping, averaging, looks at held-out rows."""
+        rows = TensorRows(rows, torch.ones(len(rows)))
+        held_out = TensorRows(*(tensor[: len(rows) // 10] for tensor in rows.tensors))
+        train(
+            self.module,
+            _mean_log_loss,
+            rows,
+            held_out,
+            max_epochs=1,
+            batch_size=batch_size,
+            learning_rate=1e-4,
+            patience=1,
+            seed=0,
+        )
+
+    def invert(self, z):
+        return self.flow().transform.inv(z)
+
+
+if __name__ == "__main__":
+    main(partial(Flow, sys.argv[1] == "own loop"), ["skdre", "zuko", "torch"])
