@@ -60,7 +60,11 @@ MAY_IMPORT = {
 }
 
 # A default must name an estimator: inside the function that resolves it, only.
-DEFAULTS = {("importance", "kernel"), ("information", "auto")}
+DEFAULTS = {
+    ("importance", "kernel"),
+    ("importance", "flows"),
+    ("information", "auto"),
+}
 
 NUMPY_ONLY = {"_moments", "metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
@@ -212,6 +216,14 @@ SNIPPETS = {
     + "y = np.arange(40) % 2\n"
     + "GaussianRatio().fit(X, y).predict_ratio(X)\n"
     + "ClassifierRatio(calibration='sigmoid').fit(X, y).predict_ratio(X)",
+    "divergence": FIT.format(
+        name="GaussianRatio, diagnose, divergence, score_test, shift_importance, "
+        "two_sample_test"
+    )
+    + "pooled = pool(numerator=X + 1, denominator=X)\n"
+    + "for each in (divergence, two_sample_test, diagnose, shift_importance):\n"
+    + "    each(GaussianRatio(), *pooled)\n"
+    + "score_test(*pooled)",
     "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
     + "from sklearn.linear_model import Ridge\n"
     + "ImportanceWeighted(Ridge()).fit(X, X[:, 0], X_target=X).predict(X)",

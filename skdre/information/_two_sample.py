@@ -27,6 +27,10 @@ from skdre.information._permutation import (
 __all__ = ["STATISTICS", "additive_test", "two_sample_test"]
 
 
+# Logarithm of the largest ratio that is summed.
+_LARGEST = 600.0
+
+
 class _Additive(NamedTuple):
     """A statistic: a constant plus the sum of `values` over the numerator's rows."""
 
@@ -40,6 +44,9 @@ def _divergence(kind):
     def statistic(log_ratio, n_numerator):
         n_denominator = len(log_ratio) - n_numerator
         zeros = np.zeros(len(log_ratio))
+        if chosen.tail_p:
+            # So that sums of ratios stay finite.
+            log_ratio = np.clip(log_ratio, -_LARGEST, _LARGEST)
         f = chosen.f(log_ratio) if chosen.f else zeros
         g = chosen.g(log_ratio) if chosen.g else zeros
         return _Additive(

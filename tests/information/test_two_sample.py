@@ -135,6 +135,14 @@ def test_pvalue():
     assert permutation_pvalue(0.0, np.zeros(9)) == 1
 
 
+@pytest.mark.parametrize("name", list(STATISTICS))
+def test_huge_ratios(name):
+    p, q = np.linspace(800, 1000, 20), -np.linspace(800, 1000, 30)
+    result = additive_test(name, p, q, 99, np.random.default_rng(0))
+    assert np.isfinite(result.null_distribution).all()
+    assert result.pvalue == 0.01
+
+
 # Calibration and power.
 
 
