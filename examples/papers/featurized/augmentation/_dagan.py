@@ -4,9 +4,10 @@ As in Antoniou et al. the critic sees pairs: two real drawings of one class, or 
 one and what the generator made of it. Two things are other than theirs, so that minutes
 on one core are enough. Their generator, a deep residual U-Net, paints each pixel; this
 one moves the ink of its source about, as a hand would, by a smooth field of
-displacements. A painting one of the same cost still tore every stroke, and the ratio told
-its images from real ones without error. Their critic is that of a WGAN-GP, with five steps to one of the
-generator; this one has spectral norms and the hinge loss, and one step.
+displacements. (A painting one, given as long, still tore every stroke, and the ratio
+told its images from real ones without error.) Their critic is that of a WGAN-GP, with
+five steps to one of the generator; this one has spectral norms and the hinge loss, and
+one step.
 """
 
 import copy
@@ -40,9 +41,9 @@ _KNOTS = 4
 # Largest displacement, where half the image's side is 1.
 _REACH = 0.3
 
-# Weights in the generator's loss: of the bending energy, without which strokes are torn,
+# Weights in the generator's loss: of the bending energy, without which strokes tear,
 # and of the logarithm of how far the noise moves the field, without which the generator
-# learns to leave it unheard.
+# learns to leave the noise unheard.
 _BENDING = 20.0
 _VARIETY = 0.3
 
