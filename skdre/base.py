@@ -45,7 +45,24 @@ _LOG_MAX = np.log(np.finfo(np.float64).max)
 
 
 def exp_log_ratio(log_ratio):
-    """Exponential that saturates at the largest float instead of overflowing."""
+    """Exponential that saturates at the largest float instead of overflowing.
+
+    Parameters
+    ----------
+    log_ratio : array-like of any shape
+        Log ratios, in nats.
+
+    Returns
+    -------
+    ratio : ndarray of the shape of `log_ratio`
+        Finite.
+
+    Examples
+    --------
+    >>> from skdre.base import exp_log_ratio
+    >>> exp_log_ratio([0.0, 1000.0])
+    array([1.00000000e+000, 1.79769313e+308])
+    """
     return np.exp(np.minimum(log_ratio, _LOG_MAX))
 
 
@@ -58,7 +75,24 @@ RATIO_FLOOR = 1e-2
 
 
 def log_of_ratio(ratio):
-    """Logarithm of an estimated ratio, which counts as `RATIO_FLOOR` where smaller."""
+    """Logarithm of an estimated ratio, which counts as 1/100 where smaller.
+
+    Parameters
+    ----------
+    ratio : array-like of any shape
+        Estimates of a ratio, some of which may be zero.
+
+    Returns
+    -------
+    log_ratio : ndarray of the shape of `ratio`
+        In nats, at least log(0.01).
+
+    Examples
+    --------
+    >>> from skdre.base import log_of_ratio
+    >>> log_of_ratio([1.0, 0.0]).round(2)
+    array([ 0.  , -4.61])
+    """
     return np.log(np.maximum(ratio, RATIO_FLOOR))
 
 
@@ -117,6 +151,12 @@ def encode_domains(y, *, name):
     ------
     ValueError
         If y does not name two domains.
+
+    Examples
+    --------
+    >>> from skdre.base import encode_domains
+    >>> encode_domains(["old", "new", "old"], name="MyRatio")
+    (array(['new', 'old'], dtype='<U3'), array([ True, False,  True]))
     """
     if y is None:
         raise ValueError(
@@ -208,6 +248,14 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     ValueError
         If the labels do not name two domains, X is not a finite dense matrix, or a
         domain is left without rows of positive weight.
+
+    Examples
+    --------
+    >>> from skdre import KMMRatio
+    >>> from skdre.base import check_pool
+    >>> rows = check_pool(KMMRatio(), [[1.0], [2.0], [3.0]], [0, 1, 1])
+    >>> rows.is_numerator
+    array([False,  True,  True])
     """
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     _check_lengths(X, y)
@@ -254,6 +302,14 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
     ValueError
         If the labels do not name two domains, X is not a finite dense matrix, or a
         domain is left without rows of positive weight.
+
+    Examples
+    --------
+    >>> from skdre import KMMRatio
+    >>> from skdre.base import split_samples
+    >>> samples = split_samples(KMMRatio(), [[1.0], [2.0], [3.0]], [0, 1, 1])
+    >>> samples.denominator, samples.denominator_index
+    (array([[1.]]), array([0]))
     """
     rows = check_pool(estimator, X, y, sample_weight, **check_params)
     # validate_data alone would set feature_names_in_ before it rejects a NaN.
@@ -297,6 +353,12 @@ def bounded_log_ratio(probability, n_numerator, n_denominator, log_prior=0.0):
     -------
     log_ratio : ndarray of shape (n_samples,)
         In nats.
+
+    Examples
+    --------
+    >>> from skdre.base import bounded_log_ratio
+    >>> bounded_log_ratio([[0.5, 0.5], [0.0, 1.0]], 10, 100).round(2)
+    array([0.  , 4.62])
     """
     with np.errstate(divide="ignore"):
         log_q, log_p = np.log(np.asarray(probability, dtype=np.float64)).T

@@ -431,6 +431,8 @@ def resample(
         If weights are empty, negative, not finite or all zero, if n_samples is not
         positive or, without replacement, exceeds the number of positive weights, or if
         method is unknown.
+    TypeError
+        If n_samples is neither an int nor None.
 
     References
     ----------

@@ -46,7 +46,9 @@ def public_api():
         if not inspect.ismodule(getattr(skdre, name)) and name != "__version__"
     }
     ratios = [name for name, _ in all_estimators("ratio")]
-    transformers = [name for name, _ in all_estimators("transformer")]
+    transformers = [
+        name for name, _ in all_estimators("transformer") if name not in ratios
+    ]
     others = [
         name for name, _ in all_estimators() if name not in {*ratios, *transformers}
     ]

@@ -45,7 +45,16 @@ __all__ = [
 class Coefficients(NamedTuple):
     """Factors of the two rows and of the noise of a path, or their derivatives.
 
-    Each has the shape of the time.
+    Attributes
+    ----------
+    denominator, numerator, noise : ndarray or torch.Tensor of the shape of the time
+        The coefficients a, b and s.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import LinearPath
+    >>> float(LinearPath().coefficients(0.25).numerator)
+    0.25
     """
 
     denominator: Any
@@ -68,6 +77,19 @@ class Path:
 
     A subclass defines ``_coefficients(t)`` and ``_derivatives(t)``, each giving a
     triple for a time that is an array or a tensor.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre.bridges.paths import Path
+    >>> class EarlyPath(Path):
+    ...     '''Straight lines, passed faster at first: a = (1 - t)^2.'''
+    ...     def _coefficients(self, t):
+    ...         return (1 - t) ** 2, 1 - (1 - t) ** 2, np.zeros_like(t)
+    ...     def _derivatives(self, t):
+    ...         return -2 * (1 - t), 2 * (1 - t), np.zeros_like(t)
+    >>> EarlyPath().interpolate(np.zeros(2), np.ones(2), 0.5)
+    array([0.75, 0.75])
     """
 
     # Whether x_t has noise of its own beside the two rows.
@@ -146,10 +168,26 @@ class Path:
     def velocity(self, x0, x1, t, noise=None, *, centers=None):
         """Time derivative of :meth:`interpolate`, with the same parameters.
 
+        Parameters
+        ----------
+        x0, x1 : ndarray or torch.Tensor of shape (..., n_features)
+            Rows of the denominator and of the numerator, paired.
+        t : float, ndarray or torch.Tensor
+            Times that broadcast against the rows, of shape (..., 1) or ().
+        noise : array of the shape of the rows, default=None
+            Standard normal; needed where the path is noisy.
+        centers : pair of arrays of shape (n_features,), default=None
+            Means of the denominator and of the numerator.
+
         Returns
         -------
         velocity : array of the shape of the rows
             dx_t / dt with the pair and the noise held fixed.
+
+        Raises
+        ------
+        ValueError
+            If the path is noisy and `noise` is None.
         """
         return self._combine(self.derivatives(t), (-1.0, 1.0), x0, x1, noise, centers)
 
@@ -175,6 +213,13 @@ class TrigonometricPath(Path):
     Its coefficients lie on a circle that is passed at an even pace, so samples of equal
     covariance keep it all along. It has no parameters, is exact at both ends, and its
     derivatives are bounded.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import TrigonometricPath
+    >>> a, b, _ = TrigonometricPath().coefficients(0.5)
+    >>> round(float(a), 3), round(float(b), 3)
+    (0.707, 0.707)
     """
 
     def _coefficients(self, t):
@@ -192,6 +237,13 @@ class LinearPath(Path):
     """Straight lines between the rows: a = 1 - t, b = t.
 
     Halfway samples of equal covariance have half of it.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import LinearPath
+    >>> a, b, _ = LinearPath().coefficients(0.25)
+    >>> float(a), float(b)
+    (0.75, 0.25)
     """
 
     def _coefficients(self, t):
@@ -209,6 +261,13 @@ class ArithmeticPath(Path):
     The form of DRE-infinity's sections 3 and F, where the numerator q has the factor
     alpha(t) = t and t = 1 in F.1 and F.2, as here. (Section 3 has them the other way
     round.) The derivative of a diverges at t = 1 as 1 / sqrt(1 - t^2).
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import ArithmeticPath
+    >>> a, b, _ = ArithmeticPath().coefficients(0.6)
+    >>> round(float(a), 3), float(b)
+    (0.8, 0.6)
     """
 
     def _coefficients(self, t):
@@ -239,6 +298,18 @@ class VPSDEPath(Path):
     ----------
     beta_min, beta_max : float, default=0.1 and 20.0
         Rate of diffusion at the data and at the noise.
+
+    Raises
+    ------
+    ValueError
+        Unless 0 < beta_min <= beta_max < infinity.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import VPSDEPath
+    >>> a, b, _ = VPSDEPath().coefficients(0.0)
+    >>> round(float(b), 4)  # what is left of the numerator at the denominator's end
+    0.0066
     """
 
     beta_min: float = 0.1
@@ -252,7 +323,18 @@ class VPSDEPath(Path):
             )
 
     def rate(self, t):
-        """Rate of diffusion beta at the time t (at u = 1 - t in the paper)."""
+        """Rate of diffusion beta at the time t (at u = 1 - t in the paper).
+
+        Parameters
+        ----------
+        t : float, ndarray or torch.Tensor of any shape
+            Times in [0, 1].
+
+        Returns
+        -------
+        beta : float, ndarray or torch.Tensor of the shape of `t`
+            Between `beta_min` at t = 1 and `beta_max` at t = 0.
+        """
         return self.beta_min + (1 - t) * (self.beta_max - self.beta_min)
 
     def _log_share(self, t):
@@ -290,6 +372,17 @@ class BridgePath(Path):
         (estimators standardise them first).
     epsilon : float, default=0.0
         Variance of the noise at the ends.
+
+    Raises
+    ------
+    ValueError
+        Unless sigma is positive, epsilon not negative, and both are finite.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import BridgePath
+    >>> [float(each) for each in BridgePath(sigma=2.0).coefficients(0.5)]
+    [0.5, 0.5, 1.0]
     """
 
     sigma: float = 1.0
@@ -346,6 +439,12 @@ def check_path(path):
         If the name is unknown.
     TypeError
         If it is neither a name nor a path.
+
+    Examples
+    --------
+    >>> from skdre.bridges.paths import check_path
+    >>> check_path("bridge")
+    BridgePath(sigma=1.0, epsilon=0.0)
     """
     if isinstance(path, Path):
         return path

@@ -113,6 +113,11 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         X_original : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If X is not of as many features as in fit.
         """
         check_is_fitted(self)
         Z = check_array(X, dtype=np.float64, input_name="X")
@@ -174,6 +179,11 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         Returns
         -------
         X : ndarray of shape (n_samples, n_features)
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not a positive integer.
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:

@@ -33,6 +33,8 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
         2; before scikit-learn 1.9 there is no such parameter.
     response : ndarray of shape (grid_resolution, grid_resolution)
         Log ratio on the grid, in nats.
+    multiclass_colors : None
+        scikit-learn's, for more classes than two.
     xlabel, ylabel : str, default=None
         Names of the features.
 
@@ -94,6 +96,11 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
         Returns
         -------
         display : LogRatioSurfaceDisplay
+
+        Raises
+        ------
+        ValueError
+            If `limit` is not positive and finite.
         """
         ax = new_axes(ax, type(self).__name__)
         if limit is None:

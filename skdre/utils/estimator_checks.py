@@ -474,6 +474,13 @@ def yield_ratio_checks(estimator):
     ------
     check : callable
         To be called as ``check(name, estimator)``; raises AssertionError.
+
+    Examples
+    --------
+    >>> from skdre import KMMRatio
+    >>> from skdre.utils.estimator_checks import yield_ratio_checks
+    >>> first = next(yield_ratio_checks(KMMRatio()))
+    >>> first("KMMRatio", KMMRatio())
     """
     yield check_is_binary_classifier
     yield check_rank_correlation_with_truth
