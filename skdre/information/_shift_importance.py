@@ -76,6 +76,7 @@ def shift_importance(
         importances_std : ndarray of shape (n_features,)
             Standard deviation over folds and repeats.
         importances : ndarray of shape (n_features, n_folds * n_repeats)
+            Each of them.
 
     Raises
     ------
