@@ -48,6 +48,13 @@ class Figure:
         What the value is to be read against, such as "of 500".
     digits : int, default=3
         Decimals that are shown.
+
+    Examples
+    --------
+    >>> from skdre.information import Figure
+    >>> figure = Figure("mean of the ratio", 1.02, 0.05, "good", "1 as it should be")
+    >>> figure.shown
+    '1.020 ± 0.050'
     """
 
     name: str
@@ -81,6 +88,18 @@ class RatioDiagnosis:
         At the numerator's rows, held out.
     denominator_log_ratios : ndarray of shape (n_denominator,)
         At the denominator's rows, held out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre import GaussianRatio, diagnose
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> y = X[:, 0] > 0
+    >>> diagnosis = diagnose(GaussianRatio(), X, y, random_state=0)
+    >>> print(str(diagnosis).splitlines()[0])
+    Density ratio at 92 rows of the numerator and 108 of the denominator, held out
+    >>> diagnosis["numerator_outside"].grade
+    'poor'
     """
 
     figures: dict
