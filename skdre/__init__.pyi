@@ -22,8 +22,14 @@ from .base import DensityRatioMixin, pool
 from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .density import TargetedSampler
-from .flows import Dequantizer, FlowClassifierRatio, FlowFeaturizer
+from .flows import (
+    Dequantizer,
+    FlowClassifierRatio,
+    FlowFeaturizer,
+    LikelihoodRatioAligner,
+)
 from .importance import (
+    AlignedClassifier,
     ImportanceWeighted,
     importance_weighted_score,
     importance_weighted_scorer,
@@ -41,6 +47,7 @@ from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
 from .pipeline import Pipeline, make_pipeline
 
 __all__ = [
+    "AlignedClassifier",
     "AutoRatio",
     "ClassifierRatio",
     "DensityRatioMixin",
@@ -52,6 +59,7 @@ __all__ = [
     "KLIEPRatio",
     "KMMRatio",
     "LSIFRatio",
+    "LikelihoodRatioAligner",
     "MLPRatio",
     "MultinomialRatio",
     "MutualInformation",

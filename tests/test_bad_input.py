@@ -3,8 +3,8 @@
 What is right is a property of the ratio, so that it holds for any method: a rescaled
 column changes no ratio, a constant one carries no information, samples far apart are
 told apart. Estimators are fitted on two samples through one door, and answer with one
-number a row; ImportanceWeighted and FlowFeaturizer are asked for the finite output that
-they have.
+number a row; estimators that are no ratio are asked for the finite output that they
+have.
 """
 
 import numpy as np
@@ -15,6 +15,7 @@ from sklearn.base import clone, is_regressor
 from sklearn.utils.validation import has_fit_parameter
 
 from skdre import (
+    AlignedClassifier,
     ClassifierRatio,
     Dequantizer,
     FlowFeaturizer,
@@ -69,6 +70,10 @@ every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=ids)
 every_ratio = pytest.mark.parametrize("estimator", RATIOS, ids=ids)
 
 
+# Fitted on labelled source rows, with the target's rows beside them.
+WITH_TARGET = (AlignedClassifier, ImportanceWeighted)
+
+
 def values(estimator, column):
     """What the inner estimator of ImportanceWeighted learns: a function of a column."""
     column = np.asarray(column, dtype=float)
@@ -80,7 +85,7 @@ def values(estimator, column):
 def fit(estimator, numerator, denominator, y=None):
     """Fit on two samples, given as the estimator takes them."""
     estimator = clone(estimator)
-    if isinstance(estimator, ImportanceWeighted):
+    if isinstance(estimator, WITH_TARGET):
         y = values(estimator, np.arange(denominator.shape[0])) if y is None else y
         return estimator.fit(denominator, y, X_target=numerator)
     if isinstance(numerator, csr_array):
@@ -95,6 +100,8 @@ def answer(estimator, X):
     for method in ("decision_function", "score_samples", "predict"):
         if hasattr(estimator, method):
             return np.asarray(getattr(estimator, method)(X))
+    if hasattr(estimator, "transform"):
+        return np.asarray(estimator.transform(X))[:, 0]
     raise AssertionError(f"{estimator} has no answer.")
 
 
@@ -147,7 +154,7 @@ def test_sparse(estimator, shift, new):
     with pytest.raises((TypeError, ValueError), match=r"[Ss]parse"):
         fit(estimator, csr_array(shift.numerator), csr_array(shift.denominator))
     fitted = fit(estimator, shift.numerator, shift.denominator)
-    if isinstance(estimator, ImportanceWeighted):
+    if isinstance(estimator, WITH_TARGET):
         return  # predict is the inner estimator's, and may well take sparse rows
     with pytest.raises((TypeError, ValueError), match=r"[Ss]parse"):
         answer(fitted, csr_array(new[0]))
@@ -313,7 +320,7 @@ def test_dtype(estimator, shift, new, dtype, order):
         estimator, *(np.asarray(each, dtype=dtype, order=order) for each in samples), y
     )
     # The inner estimator of ImportanceWeighted may work in single precision.
-    inner = dtype is np.float32 and isinstance(estimator, ImportanceWeighted)
+    inner = dtype is np.float32 and isinstance(estimator, WITH_TARGET)
     np.testing.assert_allclose(
         answer(fitted, X_new.astype(dtype)),
         answer(expected, X_new),
@@ -396,7 +403,7 @@ def test_data_frame_with_other_columns(estimator, shift, new):
     ],
 )
 def test_weights(estimator, shift, weight, message):
-    if isinstance(estimator, ImportanceWeighted):
+    if isinstance(estimator, WITH_TARGET):
         X, y = shift.denominator, values(estimator, shift.denominator[:, 0])
         params = {"X_target": shift.numerator}
     else:

@@ -13,6 +13,10 @@ from skdre.utils._test_instances import make_instances
 
 # One line a check: why the estimator cannot pass it.
 EXPECTED_FAILED_CHECKS = {
+    "AlignedClassifier": {
+        "check_classifiers_classes": "the check names a class -1, which marks "
+        "unlabelled rows, as in scikit-learn's semi-supervised estimators",
+    },
     "ImportanceWeighted": {
         "check_classifiers_classes": "the check names a class -1, which marks "
         "unlabelled rows, as in scikit-learn's semi-supervised estimators",

@@ -1,11 +1,13 @@
-"""Learning and validating under covariate shift with a density ratio.
+"""Learning and validating under a shift, with labels of the source.
 
 :class:`ImportanceWeighted` fits any scikit-learn classifier or regressor on source rows
 weighted by the density ratio target/source; :func:`importance_weighted_score` and
 :func:`importance_weighted_scorer` validate on labelled source rows with the same
 weights, so that parameters are chosen without a single target label.
+:class:`AlignedClassifier` fits a classifier on source rows moved onto the target.
 """
 
+from skdre.importance._aligned import AlignedClassifier
 from skdre.importance._estimator import ImportanceWeighted
 from skdre.importance._score import (
     importance_weighted_score,
@@ -13,6 +15,7 @@ from skdre.importance._score import (
 )
 
 __all__ = [
+    "AlignedClassifier",
     "ImportanceWeighted",
     "importance_weighted_score",
     "importance_weighted_scorer",

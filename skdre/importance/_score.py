@@ -13,10 +13,14 @@ from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
 
-__all__ = ["importance_weighted_score", "importance_weighted_scorer"]
+__all__ = [
+    "importance_weighted_score",
+    "importance_weighted_scorer",
+    "labelled_rows",
+]
 
 
-def _labelled_rows(estimator, X, y, sample_weight):
+def labelled_rows(estimator, X, y, sample_weight):
     """The labelled part of a validation set, for a fitted estimator."""
     check_consistent_length(X, y, sample_weight)
     classification = is_classifier(estimator)
@@ -132,7 +136,7 @@ def importance_weighted_score(
     True
     """
     scorer = _weighted_scorer(estimator, scoring)
-    X, y, sample_weight = _labelled_rows(estimator, X, y, sample_weight)
+    X, y, sample_weight = labelled_rows(estimator, X, y, sample_weight)
     if ratio is None:
         log_ratio = _own_log_ratio(estimator, X)
     else:

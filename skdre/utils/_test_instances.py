@@ -29,6 +29,7 @@ def _table():
     network = {"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}
     tiny = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50}
     return {
+        "AlignedClassifier": [{"estimator": LogisticRegression()}],
         "AutoRatio": [
             {
                 "near": MLPRatio(**tiny),
@@ -55,6 +56,16 @@ def _table():
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
+        "LikelihoodRatioAligner": [
+            {},
+            {
+                "flow": "realnvp",
+                "density": "realnvp",
+                "n_transforms": 1,
+                "hidden_features": (8,),
+                "max_iter": 50,
+            },
+        ],
         "MLPRatio": [network],
         "MultinomialRatio": [network],
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
