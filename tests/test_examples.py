@@ -2,6 +2,7 @@
 
 import importlib.util
 import runpy
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -132,3 +133,16 @@ def test_paths_from_one_sample_to_the_other(tmp_path, monkeypatch):
         detour = rows[2, :, 0].mean() - rows[[0, 4], :, 0].mean()
         straight = {"trigonometric, centred", "linear", "bridge, sigma = 1"}
         assert (detour > 0.3) == (name not in straight)
+
+
+def test_targeted_samples_are_near_the_target(tmp_path, capsys):
+    example = load("plot_targeted_generation")
+    example.FlowFeaturizer = partial(example.FlowFeaturizer, max_epochs=60)
+    distance = example.main(
+        n_target=150, n_source=1000, n_samples=500, save=tmp_path / "targeted.png"
+    )
+    assert "TargetedSampler" in capsys.readouterr().out
+    assert (tmp_path / "targeted.png").stat().st_size > 10_000
+    assert distance["new rows of the target"] < 0.02
+    for other in ("flow of both", "flow of both, weights r"):
+        assert distance["TargetedSampler"] < 0.6 * distance[other]

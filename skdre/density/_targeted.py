@@ -9,7 +9,7 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import check_pool
+from skdre.base import DocumentedMixin, check_pool
 from skdre.weighting import effective_sample_size, mixture_weights, resample
 
 __all__ = ["TargetedSampler"]
@@ -18,7 +18,7 @@ __all__ = ["TargetedSampler"]
 _LEAST_CANDIDATES = 500
 
 
-class TargetedSampler(MetaEstimatorMixin, BaseEstimator):
+class TargetedSampler(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
     r"""Draw rows of one of two distributions from a flow fitted to both.
 
     A flow needs many rows, and the target has few. So the flow is fitted to the target
@@ -172,7 +172,8 @@ class TargetedSampler(MetaEstimatorMixin, BaseEstimator):
         y = rows.classes[rows.is_numerator.astype(int)]
         flow = clone(self.flow)
         if self.share == "proportional":
-            flow.fit(rows.X)
+            # A FrozenEstimator insists on some y.
+            flow.fit(rows.X, None)
             share = float(rows.is_numerator.mean())
         else:
             flow.fit(rows.X, y)

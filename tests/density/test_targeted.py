@@ -310,6 +310,8 @@ def test_frozen_parts_are_not_fitted_again():
     np.testing.assert_array_equal(
         both.sample(20, random_state=0), anew.fit(X, y).sample(20, random_state=0)
     )
+    proportional = clone(both).set_params(share="proportional").fit(X, y)
+    assert (both.share_, proportional.share_) == (0.5, 0.2)
     again = pickle.loads(pickle.dumps(anew))
     np.testing.assert_array_equal(
         again.sample(20, random_state=0), anew.sample(20, random_state=0)
