@@ -73,6 +73,8 @@ html_theme = "pydata_sphinx_theme"
 html_baseurl = f"{DOCUMENTATION_URL}/"
 html_title = f"skdre {release}"
 html_show_sourcelink = False
+html_static_path = ["_static"]
+html_css_files = ["custom.css"]
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,

@@ -1,0 +1,89 @@
+"""The pages of the documentation: their code runs, and their links lead somewhere."""
+
+import doctest
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+with pytest.MonkeyPatch.context() as _patch:
+    _patch.syspath_prepend(ROOT / "doc" / "_ext")
+    import repository_pages
+
+    sys.modules.pop("repository_pages")
+
+
+def with_prompts():
+    return [
+        path
+        for path in sorted((ROOT / "doc").glob("*.md"))
+        if ">>> " in path.read_text()
+    ]
+
+
+@pytest.mark.parametrize("page", with_prompts(), ids=lambda path: path.stem)
+def test_code_with_prompts(page, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    # A fence ends the output that stands above it.
+    text = re.sub(r"^```.*$", "", page.read_text(), flags=re.M)
+    test = doctest.DocTestParser().get_doctest(text, {}, page.stem, str(page), 0)
+    assert test.examples
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    report = []
+    runner.run(test, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+# --- links ------------------------------------------------------------------------
+
+
+def markdown():
+    pages = [ROOT / "README.md", *sorted((ROOT / "doc").glob("*.md"))]
+    pages += sorted((ROOT / "doc" / "benchmarks").glob("*.md"))
+    return [*pages, *repository_pages.pages()]
+
+
+@pytest.mark.parametrize("path", markdown(), ids=lambda path: path.name)
+def test_links_lead_to_files(path):
+    # Raises FileNotFoundError where there is nothing.
+    repository_pages.turn_links(path.read_text(), path, "somewhere/page")
+
+
+def test_links_are_turned():
+    origin = ROOT / "examples" / "papers" / "featurized" / "README.md"
+
+    def turned(target, page="generated/examples/papers/featurized/README"):
+        text = repository_pages.turn_links(f"see [it]({target})", origin, page)
+        return text.removeprefix("see [it](").removesuffix(")")
+
+    assert turned("https://a.b/c.md") == "https://a.b/c.md"
+    assert turned("#below") == "#below"
+    assert turned("mutual_information.md#top") == "mutual_information.md#top"
+    assert turned("../../../doc/choosing.md") == "../../../../choosing.md"
+    picture = "../../../doc/images/known_ratios.png"
+    assert turned(picture) == "../../../../images/known_ratios.png"
+    assert turned("kliep.py") == "../../../../../examples/papers/featurized/kliep.py"
+    gallery = next((ROOT / "examples").rglob("plot_covariate_shift*.py"))
+    page = gallery.relative_to(ROOT / "examples").with_suffix(".rst")
+    assert (
+        turned(f"../../{page.with_suffix('.py')}")
+        == f"../../../../auto_examples/{page}"
+    )
+    # A folder without a page of its own is no link.
+    assert (
+        repository_pages.turn_links("[all](../../../doc/images)", origin, "x") == "all"
+    )
+
+
+def test_code_is_left_alone():
+    text = "`[a](b.md)` and\n```\n[c](d.md)\n```\n"
+    assert repository_pages.turn_links(text, ROOT / "README.md", "x") == text
+
+
+def test_links_to_nowhere_are_found():
+    with pytest.raises(FileNotFoundError, match=r"nothing\.md"):
+        repository_pages.turn_links("[a](nothing.md)", ROOT / "README.md", "x")
