@@ -157,7 +157,7 @@ class FlowClassifierRatio(
         of the classifier.
     batch_size : int, default=256
         Rows of a batch, half of them from each sample.
-    learning_rate : float, default=0.002
+    learning_rate : float, default=0.005
         Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.
     weight_decay : float, default=0.001
         Of AdamW.
@@ -294,7 +294,7 @@ class FlowClassifierRatio(
         n_estimators=8,
         max_iter=2000,
         batch_size=256,
-        learning_rate=0.002,
+        learning_rate=0.005,
         weight_decay=0.001,
         validation_fraction=0.25,
         patience=400,
