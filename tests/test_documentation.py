@@ -38,6 +38,67 @@ def test_code_with_prompts(page, monkeypatch, tmp_path):
     assert runner.failures == 0, "".join(report)
 
 
+# --- every table and figure of the papers -----------------------------------------
+
+# How many tables and figures each paper has; of the flows' the supplement's figures.
+NUMBERS = {
+    "Featurized density ratio estimation": {
+        "Table": range(1, 10),
+        "Figure": range(1, 16),
+    },
+    "Log-likelihood ratio minimizing flows": {"Table": (), "Figure": range(7, 12)},
+    "Density ratio estimation via infinitesimal classification": {
+        "Table": range(1, 3),
+        "Figure": range(1, 10),
+    },
+}
+
+
+def numbers(text, kind):
+    """Numbers of a kind: "Table 1", "Figures 2, 7", "Figures 10 to 15"."""
+    found = set()
+    for first, last in re.findall(rf"{kind}s? (\d+)(?: to (\d+))?", text):
+        found |= set(range(int(first), int(last or first) + 1))
+    for listed in re.findall(rf"{kind}s ((?:\d+, )+\d+)", text):
+        found |= {int(each) for each in listed.split(", ")}
+    return found
+
+
+@pytest.mark.parametrize("paper", NUMBERS)
+def test_every_table_and_figure_is_there(paper):
+    page = (ROOT / "doc" / "papers.md").read_text()
+    section = page.split(f"## {paper}\n")[1].split("\n## ")[0]
+    labels = "\n".join(
+        line.split("|")[1] for line in section.splitlines() if line.startswith("| ")
+    )
+    for kind, expected in NUMBERS[paper].items():
+        assert numbers(labels, kind) == set(expected)
+
+
+def test_numbers_are_read():
+    text = "Figures 2, 7 and Figure 3, Tables 4 to 7"
+    assert numbers(text, "Figure") == {2, 3, 7}
+    assert numbers(text, "Table") == {4, 5, 6, 7}
+
+
+def test_commands_run_scripts_that_exist():
+    pages = [
+        *(ROOT / "doc").rglob("*.md"),
+        ROOT / "README.md",
+        *repository_pages.pages(),
+    ]
+    found = 0
+    for page in pages:
+        if "_build" in page.parts or "generated" in page.parts:
+            continue
+        for script in re.findall(
+            r"python3? ((?:examples|benchmarks)/\S+\.py)", page.read_text()
+        ):
+            assert (ROOT / script).exists(), f"{page.name}: {script}"
+            found += 1
+    assert found > 10
+
+
 # --- links ------------------------------------------------------------------------
 
 

@@ -43,7 +43,13 @@ def address_of(name):
     return ADDRESSES[package].format(page=page, module=module, name=name)
 
 
+GLOSSARY = "https://scikit-learn.org/stable/glossary.html#term-{term}"
+
+
 def resolve(app, env, node, content):
+    if node.get("reftype") == "term":
+        address = GLOSSARY.format(term=node["reftarget"].lower())
+        return nodes.reference("", "", content, internal=False, refuri=address)
     if node.get("refdomain") != "py":
         return None
     domain, target = env.domains.python_domain, node["reftarget"]
