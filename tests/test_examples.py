@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import FunctionTransformer
 
@@ -146,3 +147,26 @@ def test_targeted_samples_are_near_the_target(tmp_path, capsys):
     assert distance["new rows of the target"] < 0.02
     for other in ("flow of both", "flow of both, weights r"):
         assert distance["TargetedSampler"] < 0.6 * distance[other]
+
+
+def test_flow_and_classifier_together_or_apart(tmp_path, capsys):
+    example = load("plot_flow_classifier")
+    X, y, truth = example.draw(50, seed=0)
+    log_p, log_q = (multivariate_normal.logpdf(X, [mean] * 2) for mean in (0, 3))
+    np.testing.assert_allclose(truth, log_p - log_q)
+    assert truth[y == 1].mean() > 0 > truth[y == 0].mean()
+
+    small = {"max_iter": 75, "hidden_features": (16, 16)}
+    example.MLPRatio = partial(example.MLPRatio, **small)
+    example.FlowClassifierRatio = partial(
+        example.FlowClassifierRatio, n_transforms=1, flow_hidden_features=(8,), **small
+    )
+    example.ALPHAS = (0.5,)
+    table = example.main(n_samples=200, save=tmp_path / "flow.png")
+    assert "discriminative" in capsys.readouterr().out
+    assert (tmp_path / "flow.png").stat().st_size > 10_000
+    table = table.set_index("strategy")
+    assert (table["rank correlation"] > 0.9).all()
+    # Only the log loss alone leaves the likelihood out.
+    likelihood = table["log likelihood"].drop("classifier in x")
+    assert likelihood.idxmin() == "discriminative"

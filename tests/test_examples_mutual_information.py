@@ -267,3 +267,31 @@ def test_every_method_can_be_made(folder):
             if name.endswith("random_state")
         ]
         assert all(value == 3 for value in states)
+
+
+def test_strategies(tmp_path, capsys):
+    """The same problem and table, for the strategies of Figures 4 and 9."""
+    pytest.importorskip("matplotlib").use("agg")
+    script = load("featurized", "strategies_mutual_information")
+    models = {name: make(3) for name, make in script.METHODS.items()}
+    assert all(model.random_state == 3 for model in models.values())
+    trained = {
+        name: (model.strategy, model.alpha)
+        for name, model in models.items()
+        if "baseline" not in name
+    }
+    assert trained == {
+        "separate": ("separate", 0.9),
+        "joint, alpha = 0.1": ("joint", 0.1),
+        "joint, alpha = 0.5": ("joint", 0.5),
+        "joint, alpha = 0.9": ("joint", 0.9),
+        "discriminative": ("discriminative", 0.9),
+    }
+    methods = ["baseline: classifier in x", "joint, alpha = 0.9"]
+    arguments = ["--quick", "--out", str(tmp_path), "--methods", *methods]
+    script.main(arguments)
+    printed = capsys.readouterr().out
+    assert all(method in printed for method in [*methods, "truth"])
+    name = "strategies_mutual_information_quick"
+    assert (tmp_path / f"{name}.png").stat().st_size > 5_000
+    assert list(pd.read_csv(tmp_path / f"{name}.csv")["method"]) == methods

@@ -65,9 +65,9 @@ METHODS = {f"{name}, in x": make for name, make in RATIOS.items()} | {
 KEYS = ["method", "seed"]
 
 
-def run(method, seed, *, rows=ROWS, test_rows=TEST_ROWS, quick=False):
+def run(method, seed, make, *, rows=ROWS, test_rows=TEST_ROWS, quick=False):
     """One row of the table."""
-    model = METHODS[method](seed)
+    model = make(seed)
     if quick:
         tiny = {"max_iter": 20, "max_epochs": 2}
         params = model.get_params()
@@ -82,9 +82,9 @@ def run(method, seed, *, rows=ROWS, test_rows=TEST_ROWS, quick=False):
     return {"method": method, "seed": seed} | result
 
 
-def report(runs):
+def report(runs, methods):
     lines = []
-    for method in METHODS:
+    for method in methods:
         chosen = runs[runs["method"] == method]
         if chosen.empty:
             continue
@@ -111,14 +111,14 @@ def report(runs):
     return markdown(lines, headings)
 
 
-def plot(runs, path):
+def plot(runs, path, methods):
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     figure, ax = plt.subplots(figsize=(6, 3), layout="constrained")
-    present = [method for method in METHODS if (runs["method"] == method).any()]
+    present = [method for method in methods if (runs["method"] == method).any()]
     for place, method in enumerate(reversed(present)):
         estimates = runs[runs["method"] == method]["estimate"]
         color = "tab:orange" if "flow" in method else "tab:blue"
@@ -132,31 +132,31 @@ def plot(runs, path):
     plt.close(figure)
 
 
-def main(arguments=None):
-    parser = argument_parser(__doc__, seeds=3)
+def main(arguments=None, *, methods=METHODS, name="mutual_information", doc=__doc__):
+    parser = argument_parser(doc, seeds=3)
     parser.set_defaults(out=Path("results/featurized"))
     parser.add_argument(
-        "--methods", nargs="+", default=list(METHODS), choices=list(METHODS)
+        "--methods", nargs="+", default=list(methods), choices=list(methods)
     )
     options = parser.parse_args(arguments)
-    name, sizes = "mutual_information", {}
+    file_name, sizes = name, {}
     if options.quick:
         # In a file of their own: quick runs are no results.
-        name = "mutual_information_quick"
+        file_name = f"{name}_quick"
         sizes = {"rows": 300, "test_rows": 100, "quick": True}
         options.seeds = options.seeds[:1]
-    runs = Runs(options.out / f"{name}.csv", KEYS, RESULTS)
-    for method in options.methods:
-        for seed in options.seeds:
+    runs = Runs(options.out / f"{file_name}.csv", KEYS, RESULTS)
+    for seed in options.seeds:
+        for method in options.methods:
             if {"method": method, "seed": seed} not in runs:
-                runs.add(run(method, seed, **sizes))
-    text = report(runs.frame())
+                runs.add(run(method, seed, methods[method], **sizes))
+    text = report(runs.frame(), methods)
     print(text)
-    picture = options.out / f"{name}.png"
+    picture = options.out / f"{file_name}.png"
     if options.write_doc and not options.quick:
-        replace_block(HERE / "mutual_information.md", "mutual-information", text)
-        picture = ROOT / "doc" / "images" / "featurized_mutual_information.png"
-    plot(runs.frame(), picture)
+        replace_block(HERE / f"{name}.md", name.replace("_", "-"), text)
+        picture = ROOT / "doc" / "images" / f"featurized_{name}.png"
+    plot(runs.frame(), picture, methods)
 
 
 if __name__ == "__main__":
