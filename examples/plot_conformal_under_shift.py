@@ -181,7 +181,7 @@ def main(draws=20, n_samples=1000, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--samples", type=int, default=1000, help="rows a sample")
     parser.add_argument("--save", help="file to save the picture to")

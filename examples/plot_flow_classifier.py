@@ -128,7 +128,7 @@ def main(n_samples=2000, seeds=1, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--samples", type=int, default=2000)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--save", help="file to save the picture to")

@@ -115,7 +115,7 @@ def main(n_samples=1000, seed=0, save=None, **sizes):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--save", help="file to save the picture to")
     options, _ = parser.parse_known_args()
