@@ -229,12 +229,13 @@ class TestNetworks:
         expected = (np.log1p(np.exp(-2)) + 3 * np.log1p(np.exp(1))) / 2
         assert loss.item() == pytest.approx(expected, rel=1e-5)
 
-    def test_keeps_the_best_look(self, rows):
+    def test_keeps_the_best_look(self, rows, monkeypatch):
         X, y = rows
         module = load("_networks")
+        monkeypatch.setattr(module, "LOOK_EVERY", 20)
         # Validation labels that training unlearns: the best look is not the last.
         noisy = np.where(np.arange(60) % 3, 1 - y, y)
-        network = module.class_network(2, (X, noisy), n_steps=300, width=4).fit(X, y)
+        network = module.class_network(2, (X, noisy), n_steps=60, width=4).fit(X, y)
         looks = network.history[:, "valid_acc"]
         assert len(looks) == 3
         assert np.mean(network.predict(X) == noisy) == pytest.approx(max(looks))
@@ -268,8 +269,10 @@ class TestRatios:
     def test_weights(self):
         ratio = np.array([0.5, 2.0, 32.0])
         weightings = load("_ratios").WEIGHTINGS
-        np.testing.assert_allclose(weightings["x"](ratio), 3 * ratio / 34.5)
-        np.testing.assert_allclose(weightings["z"](ratio), ratio**0.2)
+        np.testing.assert_allclose(
+            weightings["self-normalised"](ratio), 3 * ratio / 34.5
+        )
+        np.testing.assert_allclose(weightings["flattened"](ratio), ratio**0.2)
 
 
 @pytest.fixture(scope="module")
@@ -290,20 +293,27 @@ class TestExperiment:
     def test_training_rows(self, experiment):
         real, synthetic = experiment.training, experiment.synthetic(3)
         n = len(real.y)
-        for space in ("x", "z"):
-            X, y, weight = experiment.training_rows(f"Mixture + IW({space})", 3)
+        columns = load("augmentation").COLUMNS
+        weighted = [name for name, column in columns.items() if column.space]
+        for name in weighted:
+            X, y, weight = experiment.training_rows(name, 3)
             np.testing.assert_array_equal(X[:n], np.float32(real.X) / 255)
             np.testing.assert_array_equal(X[n:], np.float32(synthetic.X) / 255)
             np.testing.assert_array_equal(y, np.concatenate([real.y, synthetic.y]))
             assert (weight[:n] == 1).all()
-            weights = experiment.weights(space, 3)
-            np.testing.assert_array_equal(weight[n:], weights)
-            column = f"Mixture + IW({space}) permuted"
-            _, _, permuted = experiment.training_rows(column, 3)
-            assert (permuted[:n] == 1).all()
-            assert (permuted[n:] != weights).any()
-            np.testing.assert_array_equal(np.sort(permuted[n:]), np.sort(weights))
-        assert experiment.weights("x", 3).mean() == pytest.approx(1)
+            column = columns[name]
+            ratio = np.exp(experiment.ratio(column.space, 3)["log_ratio"])
+            expected = ratio / ratio.mean()
+            if "flattened" in name or name.startswith("Mixture + IW(z)"):
+                expected = ratio**0.2
+            if "self-normalised" in name:
+                expected = ratio / ratio.mean()
+            found = weight[n:]
+            if name.endswith("permuted"):
+                assert (found != expected).any()
+                found, expected = np.sort(found), np.sort(expected)
+            np.testing.assert_allclose(found, expected)
+        assert len(weighted) == 7
         _, _, weight = experiment.training_rows("Mixture-only", 3)
         assert (weight == 1).all()
         assert len(weight) == n + len(synthetic.y)
@@ -363,11 +373,11 @@ def test_quick(archives, tmp_path, capsys, monkeypatch):
     arguments = ["--quick", "--data", str(archives), "--out", str(tmp_path)]
     script.main(arguments)
     printed = capsys.readouterr().out
-    assert all(column in printed for column in script.PAPER)
+    assert all(column in printed for column in script.COLUMNS)
     runs = pd.read_csv(tmp_path / "augmentation_quick.csv")
-    assert runs["column"].tolist() == list(script.PAPER)
+    assert runs["column"].tolist() == list(script.COLUMNS)
     assert (tmp_path / "augmentation_quick.png").stat().st_size > 5_000
     # Finished runs are not run again.
     monkeypatch.setattr(script.Experiment, "run", None)
     script.main(arguments)
-    assert len(pd.read_csv(tmp_path / "augmentation_quick.csv")) == len(script.PAPER)
+    assert len(pd.read_csv(tmp_path / "augmentation_quick.csv")) == len(script.COLUMNS)

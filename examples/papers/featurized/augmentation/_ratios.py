@@ -9,10 +9,10 @@ from skdre.weighting import flatten, self_normalize
 
 __all__ = ["WEIGHTINGS", "make_ratio", "unit_ink"]
 
-# Appendix D.5: what "worked best" in each space.
+# Appendix D.5: the first "worked best" in x, the second in z.
 WEIGHTINGS = {
-    "x": lambda ratio: self_normalize(ratio, total="n_samples"),
-    "z": lambda ratio: flatten(ratio, 0.2),
+    "self-normalised": lambda ratio: self_normalize(ratio, total="n_samples"),
+    "flattened": lambda ratio: flatten(ratio, 0.2),
 }
 
 
