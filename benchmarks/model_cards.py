@@ -13,12 +13,12 @@ be stopped and go on, and an estimator that is new only adds its own runs. With
 """
 
 import argparse
-import json
+import multiprocessing
 import os
-import subprocess
-import sys
 import time
 import warnings
+from functools import cache
+from multiprocessing import forkserver
 from pathlib import Path
 
 import _report
@@ -46,8 +46,9 @@ BOUND = 15.0
 # What each needs, and where it fails: from the docstrings and doc/choosing.md.
 WORDS = {
     "AutoRatio": (
-        "patience; nothing to be set",
-        "weights that must be bounded; few rows that hide what is not Gaussian",
+        "patience; nothing has to be set",
+        "where bounded weights are wanted; with few rows the Gaussian plug-in may stay "
+        "for lack of evidence",
     ),
     "ClassifierRatio": (
         "a classifier that fits the log odds (default: logistic regression); "
@@ -183,22 +184,46 @@ def _warm_up(cls):
     model.fit(X, y).decision_function(X)
 
 
+@cache
+def _processes():
+    """Processes forked off one that has the libraries, and nothing else, loaded."""
+    context = multiprocessing.get_context("forkserver")
+    rooms = ("auto", "bridges", "classification", "datasets", "flows", "kernel")
+    context.set_forkserver_preload(["pandas", *(f"skdre.{room}" for room in rooms)])
+    # Read when the libraries are loaded, there and not here.
+    own = dict(os.environ)
+    os.environ.update(_report.threads(1), CUDA_VISIBLE_DEVICES="")
+    try:
+        forkserver.ensure_running()
+    finally:
+        os.environ.clear()
+        os.environ.update(own)
+    return context
+
+
+def _report_work(connection, job):
+    try:
+        found = work(**job)
+    except Exception as error:  # whatever an estimator raises is a result
+        found = {"reason": f"{type(error).__name__}: {error}"}
+    connection.send(found)
+
+
 def run(job, timeout):
     """The figures of one run, or the reason why there are none."""
-    environment = os.environ | _report.threads(1) | {"CUDA_VISIBLE_DEVICES": ""}
-    try:
-        done = subprocess.run(
-            [sys.executable, str(Path(__file__).resolve()), "--job", json.dumps(job)],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired:
-        return {"reason": f"over {timeout:g} s"}
-    if done.returncode:
-        return {"reason": (done.stderr.strip().splitlines() or ["killed"])[-1]}
-    return json.loads(done.stdout.splitlines()[-1])
+    receiver, sender = _processes().Pipe(duplex=False)
+    process = _processes().Process(target=_report_work, args=(sender, job))
+    process.start()
+    sender.close()
+    found = {"reason": f"over {timeout:g} s"}
+    if receiver.poll(timeout):
+        try:
+            found = receiver.recv()
+        except EOFError:
+            found = {"reason": "killed"}
+    process.kill()
+    process.join()
+    return found
 
 
 def jobs(estimators, sizes, quick):
@@ -336,11 +361,7 @@ def main(argv=None):
     parser.add_argument("--quick", action="store_true", help="few steps, small sizes")
     parser.add_argument("--write-doc", action="store_true")
     parser.add_argument("--doc", type=Path, default=ROOT / "doc" / "model_cards.md")
-    parser.add_argument("--job", help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    if args.job:
-        print(json.dumps(work(**json.loads(args.job))))
-        return
     sizes = [20, 40, 60] if args.quick else args.sizes
     known = list(estimator_classes())
     if unknown := set(args.estimators or ()) - set(known):

@@ -21,9 +21,11 @@ def script(monkeypatch):
     path = ROOT / "benchmarks" / "model_cards.py"
     spec = importlib.util.spec_from_file_location("model_cards", path)
     module = importlib.util.module_from_spec(spec)
+    # Its processes look for its functions there.
+    sys.modules["model_cards"] = module
     spec.loader.exec_module(module)
     yield module
-    for name in ("_report", "_finished"):
+    for name in ("model_cards", "_report", "_finished"):
         sys.modules.pop(name, None)
 
 
@@ -96,5 +98,12 @@ def test_the_script_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
 
 
 def test_a_run_that_fails_leaves_its_reason(script):
-    job = {"problem": "no_such", "estimator": "GaussianRatio", "rows": 10, "seed": 0}
-    assert "no_such" in script.run(job, timeout=100)["reason"]
+    job = {"problem": "shift_d1", "estimator": "GaussianRatio", "rows": 10, "seed": 0}
+    assert script.run(job, timeout=100).keys() == {
+        "fit_seconds",
+        "predict_seconds",
+        "memory",
+        "error",
+    }
+    assert "no_such" in script.run(job | {"problem": "no_such"}, timeout=100)["reason"]
+    assert script.run(job | {"rows": 10**6}, timeout=0.01)["reason"] == "over 0.01 s"
