@@ -85,6 +85,7 @@ def test_the_script_runs_and_does_nothing_twice(
     runs = pd.read_csv(tmp_path / "targeted_generation_quick.csv")
     assert len(runs) == 2 * 2 * 3
     assert runs["fraction"].between(0, 1).all()
+    assert runs["fraction_in_features"].between(0, 1).all()
     assert runs["bits_per_dimension"].between(0.1, 8).all()
     for dataset in ("diff_digits", "diff_background"):
         picture = tmp_path / f"targeted_generation_quick_{dataset}.png"

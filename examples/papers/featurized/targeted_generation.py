@@ -11,7 +11,9 @@ t10k-images-idx3-ubyte.gz and t10k-labels-idx1-ubyte.gz. Two tasks:
 The target has `perc` times as many rows. A masked autoregressive flow is fitted to all
 rows without their labels. Of its samples a network, the judge, which was trained on
 other images, says how many are of the target: of samples as they are, and of samples
-resampled by weights from a ratio of the images, IW(x), or of the features, IW(z).
+resampled by weights from a ratio of the images, IW(x), or of the features, IW(z). The
+judge of features, trained on the features of the judge's images, says the same of the
+samples' features.
 
 A finished run stands in targeted_generation.csv and is not run again.
 """
@@ -72,6 +74,7 @@ PAPER = {
 KEYS = ["side", "dataset", "perc", "method", "seed"]
 RESULTS = [
     "fraction",
+    "fraction_in_features",
     "effective_size",
     "ratio_score",
     "judge_accuracy",
@@ -220,9 +223,14 @@ def run(dataset, perc, seed, digits, *, device="cpu", quick=False):
         }
     seconds = time.process_time() - start
 
+    Z_new = flow.transform(X_new)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        judge_of_features = clone(in_z.ratio).fit(Z_new, y_new)
+
     # The ratios and the flow on images that only the judge has seen.
     scores = {
-        "IW(z)": in_z.ratio_.score(flow.transform(X_new), y_new),
+        "IW(z)": in_z.ratio_.score(Z_new, y_new),
         "IW(x)": in_x.ratio_.score(X_new, y_new),
         "regular": np.nan,
     }
@@ -240,6 +248,9 @@ def run(dataset, perc, seed, digits, *, device="cpu", quick=False):
                 "method": method,
                 "seed": seed,
                 "fraction": judge.is_target(images).mean(),
+                "fraction_in_features": np.mean(
+                    judge_of_features.predict(flow.transform(sample)) == 1
+                ),
                 "effective_size": size,
                 "ratio_score": scores[method],
                 "judge_accuracy": accuracy,
@@ -266,13 +277,17 @@ def report(runs):
             lines.append(line)
         shares = {str(perc): f"{perc / (1 + perc):.3g}" for perc in PERCS}
         lines.append({"method": "share of the flow's rows"} | shares)
-        for name, of in (("effective candidates", 0), ("score on new images", 1)):
-            column = ["effective_size", "ratio_score"][of]
-            for method in METHODS[:2]:
+        for name, column, form in (
+            ("by the judge of features", "fraction_in_features", "{:.3f}"),
+            ("effective candidates", "effective_size", "{:.0f}"),
+            ("score on new images", "ratio_score", "{:.2g}"),
+        ):
+            for method in METHODS:
                 mean = of_set[of_set["method"] == method].groupby("perc")[column].mean()
-                line = {"method": f"{method}, {name}"}
-                form = ["{:.0f}", "{:.2g}"][of]
-                lines.append(line | {str(k): form.format(v) for k, v in mean.items()})
+                mean = mean.dropna()
+                cells = {str(perc): form.format(value) for perc, value in mean.items()}
+                if cells:
+                    lines.append({"method": f"{method}, {name}"} | cells)
         headings = {"method": (f"{dataset}, {side} by {side}", "{}")}
         headings |= {str(perc): (f"perc={perc}", "{}") for perc in PERCS}
         headings |= {f"paper {perc}": (f"paper: {perc}", "{}") for perc in PERCS}
@@ -321,7 +336,7 @@ def plot(pictures, path):
             if method == METHODS[0]:
                 ax.set_title(f"perc={perc}", fontsize=10)
         row[0].set_ylabel(method)
-    figure.savefig(path, dpi=80)
+    figure.savefig(path, dpi=60, pil_kwargs={"optimize": True})
     plt.close(figure)
 
 
