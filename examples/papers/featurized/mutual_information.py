@@ -127,7 +127,7 @@ def plot(runs, path, methods):
     ax.axvline(16.67, color="black", linewidth=1, linestyle=":", label="paper's truth")
     ax.set_yticks(range(len(present)), labels=present[::-1])
     ax.set_xlabel("mutual information, nats")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     figure.savefig(path, dpi=75)
     plt.close(figure)
 

@@ -34,7 +34,6 @@ def ratio(strategy, alpha=0.9):
             marginals="standardize",
             hidden_features=(200, 200, 200),
             n_estimators=1,
-            max_iter=4000,
             random_state=seed,
         )
 
