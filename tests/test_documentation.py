@@ -1,11 +1,17 @@
 """The pages of the documentation: their code runs, and their links lead somewhere."""
 
+import ast
 import doctest
+import importlib
+import inspect
 import re
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+import skdre
 
 ROOT = Path(__file__).parents[1]
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
@@ -15,6 +21,12 @@ with pytest.MonkeyPatch.context() as _patch:
     import repository_pages
 
     sys.modules.pop("repository_pages")
+
+
+def markdown():
+    pages = [ROOT / "README.md", *sorted((ROOT / "doc").glob("*.md"))]
+    pages += sorted((ROOT / "doc" / "benchmarks").glob("*.md"))
+    return [*pages, *repository_pages.pages()]
 
 
 def with_prompts():
@@ -36,6 +48,51 @@ def test_code_with_prompts(page, monkeypatch, tmp_path):
     report = []
     runner.run(test, out=report.append)
     assert runner.failures == 0, "".join(report)
+
+
+# --- code without prompts ----------------------------------------------------------
+
+
+def blocks():
+    """Blocks of Python of all pages, with what they import from skdre."""
+    found = []
+    for path in markdown():
+        text = path.read_text()
+        pieces = re.findall(r"^( *)```python\n(.*?)^ *```", text, re.M | re.S)
+        for number, (_, code) in enumerate(pieces):
+            if ">>> " not in code:
+                found.append(
+                    pytest.param(textwrap.dedent(code), id=f"{path.stem}-{number}")
+                )
+    return found
+
+
+@pytest.mark.parametrize("code", blocks())
+def test_code_uses_names_and_parameters_that_exist(code):
+    """Running it all would take many minutes; a wrong name or parameter shows so."""
+    tree = ast.parse(code)
+    names = {}
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.ImportFrom)
+            and node.module.partition(".")[0] == "skdre"
+        ):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                names[alias.asname or alias.name] = getattr(module, alias.name)
+    # A page imports a name once and goes on to use it.
+    names = {name: getattr(skdre, name) for name in skdre.__all__} | names
+    for node in ast.walk(tree):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            continue
+        value = names.get(node.func.id)
+        if value is None or inspect.ismodule(value):
+            continue
+        starred = any(isinstance(each, ast.Starred) for each in node.args)
+        if starred or any(each.arg is None for each in node.keywords):
+            continue
+        keywords = {each.arg: None for each in node.keywords}
+        inspect.signature(value).bind_partial(*node.args, **keywords)
 
 
 # --- every table and figure of the papers -----------------------------------------
@@ -102,12 +159,6 @@ def test_commands_run_scripts_that_exist():
 # --- links ------------------------------------------------------------------------
 
 
-def markdown():
-    pages = [ROOT / "README.md", *sorted((ROOT / "doc").glob("*.md"))]
-    pages += sorted((ROOT / "doc" / "benchmarks").glob("*.md"))
-    return [*pages, *repository_pages.pages()]
-
-
 @pytest.mark.parametrize("path", markdown(), ids=lambda path: path.name)
 def test_links_lead_to_files(path):
     # Raises FileNotFoundError where there is nothing.
@@ -148,3 +199,15 @@ def test_code_is_left_alone():
 def test_links_to_nowhere_are_found():
     with pytest.raises(FileNotFoundError, match=r"nothing\.md"):
         repository_pages.turn_links("[a](nothing.md)", ROOT / "README.md", "x")
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("from skdre import KMMRatio\nKMMRatio(no_such=1)", TypeError),
+        ("from skdre.weighting import no_such", AttributeError),
+    ],
+)
+def test_wrong_code_is_seen(code, error):
+    with pytest.raises(error, match="no_such"):
+        test_code_uses_names_and_parameters_that_exist(code)
