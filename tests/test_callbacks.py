@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
@@ -17,6 +18,7 @@ from skdre import (
     LSIFRatio,
     MLPRatio,
     MultinomialRatio,
+    MutualInformation,
     TelescopingRatio,
     make_pipeline,
 )
@@ -28,7 +30,7 @@ from skdre.utils._test_instances import make_instances
 callback = pytest.importorskip("sklearn.callback")  # scikit-learn >= 1.9
 
 # All others take callbacks.
-WITHOUT = {"Dequantizer", "MutualInformation", "TargetedSampler"}
+WITHOUT = {"Dequantizer", "TargetedSampler"}
 
 TINY = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50, "random_state": 0}
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
@@ -78,6 +80,8 @@ def long_fits():
 
 def fit(estimator):
     y = Y
+    if isinstance(estimator, MutualInformation):
+        return estimator.fit(X, X + Y[:, None])
     if isinstance(estimator, ImportanceWeighted):
         # Rows without a label are the target's.
         y = np.where(Y == 1, -1, X[:, 0] > 0)
@@ -105,10 +109,13 @@ def test_tasks_and_the_fitted_estimator(estimator):
     assert tasks.ended[-2:] == [(name, "fit"), "torn down"]
     assert sorted(tasks.begun[1:]) == sorted(tasks.ended[:-1])
     assert np.shape(tasks.data[0]) == X.shape
-    assert np.shape(tasks.data[1]) == Y.shape
+    assert len(tasks.data[1]) == len(Y)
     # At its end an estimator is ready, and gives what it gives after fit.
     method = "decision_function" if isinstance(fitted, DensityRatioMixin) else "predict"
     method = "transform" if hasattr(fitted, "transform") else method
+    if name == "MutualInformation":
+        assert tasks.fitted[-1].estimate_.value == fitted.estimate_.value
+        return
     np.testing.assert_array_equal(
         getattr(tasks.fitted[-1], method)(X), getattr(fitted, method)(X)
     )
@@ -141,6 +148,17 @@ def test_importance_weighting_hands_callbacks_on():
     fit(model.set_callbacks(tasks))
     assert ("MLPRatio", "epoch") in tasks.begun
     assert ("LogisticRegression", "fit") in tasks.begun
+
+
+@pytest.mark.parametrize("n_jobs", [None, 2])
+def test_folds_are_tasks(n_jobs):
+    tasks = Tasks()
+    information = MutualInformation(MLPRatio(**TINY), cv=3, n_jobs=n_jobs)
+    with parallel_config("threading"):
+        fit(information.set_callbacks(tasks))
+    assert tasks.begun.count(("MLPRatio", "fit")) == 3
+    assert tasks.begun.count(("MLPRatio", "epoch")) == 3 * 2
+    assert not hasattr(information.ratio, "_skl_callbacks")
 
 
 def test_bridges_of_other_estimators_are_tasks():

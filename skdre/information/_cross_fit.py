@@ -1,5 +1,7 @@
 """A ratio fitted on one part of the rows and evaluated on the other."""
 
+from contextlib import nullcontext
+from itertools import repeat
 from numbers import Integral
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skdre.base import check_pool, pool
+from skdre.utils._compat import run_task
 
 __all__ = [
     "Fold",
@@ -83,14 +86,16 @@ def log_ratio_at(ratio, rows):
     return log_ratio
 
 
-def _fit_fold(ratio, fold):
+def _fit_fold(ratio, fold, task):
     ratio = clone(ratio)
-    ratio.fit(*pool(numerator=fold.train_numerator, denominator=fold.train_denominator))
+    X, y = pool(numerator=fold.train_numerator, denominator=fold.train_denominator)
+    with nullcontext() if task is None else run_task(*task, ratio, X=X, y=y):
+        ratio.fit(X, y)
     tests = fold.test_numerator, fold.test_denominator
     return FoldResult(ratio, *(log_ratio_at(ratio, rows) for rows in tests))
 
 
-def cross_fit(ratio, folds, *, n_jobs=None):
+def cross_fit(ratio, folds, *, n_jobs=None, tasks=None):
     """Fit a clone of the ratio in each fold, and evaluate it at the test rows.
 
     At the rows that it was fitted on, a ratio is too sure of the domain, and every
@@ -104,6 +109,8 @@ def cross_fit(ratio, folds, *, n_jobs=None):
         A generator is drawn from as the fits proceed.
     n_jobs : int, default=None
         Folds that are fitted at the same time.
+    tasks : list, default=None
+        For each fold its callback context, and the estimator that is being fitted.
 
     Returns
     -------
@@ -115,7 +122,12 @@ def cross_fit(ratio, folds, *, n_jobs=None):
     ValueError
         If a log ratio is not finite.
     """
-    return Parallel(n_jobs=n_jobs)(delayed(_fit_fold)(ratio, fold) for fold in folds)
+    tasks = repeat(None) if tasks is None else tasks
+    return Parallel(n_jobs=n_jobs)(
+        delayed(_fit_fold)(ratio, fold, task)
+        # The folds may be a generator, and None is repeated for ever.
+        for fold, task in zip(folds, tasks, strict=False)
+    )
 
 
 def split_rows(cv, X, y=None, *, rng, unit="row"):

@@ -17,6 +17,7 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
+from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 from skdre.weighting import effective_sample_size
 
 __all__ = ["MutualInformation", "mutual_information", "shifted_partners"]
@@ -119,7 +120,9 @@ def _check_functions(X, Y):
                 return
 
 
-class MutualInformation(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
+class MutualInformation(
+    DocumentedMixin, MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Mutual information of two continuous vectors, from a density ratio.
 
     .. math:: I(X; Y) = E_{p(x, y)}\left[\log \frac{p(x, y)}{p(x) p(y)}\right]
@@ -268,6 +271,7 @@ class MutualInformation(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
         tags.target_tags.multi_output = True
         return tags
 
+    @with_callbacks
     # The ratio validates its own parameters when it is fitted.
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, Y):
@@ -309,8 +313,20 @@ class MutualInformation(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
             )
             for part in parts
         ]
+        data = {"X": X, "y": Y}
+        root = self._init_callback_context(
+            max_subtasks=len(parts), sequential_subtasks=False
+        )
+        root.call_on_fit_task_begin(estimator=self, **data)
+        tasks = [
+            (root.subcontext(task_name="fold", task_id=k), self)
+            for k in range(len(parts))
+        ]
         results = cross_fit(
-            ratio, _folds(checked, Y, parts, partners), n_jobs=self.n_jobs
+            ratio,
+            _folds(checked, Y, parts, partners),
+            n_jobs=self.n_jobs,
+            tasks=tasks,
         )
 
         # A small last fold may have fewer permutations than the others.
@@ -333,6 +349,9 @@ class MutualInformation(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
         self.standard_error_ = error
         self.ratios_ = [result.ratio for result in results]
         self._n_features_y = Y.shape[1]
+        root.call_on_fit_task_end(
+            estimator=self, reconstruction_attributes=dict, **data
+        )
         return self
 
     def _check_pairs(self, X, Y):

@@ -3,7 +3,13 @@
 from contextlib import contextmanager, nullcontext
 from functools import wraps
 
-__all__ = ["CallbackSupportMixin", "inner_fit", "single_task", "with_callbacks"]
+__all__ = [
+    "CallbackSupportMixin",
+    "inner_fit",
+    "run_task",
+    "single_task",
+    "with_callbacks",
+]
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -35,7 +41,7 @@ except ImportError:
 
 
 @contextmanager
-def inner_fit(context, caller, estimator, task_name, **data):
+def run_task(task, caller, estimator, **data):
     """The fit of an inner estimator, as a task of the one that calls it.
 
     Callbacks of the outer estimator reach an inner one that takes any, so that a
@@ -43,23 +49,26 @@ def inner_fit(context, caller, estimator, task_name, **data):
 
     Parameters
     ----------
-    context : sklearn.callback.CallbackContext
-        Of the outer estimator's fit.
+    task : sklearn.callback.CallbackContext
+        A subcontext of the outer estimator's fit.
     caller : estimator
         The outer one.
     estimator : estimator
         The inner one, about to be fitted inside the block.
-    task_name : str
-        What is shown.
     **data : dict
         "X" and "y" as they came.
     """
-    task = context.subcontext(task_name=task_name)
     takes_any = hasattr(estimator, "set_callbacks")
     with task.propagate_callback_context(estimator) if takes_any else nullcontext():
         task.call_on_fit_task_begin(estimator=caller, **data)
         yield
         task.call_on_fit_task_end(estimator=caller, **data)
+
+
+def inner_fit(context, caller, estimator, task_name, **data):
+    """:func:`run_task`, of the next subtask of the outer estimator's context."""
+    task = context.subcontext(task_name=task_name)
+    return run_task(task, caller, estimator, **data)
 
 
 def single_task(fit):
