@@ -170,3 +170,14 @@ def test_flow_and_classifier_together_or_apart(tmp_path, capsys):
     # Only the log loss alone leaves the likelihood out.
     likelihood = table["log likelihood"].drop("classifier in x")
     assert likelihood.idxmin() == "discriminative"
+
+
+def test_moving_helps_where_there_is_nothing_to_weight(tmp_path, capsys):
+    example = load("plot_align_digits")
+    table = example.main(repeats=1, save=tmp_path / "digits.png")
+    assert "one pixel lower" in capsys.readouterr().out
+    assert (tmp_path / "digits.png").stat().st_size > 10_000
+    assert (table[["as they are", "weighted"]] < 0.3).all(axis=None)
+    assert table.loc["blurred", "moved"] > 0.95
+    assert 0.6 < table.loc["blurred, one pixel lower", "moved"] < 0.9
+    assert (table["ratio before"] > 5).all()

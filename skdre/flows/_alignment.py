@@ -96,9 +96,8 @@ class LikelihoodRatioAligner(
     hidden_features : sequence of int, default=(64, 64)
         Widths of the hidden layers of each transformation's network.
     max_iter : int, default=1000
-        Most training steps of the map, and before it of the two samples' common density
-        while nothing moves. Their own densities, to which it is compared, get twice as
-        many.
+        Most training steps of the map. Before that the samples' own densities get twice
+        as many, and the shared one a fifth while nothing moves.
     batch_size : int, default=256
         Rows of a mini-batch, half of each sample.
     learning_rate : float, default=0.005
@@ -128,6 +127,8 @@ class LikelihoodRatioAligner(
         the two. Its lower bound is 0.
     initial_log_likelihood_ratio_ : float
         The same before anything moves: how well the family tells the samples apart.
+        For other densities than Gaussians the shared one is trained briefly for it, and
+        this is an upper bound.
     converged_ : bool
         Whether the log-likelihood ratio is within `tol` of 0, on either side, and the
         trainings had come to rest.
@@ -175,10 +176,10 @@ class LikelihoodRatioAligner(
     a map; :meth:`score` at held-out rows shows how much.
 
     A flow can move rows onto rows of another class: that it moves them little comes
-    from its start at the identity, not from the objective. The shared density starts at
-    its maximum for the samples as they are, so that T follows their differences.
-    Started from nothing it drew T to match the coarse shapes first, which on two moons
-    rotated by 50 degrees exchanged their halves.
+    from its start at the identity, not from the objective. The shared density is
+    trained on the samples as they are for some steps, so that T follows their
+    differences. Started from nothing it drew T to match the coarse shapes first, which
+    on two moons rotated by 50 degrees exchanged their halves.
 
     **A value below 0** means that the samples' own densities were trained less well
     than the shared one, or that T makes the source easier for the family than it was
@@ -384,8 +385,8 @@ class LikelihoodRatioAligner(
     def _train(self, samples, weights, device, rng, root, data):
         """Train densities, then the map; returns the fitted attributes, and a gain.
 
-        Algorithm 1. The shared density starts at its maximum for the samples as they
-        are, where the algorithm leaves the start open.
+        Algorithm 1. The shared density has seen the samples as they are before the map
+        moves, where the algorithm leaves the start open.
         """
         balanced = np.concatenate([w / w.sum() for w in weights])
         maps = standardize(np.concatenate(samples), balanced)

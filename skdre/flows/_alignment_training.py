@@ -269,8 +269,11 @@ def train_densities(densities, data, noise_scale, seeds, *, max_iter, **params):
     noise_scale : sequence of float of length n_features
     seeds : sequence of int
     max_iter : int
-        Steps of the common one; the others get twice as many, for it is trained again
-        together with the map, and shall not end nearer to its maximum than they do.
+        Steps that the map will get. The samples' own densities get twice as many, for
+        the common one is trained again together with the map, and shall not end nearer
+        to its maximum than they do. It gets a fifth now: when it knows every detail of
+        both samples no small step of the map is of use any more. On moons rotated by 50
+        degrees the map found its way from 100 to 250 steps, from 2,000 it did not.
     **params : dict
         Of :func:`train_on_domains`.
 
@@ -292,7 +295,7 @@ def train_densities(densities, data, noise_scale, seeds, *, max_iter, **params):
         return gain, True
     module = DomainLogDensity([shared], None, noise_scale).float().to(device)
     params["seed"] = int(seeds[2])
-    net = train_on_domains(module, data, max_iter=max_iter, **params)
+    net = train_on_domains(module, data, max_iter=-(-max_iter // 5), **params)
     return gain, net.interrupted_
 
 
