@@ -18,7 +18,7 @@ ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 .PHONY: demo test lint docs docs-quick bench wheel test-interop test-oldest clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python examples/plot_covariate_shift_breast_cancer.py --save demo.png
+	$(BIN)/python examples/weighting/plot_covariate_shift_breast_cancer.py --save demo.png
 
 test: $(VENV)/.dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n auto

@@ -61,6 +61,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skdre",),
     "ignore_pattern": r"(__init__|/papers/)",
+    "subsection_order": ["../examples/choosing", "../examples/weighting", "*"],
     "within_subsection_order": "ExampleTitleSortKey",
     "show_memory": False,
     "show_signature": False,

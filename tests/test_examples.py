@@ -26,8 +26,14 @@ def _no_window():
     matplotlib.use("agg")
 
 
+def path_of(name):
+    """The file of an example, in whichever folder of the gallery it lies."""
+    (path,) = EXAMPLES.rglob(f"{name}.py")
+    return path
+
+
 def load(name):
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, path_of(name))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -104,7 +110,7 @@ def test_weights_restore_conformal_coverage(tmp_path, capsys):
 def test_displays(tmp_path, monkeypatch):
     arguments = ["--samples", "150", "--steps", "50", "--save", str(tmp_path / "d")]
     monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
-    names = runpy.run_path(str(EXAMPLES / "plot_displays.py"))
+    names = runpy.run_path(str(path_of("plot_displays")))
     pictures = sorted(tmp_path.iterdir())
     assert len(pictures) == 5
     assert min(picture.stat().st_size for picture in pictures) > 10_000

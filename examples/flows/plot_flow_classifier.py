@@ -22,7 +22,7 @@ are not: with alpha = 0.9 the error is about that of the classifier in x, and wi
 smaller ones the log ratio is overshot, for in one round cloud the samples meet along a
 steep edge. Seeds differ by a factor of four; for the means of several::
 
-    python examples/plot_flow_classifier.py --seeds 3 --save flow_classifier.png
+    python examples/flows/plot_flow_classifier.py --seeds 3 --save flow_classifier.png
 """
 
 # %%

@@ -31,7 +31,7 @@ parameters of one method, not for a choice among unlike ones.
 
 The table takes some two minutes::
 
-    python examples/plot_choose_estimator.py --seeds 8 --save choose.png
+    python examples/choosing/plot_choose_estimator.py --seeds 8 --save choose.png
 """
 
 # %%

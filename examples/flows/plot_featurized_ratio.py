@@ -14,7 +14,7 @@ bends it, they bring the error back to that of the Gaussian coordinates.
 
 The full table, for d = 2 and 6 and five seeds, takes some minutes::
 
-    python examples/plot_featurized_ratio.py --features 2 6 --seeds 5 --save warped.png
+    python examples/flows/plot_featurized_ratio.py --features 2 6 --seeds 5 --save a.png
 """
 
 # %%

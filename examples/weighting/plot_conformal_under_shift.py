@@ -14,7 +14,7 @@ Here the noise grows with the first feature, and so does the target. The ratio i
 estimated from unlabelled rows; the true one, and the estimated one permuted over the
 rows, are controls. Coverage of the target's rows, mean of 60 draws::
 
-    python examples/plot_conformal_under_shift.py --draws 60
+    python examples/weighting/plot_conformal_under_shift.py --draws 60
 
 ==================  ===========  ============
 weights             coverage     median width

@@ -9,7 +9,7 @@ without. All take new rows, for at the rows of its fit a ratio is too sure.
 
 It takes some 20 seconds::
 
-    python examples/plot_displays.py --save displays
+    python examples/inspection/plot_displays.py --save displays
 """
 
 import argparse

@@ -15,7 +15,7 @@ information, and the weights of the true selection probabilities.
 
 Run it as a script for a table and a picture::
 
-    python examples/plot_covariate_shift_breast_cancer.py --save demo.png
+    python examples/weighting/plot_covariate_shift_breast_cancer.py --save demo.png
 """
 
 # %%
