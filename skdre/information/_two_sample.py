@@ -227,7 +227,7 @@ def two_sample_test(
           the others are permuted. One fit, and thousands of permutations in
           milliseconds.
         * ``"refit"``: all labels are permuted, and the ratio is cross-fitted again
-          each time. All rows serve both ends, so it has more power, and
+          each time. All rows serve both ends, so it can have more power, and
           `n_permutations` times `cv` fits to pay.
         * ``"prefit"``: the estimator is fitted already, on rows other than these, such
           as last month's, and the labels of all rows are permuted.
@@ -236,7 +236,9 @@ def two_sample_test(
     test_size : float, default=0.5
         Share of each domain's rows that is tested on with ``method="split"``.
     cv : int or splitter, default=5
-        Folds with ``method="refit"``.
+        Folds with ``method="refit"``. With two there is nothing gained over "split":
+        where the ratio follows the difference of the means, the half that is fitted
+        and the half that is tested enter the statistic alike.
     n_jobs : int, default=None
         Permutations that are fitted at the same time with ``method="refit"``.
     random_state : int, RandomState instance or None, default=None
