@@ -48,8 +48,15 @@ def page_of(path, known=None):
     return None
 
 
-def turn_links(text, origin, page):
-    """Rewrite the links of Markdown that stands at `origin` for the page's place."""
+def fail(message):
+    raise FileNotFoundError(message)
+
+
+def turn_links(text, origin, page, missing=fail):
+    """Rewrite the links of Markdown that stands at `origin` for the page's place.
+
+    `missing` is called with a message where a link leads nowhere.
+    """
     known = pages()
     here = DOC / Path(page).parent
 
@@ -60,7 +67,8 @@ def turn_links(text, origin, page):
             return match.group()
         path = Path(os.path.normpath(origin.parent / path))
         if not path.exists():
-            raise FileNotFoundError(f"{origin}: no such file: {target}")
+            missing(f"{origin}: no such file: {target}")
+            return match.group()
         name = page_of(path, known)
         if name is not None:
             suffix = ".rst" if name.startswith("auto_examples") else ".md"
@@ -83,9 +91,16 @@ def turn_links(text, origin, page):
     return re.sub(r"\0(\d+)\0", lambda match: code[int(match.group(1))], turned)
 
 
+def warn(message):
+    # Tests use this module without Sphinx.
+    from sphinx.util.logging import getLogger
+
+    getLogger(__name__).warning(message)
+
+
 def copy_pages(app):
     for origin, page in pages().items():
-        text = turn_links(origin.read_text(), origin, page)
+        text = turn_links(origin.read_text(), origin, page, warn)
         if page == "generated/whats_new":
             text = text.replace("# Changelog", "# What's new", 1)
         target = DOC / f"{page}.md"
@@ -97,7 +112,7 @@ def copy_pages(app):
 def turn_links_of_page(app, page, content):
     path = DOC / f"{page}.md"
     if path.exists() and not page.startswith("generated/"):
-        content[0] = turn_links(content[0], path, page)
+        content[0] = turn_links(content[0], path, page, warn)
 
 
 def setup(app):
