@@ -7,22 +7,25 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
-from scipy.sparse import issparse
 from scipy.special import expit, log_expit
 from sklearn.base import ClassifierMixin
-from sklearn.utils import check_array
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_sample_weight,
-    _num_samples,
     check_is_fitted,
     column_or_1d,
     validate_data,
 )
 
+from skdre._samples import (
+    LabelledRows,
+    TwoSamples,
+    check_lengths,
+    check_pool,
+    encode_domains,
+    pool,
+    split_samples,
+)
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
@@ -96,243 +99,6 @@ def log_of_ratio(ratio):
     return np.log(np.maximum(ratio, RATIO_FLOOR))
 
 
-@dataclass(frozen=True)
-class TwoSamples:
-    """The two samples of a density-ratio problem, validated.
-
-    Attributes
-    ----------
-    numerator : ndarray of shape (n_numerator, n_features)
-        Rows of positive weight drawn from p.
-    denominator : ndarray of shape (n_denominator, n_features)
-        Rows of positive weight drawn from q.
-    numerator_weight, denominator_weight : ndarray of shape (n_numerator,) or \
-            (n_denominator,), or None
-        Repetition counts of the rows, None where every row counts once.
-    denominator_index : ndarray of int of shape (n_denominator,)
-        Positions of the denominator's rows in the pooled input.
-    classes : ndarray of shape (2,)
-        The labels, the denominator's first.
-    """
-
-    numerator: np.ndarray
-    denominator: np.ndarray
-    numerator_weight: np.ndarray | None
-    denominator_weight: np.ndarray | None
-    denominator_index: np.ndarray
-    classes: np.ndarray
-
-
-def _check_lengths(X, y):
-    if _num_samples(X) != _num_samples(y):
-        raise ValueError(
-            "X and y must have one entry for each row, got "
-            f"{_num_samples(X)} rows of X and {_num_samples(y)} labels in y."
-        )
-
-
-def encode_domains(y, *, name):
-    """Check the labels of two domains.
-
-    Parameters
-    ----------
-    y : array-like of shape (n_samples,)
-        Exactly two labels, the greater names the numerator.
-    name : str
-        Who asks; for the messages.
-
-    Returns
-    -------
-    classes : ndarray of shape (2,)
-        The labels, the denominator's first.
-    is_numerator : ndarray of bool of shape (n_samples,)
-
-    Raises
-    ------
-    ValueError
-        If y does not name two domains.
-
-    Examples
-    --------
-    >>> from skdre.base import encode_domains
-    >>> encode_domains(["old", "new", "old"], name="MyRatio")
-    (array(['new', 'old'], dtype='<U3'), array([ True, False,  True]))
-    """
-    if y is None:
-        raise ValueError(
-            f"{name} requires y to be passed, but the target y is None: y holds the "
-            "domain of each row of X (see skdre.pool)."
-        )
-    y = column_or_1d(y, warn=True)
-    try:
-        classes, codes = np.unique(y, return_inverse=True)
-    except TypeError as error:
-        raise ValueError(
-            "y must hold labels that can be sorted (all numbers or all strings), got "
-            f"labels of mixed types: {error}"
-        ) from error
-    if classes.size == 0:
-        raise ValueError(
-            "Found array with 0 sample(s): X and y are empty, while both samples need "
-            "at least one row."
-        )
-    # NaN, in an array of floats, of objects or of dates, is what differs from itself.
-    missing = (classes != classes).any()
-    if missing or (classes.dtype.kind == "f" and np.isinf(classes).any()):
-        raise ValueError("Input y contains NaN or infinity; y must hold two labels.")
-    if classes.size == 1:
-        raise ValueError(
-            f"{name} needs rows of two classes in y, the numerator's and the "
-            f"denominator's, but y holds one class only: {classes[0]!r}."
-        )
-    if classes.size > 2:
-        # Continuous and multi-output targets get scikit-learn's own message.
-        check_classification_targets(y)
-        shown = ", ".join(map(repr, classes[:5].tolist()))
-        raise ValueError(
-            "Only binary classification is supported. The type of the target is "
-            f"{type_of_target(y)}: y must name exactly two domains, but it holds "
-            f"{classes.size} classes ({shown}{', ...' if classes.size > 5 else ''})."
-        )
-    return classes, codes.ravel().astype(bool)
-
-
-@dataclass(frozen=True)
-class LabelledRows:
-    """A labelled pool, validated.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows of both samples, also those of weight zero.
-    is_numerator : ndarray of bool of shape (n_samples,)
-        True where the row is of the numerator's domain.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Repetition counts of the rows, None where every row counts once.
-    classes : ndarray of shape (2,)
-        The labels, the denominator's first.
-    """
-
-    X: np.ndarray
-    is_numerator: np.ndarray
-    sample_weight: np.ndarray | None
-    classes: np.ndarray
-
-
-def check_pool(estimator, X, y, sample_weight=None, **check_params):
-    """Validate a labelled pool without touching `estimator`.
-
-    What :func:`split_samples` is made of, for estimators that fit on the pool as it is.
-    They call ``validate_data(self, X, skip_check_array=True)`` when everything is
-    fitted, which sets ``n_features_in_`` and ``feature_names_in_``.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        Named in the messages.
-    X : array-like of shape (n_samples, n_features)
-        Rows of both samples.
-    y : array-like of shape (n_samples,)
-        Domain labels; exactly two values, the greater names the numerator.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Repetition counts.
-    **check_params : dict
-        Passed to :func:`sklearn.utils.check_array`.
-
-    Returns
-    -------
-    rows : LabelledRows
-
-    Raises
-    ------
-    ValueError
-        If the labels do not name two domains, X is not a finite dense matrix, or a
-        domain is left without rows of positive weight.
-
-    Examples
-    --------
-    >>> from skdre import KMMRatio
-    >>> from skdre.base import check_pool
-    >>> rows = check_pool(KMMRatio(), [[1.0], [2.0], [3.0]], [0, 1, 1])
-    >>> rows.is_numerator
-    array([False,  True,  True])
-    """
-    classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
-    _check_lengths(X, y)
-    if sample_weight is not None:
-        sample_weight = _check_sample_weight(
-            sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
-        )
-        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
-            if not np.any(sample_weight[domain] > 0):
-                raise ValueError(
-                    f"sample_weight is zero for every row of class {label!r}: both "
-                    "classes need rows of positive weight."
-                )
-    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
-    checked = check_array(X, estimator=estimator, input_name="X", **check_params)
-    return LabelledRows(checked, is_numerator, sample_weight, classes)
-
-
-def split_samples(estimator, X, y, sample_weight=None, **check_params):
-    """Validate a labelled pool for `estimator` and take it apart.
-
-    Everything is checked before any attribute of the estimator is set, so that a
-    rejected input leaves a fitted estimator as it was.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        Gets ``n_features_in_`` and, for a DataFrame, ``feature_names_in_``.
-    X : array-like of shape (n_samples, n_features)
-        Rows of both samples.
-    y : array-like of shape (n_samples,)
-        Domain labels; exactly two values, the greater names the numerator.
-    sample_weight : array-like of shape (n_samples,), default=None
-        Repetition counts; rows of weight zero are dropped.
-    **check_params : dict
-        Passed to :func:`sklearn.utils.check_array`.
-
-    Returns
-    -------
-    samples : TwoSamples
-
-    Raises
-    ------
-    ValueError
-        If the labels do not name two domains, X is not a finite dense matrix, or a
-        domain is left without rows of positive weight.
-
-    Examples
-    --------
-    >>> from skdre import KMMRatio
-    >>> from skdre.base import split_samples
-    >>> samples = split_samples(KMMRatio(), [[1.0], [2.0], [3.0]], [0, 1, 1])
-    >>> samples.denominator, samples.denominator_index
-    (array([[1.]]), array([0]))
-    """
-    rows = check_pool(estimator, X, y, sample_weight, **check_params)
-    # validate_data alone would set feature_names_in_ before it rejects a NaN.
-    validate_data(estimator, X, skip_check_array=True)
-
-    is_numerator, sample_weight = rows.is_numerator, rows.sample_weight
-    if sample_weight is None:
-        in_p, in_q = np.flatnonzero(is_numerator), np.flatnonzero(~is_numerator)
-        p_weight = q_weight = None
-    else:
-        in_p = np.flatnonzero(is_numerator & (sample_weight > 0))
-        in_q = np.flatnonzero(~is_numerator & (sample_weight > 0))
-        p_weight, q_weight = sample_weight[in_p], sample_weight[in_q]
-    return TwoSamples(
-        numerator=rows.X[in_p],
-        denominator=rows.X[in_q],
-        numerator_weight=p_weight,
-        denominator_weight=q_weight,
-        denominator_index=in_q,
-        classes=rows.classes,
-    )
-
-
 def bounded_log_ratio(probability, n_numerator, n_denominator, log_prior=0.0):
     """Log ratio from the probabilities of a classifier, finite at 0 and 1.
 
@@ -364,106 +130,6 @@ def bounded_log_ratio(probability, n_numerator, n_denominator, log_prior=0.0):
         log_q, log_p = np.log(np.asarray(probability, dtype=np.float64)).T
     log_ratio = log_p - log_q - log_prior
     return np.clip(log_ratio, -np.log1p(n_numerator), np.log1p(n_denominator))
-
-
-def pool(*, numerator, denominator):
-    """Stack two samples into the ``(X, y)`` that a ratio estimator is fitted on.
-
-    Parameters
-    ----------
-    numerator : array-like or DataFrame of shape (n_numerator, n_features)
-        Sample of p, the distribution above the line: the target.
-    denominator : array-like or DataFrame of shape (n_denominator, n_features)
-        Sample of q, the distribution below the line: the source.
-
-    Returns
-    -------
-    X : ndarray or DataFrame of shape (n_numerator + n_denominator, n_features)
-        The numerator's rows, then the denominator's; a DataFrame when both samples
-        are DataFrames, with the columns in the numerator's order.
-    y : ndarray of int of shape (n_numerator + n_denominator,)
-        1 for the numerator's rows, 0 for the denominator's.
-
-    Raises
-    ------
-    TypeError
-        If only one of the samples is a DataFrame, or one is sparse.
-    ValueError
-        If a sample is empty or not two-dimensional, or the columns differ.
-
-    Examples
-    --------
-    >>> from skdre import pool
-    >>> X, y = pool(numerator=[[2.0], [3.0]], denominator=[[0.0]])
-    >>> X.ravel(), y
-    (array([2., 3., 0.]), array([1, 1, 0]))
-    """
-    samples = {"numerator": numerator, "denominator": denominator}
-    frames = [name for name, sample in samples.items() if hasattr(sample, "columns")]
-    if len(frames) == 1:
-        raise TypeError(
-            f"{frames[0]} is a DataFrame and the other sample is not; pass two "
-            "DataFrames with the same columns, or two arrays."
-        )
-    if not frames:
-        samples = {name: _as_array(name, x) for name, x in samples.items()}
-    for name, sample in samples.items():
-        if len(sample.shape) != 2:
-            raise ValueError(
-                f"{name} must be two-dimensional, (n_samples, n_features), got shape "
-                f"{tuple(sample.shape)}; one feature is {name}.reshape(-1, 1)."
-            )
-        if sample.shape[0] == 0:
-            raise ValueError(f"{name} is empty: it must hold at least one row.")
-    first, second = samples.values()
-    if frames:
-        X = _stack_frames(first, second)
-    else:
-        if first.shape[1] != second.shape[1]:
-            raise ValueError(
-                "numerator and denominator must have the same number of columns, got "
-                f"{first.shape[1]} and {second.shape[1]}."
-            )
-        X = np.concatenate([first, second])
-    y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
-    return X, y
-
-
-def _as_array(name, sample):
-    if issparse(sample):
-        raise TypeError(
-            f"{name} is a sparse matrix, while a dense one is needed: pass "
-            f"{name}.toarray() if it fits into memory."
-        )
-    try:
-        return np.asarray(sample)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from error
-
-
-def _stack_frames(first, second):
-    """Stack two DataFrames by column name, with the library they come from."""
-    names, others = list(first.columns), list(second.columns)
-    if len(set(names)) < len(names) or set(names) != set(others):
-        missing = sorted(map(str, set(names) ^ set(others)))
-        raise ValueError(
-            "numerator and denominator must have the same columns, each once; the "
-            f"samples differ in {missing}."
-        )
-    second = second[names]
-    library = type(first).__module__.partition(".")[0]
-    if library == "pandas":
-        import pandas
-
-        return pandas.concat([first, second], ignore_index=True)
-    if library == "polars":
-        import polars
-
-        return polars.concat([first, second], how="vertical_relaxed")
-    raise TypeError(
-        f"numerator is a {type(first).__name__} of {library}; DataFrames of pandas and "
-        "polars are supported."
-    )
 
 
 # Where the documentation is published.
@@ -628,7 +294,7 @@ class DensityRatioMixin(DocumentedMixin, ClassifierMixin):
             negative.
         """
         y = column_or_1d(y, warn=True)
-        _check_lengths(X, y)
+        check_lengths(X, y)
         if sample_weight is not None:
             sample_weight = _check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
