@@ -111,7 +111,7 @@ def test_state_of_a_training_is_restored():
 def test_moons_run_and_go_on(tmp_path, capsys):
     script = load("moons")
     methods = ["nothing", "CORAL", "LRMF, affine, Gaussian family, closed form"]
-    arguments = ["--quick", "--no-plot", "--out", str(tmp_path), "--methods", *methods]
+    arguments = ["--quick", "--pictures", "--out", str(tmp_path), "--methods", *methods]
     script.main(arguments)
     first = (tmp_path / "moons_quick.csv").read_text()
     script.main(arguments)

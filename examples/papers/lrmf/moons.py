@@ -111,6 +111,17 @@ RESULTS = [
 ]
 
 
+_TRAINED = LRMF["LRMF, affine, Gaussian family, trained"]
+PICTURES = {
+    "moons": [
+        ("affine, blobs", blobs, _TRAINED),
+        ("affine, moons", moons, _TRAINED),
+        ("RealNVP, moons", moons, LRMF["LRMF, RealNVP"]),
+    ],
+    "ffjord": [("FFJORD map, moons", moons, LRMF["LRMF, FFJORD map, RealNVP family"])],
+}
+
+
 class Watch(Callback):
     """Keeps states of the map and of the shared density as the training goes on."""
 
@@ -228,7 +239,11 @@ def plot(path, rows, max_iter, names):
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(
-        len(names), 6, figsize=(15, 2.6 * len(names)), layout="constrained"
+        len(names),
+        6,
+        figsize=(15, 2.6 * len(names)),
+        squeeze=False,
+        layout="constrained",
     )
     for line, (title, problem, params) in zip(axes, names, strict=True):
         (source, labels), (target, _) = problem(0, rows)
@@ -276,7 +291,7 @@ def main(arguments=None):
     parser = argument_parser(__doc__, seeds=3)
     parser.set_defaults(out=OUT)
     parser.add_argument("--methods", nargs="+", default=METHODS, choices=METHODS)
-    parser.add_argument("--no-plot", action="store_true")
+    parser.add_argument("--pictures", nargs="*", default=PICTURES, choices=PICTURES)
     options = parser.parse_args(arguments)
     name, rows, max_iter = "moons", ROWS, None
     if options.quick:
@@ -290,20 +305,13 @@ def main(arguments=None):
                 runs.add(run(method, seed, rows=rows, max_iter=max_iter))
     text = report(runs.frame())
     print(text)
-    picture = options.out / f"{name}.png"
+    folder = options.out
     if options.write_doc and not options.quick:
         replace_block(HERE / "README.md", "moons", text)
-        picture = ROOT / "doc" / "images" / "lrmf_moons.png"
-    if options.no_plot:
-        return
-    trained = LRMF["LRMF, affine, Gaussian family, trained"]
-    names = [
-        ("affine, blobs", blobs, trained),
-        ("affine, moons", moons, trained),
-        ("RealNVP, moons", moons, LRMF["LRMF, RealNVP"]),
-        ("FFJORD map, moons", moons, LRMF["LRMF, FFJORD map, RealNVP family"]),
-    ]
-    plot(picture, rows, max_iter, names)
+        folder = ROOT / "doc" / "images"
+    for picture in options.pictures:
+        path = folder / f"lrmf_{picture}.png"
+        plot(path, rows, max_iter, PICTURES[picture])
 
 
 if __name__ == "__main__":
