@@ -57,9 +57,9 @@ WORDS = {
         "samples that hardly overlap",
     ),
     "FlowClassifierRatio": (
-        "continuous columns, a thousand rows or more; worth it where the features or "
-        "the density are wanted too",
-        "samples that hardly overlap; few rows",
+        "continuous columns, some thousands of rows; takes skewed columns as they are; "
+        "for the features and the density too",
+        "few rows; samples that hardly overlap",
     ),
     "GaussianRatio": (
         "two Gaussians, or nearly; few rows do, even fewer than columns",
@@ -73,7 +73,7 @@ WORDS = {
     "KMMRatio": (
         "round data; for weights of training rows, up to a million",
         "the size of small and large ratios; columns of unlike shape, unless behind "
-        "FlowFeaturizer",
+        "`FlowFeaturizer`",
     ),
     "LSIFRatio": (
         "round data, some 20 columns at most; better with `alpha=0.1`",
@@ -245,9 +245,11 @@ def jobs(estimators, sizes, quick):
 
 
 def _short(value):
+    if value < 0.0005:
+        return "<.001"
     if value < 0.01:
-        return "<.001" if value < 0.0005 else f"{value:.3f}".lstrip("0")
-    return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+        return f"{value:.3f}".lstrip("0")
+    return f"{value:.2g}".removeprefix("0") if value < 100 else f"{value:.0f}"
 
 
 def _memory_of(value):
@@ -256,7 +258,8 @@ def _memory_of(value):
 
 def cells(runs, name, sizes):
     """The line of one estimator."""
-    own = runs[runs["estimator"] == name].set_index(["problem", "rows"])
+    own = runs[runs["estimator"] == name].drop_duplicates(["problem", "rows"])
+    own = own.set_index(["problem", "rows"])
 
     def figure(key, column, form):
         if key not in own.index:
@@ -302,14 +305,15 @@ Every ratio estimator with its defaults, made by
 words, with more problems and more estimators inside `ClassifierRatio`, in
 [choosing.md](choosing.md).
 
-* **fit, predict**: seconds of one core at {sizes} rows a side, in {columns} columns; a
-  fit includes the search for its parameters where there is one; predictions are for as
-  many new rows of both samples.
+* **fit, predict**: seconds of one core at {sizes} rows a side, in {columns}
+  columns (`{timed}`); a fit includes the search for its parameters where there is one;
+  predictions are for as many new rows of both samples.
 * **memory**: the most that the fit took beyond what was there before it, the data and
   the loaded libraries, at the same sizes.
 * The other figures are mean squared errors of the log ratio, in squared nats, fitted on
   {judged:,} rows a side, at {new_rows:,} new ones, estimate and truth clipped at
-  ±{bound:g}; one sample each (seed 0). The last line is a ratio of 1 everywhere.
+  ±{bound:g}; one sample each (seed 0) of `make_known_ratio`: {problems}.
+  The last line is a ratio of 1 everywhere.
 
 {table}
 
@@ -334,16 +338,18 @@ def page(runs, sizes):
 
     load = runs["load"].astype(float)
     machine = (
-        f"Measured on {_report.machine(1)[:-1]}. Other work ran on the machine: its "
+        f"Measured on {_report.machine('one')[:-2]}. Other work ran on it: the "
         f"load average was {load.mean():.1f} ({load.min():.1f} to {load.max():.1f}). "
         "The seconds are of processor time, and rather too many than too few."
     )
     return PAGE.format(
         sizes=", ".join(f"{size:,}" for size in sizes[:-1]) + f" and {sizes[-1]:,}",
         columns=make_known_ratio(TIMED, 2).numerator.shape[1],
+        timed=TIMED,
         new_rows=NEW_ROWS,
         judged=min(JUDGED_SIZE, max(sizes)),
         bound=BOUND,
+        problems=", ".join(f"`{name}`" for name in JUDGED),
         table=table(runs, sizes),
         machine=machine,
     )

@@ -29,9 +29,18 @@ def script(monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_every_ratio_estimator_has_words(script):
+def test_every_ratio_estimator_has_a_card(script):
     names = {name for name, _ in all_estimators("ratio")}
     assert set(script.WORDS) == names, "write what it needs and where it fails"
+    page = (ROOT / "doc" / "model_cards.md").read_text()
+    for name in names:
+        assert f"| `{name}`" in page, (
+            "run: python benchmarks/model_cards.py --write-doc"
+        )
+        for words in script.WORDS[name]:
+            assert words in page
+    # A run that is missing.
+    assert "?" not in page
 
 
 def test_a_run_is_what_it_says(script):
@@ -92,7 +101,7 @@ def test_the_script_goes_on_where_it_stopped(script, tmp_path, monkeypatch):
     page = (tmp_path / "cards.md").read_text()
     (line,) = (each for each in page.splitlines() if "`GaussianRatio`" in each)
     cells = [cell.strip() for cell in line.split("|")]
-    assert cells[2:6] == ["2 / 2 / 2", "0.1 / 0.1 / 0.1", "7 / 7 / 7", "5"]
+    assert cells[2:6] == ["2 / 2 / 2", ".1 / .1 / .1", "7 / 7 / 7", "5"]
     assert "20, 40 and 60 rows a side" in page
     assert "load average" in page
 
