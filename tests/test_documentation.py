@@ -207,3 +207,19 @@ def test_links_to_nowhere_are_found():
 def test_wrong_code_is_seen(code, error):
     with pytest.raises(error, match="no_such"):
         test_code_uses_names_and_parameters_that_exist(code)
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "examples").rglob("plot_*.py")), ids=lambda path: path.stem
+)
+def test_examples_run_without_their_docstring(path):
+    """The gallery takes it for the page, and leaves the code an empty one."""
+    tree = ast.parse(path.read_text())
+    used = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.keyword) and node.arg == "description"
+    ]
+    for node in used:
+        code = compile(ast.Expression(node.value), path.name, "eval")
+        assert eval(code, {"__doc__": ""}) == ""

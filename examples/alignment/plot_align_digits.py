@@ -140,7 +140,7 @@ def main(repeats=5, save=None):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
     parser.add_argument("--repeats", type=int, default=5, help="splits of the digits")
     parser.add_argument("--save", help="file to save the picture to")
     options, _ = parser.parse_known_args()
