@@ -186,10 +186,10 @@ class LikelihoodRatioAligner(
     (as a flow can do for Gaussians; lemma 2.2 of [1]_ bounds this). Either way it
     certifies nothing: there is a warning, and ``converged_`` is False.
 
-    Samples that hardly overlap give the shared density no reason to move anything: align
-    their moments first, by an affine map. (Of two clouds 28 standard deviations apart a
-    "realnvp" stayed at 1.4 nats, the 2 log 2 of samples that any flexible density tells
-    apart; after an affine map it was at .00.)
+    Samples that hardly overlap give the shared density no reason to move anything:
+    align their moments first, by an affine map. (With two clouds 28 standard deviations
+    apart "realnvp" stayed at 1.4 nats, the 2 log 2 of samples that any flexible density
+    tells apart; after an affine map it came to .00.)
 
     `sample_weight` counts repetition inside each sample, whose sizes change nothing.
     Neither the order of the rows, nor whether a row stands k times or has weight k,
