@@ -9,7 +9,7 @@ import pytest
 
 import skdre
 
-SCRIPT = '''
+SCRIPT = """
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -47,7 +47,7 @@ estimate = mutual_information(X[:, :1], X[:, 1:], random_state=0)
 value: float = float(estimate)
 names: list[str] = [name for name, _ in all_estimators("ratio")]
 print(skdre.__version__.upper(), skdre.datasets.make_known_ratio)
-'''
+"""
 
 # Errors in skdre itself are for `make lint`; torch alone would take most of the time.
 SETTINGS = """
@@ -59,9 +59,9 @@ follow_imports = silent
 follow_imports = skip
 """
 
-WRONG = '''
+WRONG = """
 from skdre import KMMRatio, NoSuchRatio
-'''
+"""
 
 
 def check(folder, script, *options):
