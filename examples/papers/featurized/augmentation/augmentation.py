@@ -388,10 +388,10 @@ def report(runs, ratios):
         "seconds": ("seconds to fit", "{:.0f}"),
     }
     tables = [markdown(lines, headings)]
-    lines = [
-        {"difference": f"{one} - {other}", "accuracy": _difference(runs, one, other)}
-        for one, other in DIFFERENCES
-    ]
+    lines = []
+    for one, other in DIFFERENCES:
+        if difference := _difference(runs, one, other):
+            lines.append({"difference": f"{one} - {other}", "accuracy": difference})
     headings = {"difference": ("difference", "{}"), "accuracy": ("accuracy", "{}")}
     tables.append(markdown(lines, headings))
     headings = {
@@ -434,7 +434,7 @@ def ratio_summary(experiment, space, seed):
     }
 
 
-def plot(experiment, seed, path, n_columns=20):
+def plot(experiment, spaces, seed, path, n_columns=20):
     """Real rows, and synthetic ones of the highest and the lowest weights."""
     import matplotlib
 
@@ -447,11 +447,13 @@ def plot(experiment, seed, path, n_columns=20):
         "real": experiment.training.X[some(len(experiment.training.y))],
         "synthetic": synthetic.X[some(len(synthetic.y))],
     }
-    for space in SPACES:
+    for space in spaces:
         order = np.argsort(experiment.ratio(space, seed)["log_ratio"])
         bands[f"highest in {space}"] = synthetic.X[order[::-1]]
         bands[f"lowest in {space}"] = synthetic.X[order]
-    figure, axes = plt.subplots(len(bands), figsize=(9, 7), layout="constrained")
+    figure, axes = plt.subplots(
+        len(bands), figsize=(9, 0.95 * len(bands)), layout="constrained"
+    )
     for ax, (name, rows) in zip(axes, bands.items(), strict=True):
         n_rows = max(1, min(2, len(rows) // n_columns))
         images = rows[: n_rows * n_columns].reshape(n_rows, -1, SIDE, SIDE)
@@ -497,9 +499,11 @@ def main(arguments=None):
         for column in options.columns:
             if {"column": column, "seed": seed} not in runs:
                 runs.add(experiment.run(column, seed))
+    chosen = {COLUMNS[column].space for column in options.columns}
+    spaces = [space for space in SPACES if space in chosen]
     ratios = [
         ratio_summary(experiment, space, seed)
-        for space in SPACES
+        for space in spaces
         for seed in options.seeds
     ]
     text = report(runs.frame(), ratios)
@@ -508,7 +512,7 @@ def main(arguments=None):
     if options.write_doc and not options.quick:
         replace_block(HERE.parent / "augmentation.md", "augmentation", text)
         picture = ROOT / "doc" / "images" / "featurized_augmentation.png"
-    plot(experiment, options.seeds[0], picture)
+    plot(experiment, spaces, options.seeds[0], picture)
 
 
 if __name__ == "__main__":
