@@ -74,6 +74,15 @@ class Dequantizer(
     --------
     FlowFeaturizer : A density for the rows that come out.
 
+    Notes
+    -----
+    A flow sees one draw of the noise, and with few images it learns that draw by heart:
+    its features are then others at rows that it has seen, and a classifier on them
+    tells the flow's rows rather than the samples. Measured on 4,840 drawings of
+    Omniglot: mean log ratio 3.2 at the flow's rows, -0.8 at the same images with new
+    noise. ``X.repeat(k, axis=0)`` before ``transform`` gives a flow k draws of
+    each image; a ratio is fitted best on images that the flow has not seen.
+
     References
     ----------
     .. [1] L. Theis, A. van den Oord, M. Bethge. "A note on the evaluation of generative
