@@ -24,6 +24,11 @@ pytestmark = pytest.mark.usefixtures("_no_window")
 def _no_window():
     matplotlib = pytest.importorskip("matplotlib")
     matplotlib.use("agg")
+    # An example that saves all open figures must not find those of another test.
+    plt = pytest.importorskip("matplotlib.pyplot")
+    plt.close("all")
+    yield
+    plt.close("all")
 
 
 def path_of(name):

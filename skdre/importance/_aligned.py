@@ -25,7 +25,8 @@ def _default_aligner():
     # The only concrete estimator this module knows, loaded when nothing is named.
     from skdre.flows import LikelihoodRatioAligner
 
-    return LikelihoodRatioAligner()
+    # In closed form chance only deals the folds that choose the shrinkage.
+    return LikelihoodRatioAligner(random_state=0)
 
 
 def _set_frame_output(aligner, X):
@@ -57,8 +58,8 @@ class AlignedClassifier(
         Whose ``fit(X, y)`` takes domain-labelled rows and whose ``transform`` moves
         the source onto the target, without another number of columns; for example
         ``LikelihoodRatioAligner("realnvp", "realnvp")``. None is
-        :class:`skdre.LikelihoodRatioAligner` with its defaults, the affine map that
-        matches the first two moments.
+        ``LikelihoodRatioAligner(random_state=0)``, the affine map that matches the
+        first two moments.
 
     Attributes
     ----------
