@@ -11,10 +11,12 @@ else the machine does falls on all of them alike::
 The peers have no training loop; theirs is the least that trains (loss, gradient, a
 step of AdamW). skdre stands twice: in that loop, and in its own, which clips gradients,
 averages weights and looks at held-out rows. The table goes to the screen and to
-results/flows.csv; with --write-doc also to doc/benchmarks/flows.md.
+results/flows.csv, where it replaces the rows that are measured again; with --write-doc
+also to doc/benchmarks/flows.md.
 """
 
 import argparse
+import csv
 import json
 import os
 import statistics
@@ -71,12 +73,12 @@ class Worker:
 
 
 def measure(workers, flow, n_features, args):
-    """A row of rates for training and one for the inverse."""
+    """A row of rates for each of what is asked for."""
     shape = (flow, n_features, N_TRANSFORMS, hidden(n_features))
     sizes = {"batch_size": BATCH_SIZE, "n_batches": N_BATCHES}
     rows = {
         what: {"flow": flow, "d": n_features, "what": what, "rates": {}}
-        for what in ("train", "invert")
+        for what in args.what
     }
     for name, worker in workers.items():
         made = worker.ask(
@@ -110,6 +112,20 @@ def measure(workers, flow, n_features, args):
     return list(rows.values())
 
 
+def read_rows(path):
+    """Rows that are there already, by flow, number of features and what is timed."""
+    if not path.exists():
+        return {}
+    rows = {}
+    with path.open(newline="") as file:
+        for row in csv.DictReader(file):
+            row["d"] = int(row["d"])
+            for name in (*CONTENDERS, "ahead"):
+                row[name] = float(row[name]) if row[name] else None
+            rows[row["flow"], row["d"], row["what"]] = row
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -117,6 +133,8 @@ def main():
     parser.add_argument("--features", type=int, nargs="+", default=[2, 10, 40, 784])
     flows = ["maf", "realnvp", "nsf"]
     parser.add_argument("--flows", nargs="+", choices=flows, default=flows)
+    whats = ["train", "invert"]
+    parser.add_argument("--what", nargs="+", choices=whats, default=whats)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of a turn")
     parser.add_argument("--write-doc", action="store_true")
@@ -126,13 +144,14 @@ def main():
     versions = {}
     for worker in workers.values():
         versions |= worker.versions
-    rows = [
-        row
-        for flow in args.flows
-        for n_features in args.features
-        for row in measure(workers, flow, n_features, args)
-    ]
-    _report.write_csv(ROOT / "results" / "flows.csv", rows)
+    path = ROOT / "results" / "flows.csv"
+    rows = read_rows(path)
+    for flow in args.flows:
+        for n_features in args.features:
+            for row in measure(workers, flow, n_features, args):
+                rows[row["flow"], row["d"], row["what"]] = row
+            _report.write_csv(path, rows.values())
+    rows = [rows[key] for key in sorted(rows)]
     headings = {"flow": ("flow", '"{}"'), "d": ("d", "{}")}
     headings |= {name: (name, "{:,.0f}") for name in CONTENDERS}
     headings["ahead"] = ("skdre / best peer", "{:.2f}")
