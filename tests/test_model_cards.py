@@ -65,12 +65,13 @@ def test_memory_is_that_of_the_fit(script, monkeypatch):
     class Greedy(GaussianRatio):
         def fit(self, X, y, sample_weight=None):
             if len(X) > 100:  # not when it warms up
-                np.ones(2**22).sum()  # 32 MiB
+                np.ones(2**24).sum()  # 128 MiB
             return super().fit(X, y, sample_weight)
 
     monkeypatch.setattr(script.skdre, "GaussianRatio", Greedy)
     found = script.work("shift_d1", "GaussianRatio", 200, 0)
-    assert 28 < found["memory"] < 40
+    # What the interpreter gives back meanwhile counts against it.
+    assert 90 < found["memory"] < 140
 
 
 def test_the_script_goes_on_where_it_stopped(script, tmp_path, monkeypatch):

@@ -185,6 +185,8 @@ def test_rows_of_waymarks(coupled):
     in_p = torch.tensor(rng.integers(0, 4, (5, n_draws, 2)))
     noise, switch = waymarks.randomness(in_q.shape)
     assert switch is None
+    # numpy below 2 would go on in the noise's single precision.
+    noise = noise.double()
     found = waymarks.rows(in_q, in_p, noise).numpy()
     assert found.shape == (5, 3, 2, 2)
     centers = Z[:3].mean(axis=0), Z[3:].mean(axis=0)

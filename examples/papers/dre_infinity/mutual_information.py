@@ -155,11 +155,12 @@ def plot(runs, path):
     axes[1].axhspan(-2, 2, color="black", alpha=0.1)
     present = [method for method in METHODS if (runs["method"] == method).any()]
     for number, method in enumerate(present):
-        chosen = runs[runs["method"] == method].groupby("d")
+        rows = runs[runs["method"] == method]
+        chosen = rows.groupby("d")
         style = {"marker": "osv^D<>PX"[number], "markersize": 4, "linewidth": 1}
         mean, spread = chosen["estimate"].mean(), chosen["estimate"].std(ddof=0)
         axes[0].errorbar(mean.index, mean, spread, label=method, **style)
-        off = chosen.apply(lambda each: per_cent(each).mean(), include_groups=False)
+        off = per_cent(rows).groupby(rows["d"]).mean()
         axes[1].plot(off.index, off, **style)
     axes[0].set(xlabel="d", ylabel="mutual information, nats", xscale="log")
     axes[1].set(xlabel="d", ylabel="per cent off the truth", xscale="log")
