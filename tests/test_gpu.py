@@ -10,7 +10,7 @@ import pytest
 from scipy.stats import spearmanr
 from sklearn.base import clone
 
-from skdre.datasets import make_mixture_shift
+from skdre.datasets import make_warped_shift
 from skdre.utils._test_instances import make_instances
 
 torch = pytest.importorskip("torch")
@@ -40,7 +40,7 @@ def results(estimator, X):
 
 @pytest.fixture(scope="module")
 def shift():
-    return make_mixture_shift(300, 3, random_state=0)
+    return make_warped_shift(300, 2, warp="banana", random_state=0)
 
 
 @pytest.mark.parametrize("estimator", on_a_device(), ids=repr)
