@@ -124,8 +124,10 @@ def grow_inverse(network, y):
         return torch.addmm(biases[k][rows], weights[k][rows, : n_known[k]], inputs)
 
     start = 0
-    # Between two degrees of the last hidden layer no column needs a further unit.
-    for stop in [*sorted(set(degrees[-1])), n_features]:
+    # Between two degrees of the last hidden layer no column needs a further unit; with
+    # no hidden layer each needs the column before it.
+    ends = sorted(set(degrees[-1])) if degrees else range(1, n_features)
+    for stop in [*ends, n_features]:
         parameters = layer(-1, slice(start * network.total, stop * network.total))
         parameters = parameters.unflatten(0, (stop - start, -1)).movedim(1, -1)
         univariate = network.univariate(*unpack(parameters, network.shapes))

@@ -30,7 +30,15 @@ def rows(n_rows, n_features):
 @pytest.mark.parametrize("name", ["maf", "nsf"])
 @pytest.mark.parametrize(
     ("n_features", "hidden_features"),
-    [(2, (5,)), (3, (1,)), (5, (3, 2)), (6, (40, 30)), (20, (7, 30)), (20, (4,))],
+    [
+        (4, ()),
+        (2, (5,)),
+        (3, (1,)),
+        (5, (3, 2)),
+        (6, (40, 30)),
+        (20, (7, 30)),
+        (20, (4,)),
+    ],
 )
 def test_growing_inverse_is_that_by_passes(name, n_features, hidden_features):
     transform = make_transforms(name, n_features, hidden_features)().transform
