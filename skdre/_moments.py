@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdre._core.scales import draw_in
+
 __all__ = ["JointMoments", "joint_moments"]
 
 # A variance below this share of the mean of both is taken as this.
@@ -44,6 +46,8 @@ class JointMoments:
         Variances along the coordinates; they sum to 2.
     shrinkage : tuple of float
         What the difference of the means, and of the covariances, was multiplied by.
+    low, high : ndarray of shape (n_features,) or float
+        What values are drawn in to, see :class:`skdre._core.scales.ColumnScales`.
     """
 
     means: np.ndarray
@@ -54,6 +58,8 @@ class JointMoments:
     denominator: np.ndarray
     numerator: np.ndarray
     shrinkage: tuple = (1.0, 1.0)
+    low: np.ndarray | float = -np.inf
+    high: np.ndarray | float = np.inf
 
     @property
     def noise(self):
@@ -63,7 +69,7 @@ class JointMoments:
     def coordinates(self, X):
         """Rows in the joint coordinates, kept from overflow; same shape as X."""
         with np.errstate(over="ignore", invalid="ignore"):
-            Z = (X - self.center) @ self.components
+            Z = (draw_in(X, self.low, self.high) - self.center) @ self.components
         return np.clip(np.nan_to_num(Z, nan=_FARTHEST), -_FARTHEST, _FARTHEST)
 
     def log_density(self, Z, share):
@@ -127,7 +133,9 @@ def _signal_share(values, noise):
     return np.sqrt(max(0.0, 1 - noise / total)) if total > 0 else 1.0
 
 
-def joint_moments(denominator, numerator, weights=(None, None), *, shrink=True):
+def joint_moments(
+    denominator, numerator, weights=(None, None), *, shrink=True, scales=None
+):
     """Moments of two samples, with what they do not tell shrunk away.
 
     As squared lengths the differences of two samples' moments are larger than the truth
@@ -144,9 +152,11 @@ def joint_moments(denominator, numerator, weights=(None, None), *, shrink=True):
     denominator, numerator : ndarray of shape (n_rows, n_features)
         Rows.
     weights : pair of ndarray of shape (n_rows,) or None
-        Repetition counts of the denominator's and of the numerator's rows.
+        Of the denominator's and of the numerator's rows, in draws.
     shrink : bool, default=True
         Whether to shrink at all; otherwise these are the sample moments.
+    scales : skdre._core.scales.ColumnScales, default=None
+        Whose bounds rows are drawn in to; None takes the rows as they are.
 
     Returns
     -------
@@ -162,6 +172,8 @@ def joint_moments(denominator, numerator, weights=(None, None), *, shrink=True):
         np.ones(len(X)) if weight is None else np.asarray(weight, np.float64)
         for X, weight in zip(samples, weights, strict=True)
     ]
+    low, high = (-np.inf, np.inf) if scales is None else (scales.low, scales.high)
+    samples = [draw_in(X, low, high) for X in samples]
     d = samples[0].shape[1]
     # In units of the rows' own size nothing under- or overflows.
     origin = samples[0][0]
@@ -208,4 +220,6 @@ def joint_moments(denominator, numerator, weights=(None, None), *, shrink=True):
         denominator=1 - excess,
         numerator=1 + excess,
         shrinkage=(float(shift_share), float(share)),
+        low=low,
+        high=high,
     )

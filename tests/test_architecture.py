@@ -29,18 +29,27 @@ MAY_IMPORT = {
     "weighting": set(),
     "utils._compat": set(),
     "utils._sample_weight": set(),
-    "_moments": set(),
-    "_samples": set(),
-    "base": {"_samples", "metrics"},
+    "_core": set(),
+    "_moments": {"_core"},
+    "_samples": {"_core"},
+    "base": {"_core", "_samples", "metrics"},
     "pipeline": {"base"},
-    "kernel": {"base"},
+    "kernel": {"_core", "base"},
     "nn": {"base"},
-    "classification": {"_moments", "base", "nn"},
+    "classification": {"_core", "_moments", "base", "nn"},
     "bridges.paths": set(),
-    "bridges": {"_moments", "base", "nn", "bridges.paths"},
-    "flows": {"base", "nn"},
+    "bridges": {"_core", "_moments", "base", "nn", "bridges.paths"},
+    "flows": {"_core", "base", "nn"},
     # Chooses among concrete estimators.
-    "auto": {"base", "nn", "classification", "bridges", "bridges.paths", "flows"},
+    "auto": {
+        "_core",
+        "base",
+        "nn",
+        "classification",
+        "bridges",
+        "bridges.paths",
+        "flows",
+    },
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
@@ -67,7 +76,7 @@ DEFAULTS = {
     ("information", "auto"),
 }
 
-NUMPY_ONLY = {"_moments", "metrics._losses", "weighting", "bridges.paths"}
+NUMPY_ONLY = {"_core", "_moments", "metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 

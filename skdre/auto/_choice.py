@@ -1,13 +1,13 @@
 """The choice: which estimator do held-out rows speak for?"""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.base import clone
 
+from skdre._core.rows import PooledRows
 from skdre.auto._evidence import compare, compare_on_bridges, log_losses
-from skdre.base import TwoSamples
 from skdre.bridges._base import Problem
 from skdre.bridges.paths import check_path
 from skdre.classification import GaussianRatio
@@ -36,35 +36,8 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True)
-class Rows:
-    """Distinct rows of both samples, the denominator's first.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    n_denominator : int
-    """
-
-    X: np.ndarray
-    weight: np.ndarray
-    n_denominator: int
-
-    @property
-    def is_numerator(self):
-        return np.arange(len(self.X)) >= self.n_denominator
-
-    def samples(self):
-        """Rows and weights of the denominator, then of the numerator."""
-        n = self.n_denominator
-        return (self.X[:n], self.weight[:n]), (self.X[n:], self.weight[n:])
-
-    def weighted(self, weight):
-        """The rows of positive weight, with it."""
-        kept = weight > 0
-        return Rows(self.X[kept], weight[kept], int(kept[: self.n_denominator].sum()))
+class Rows(PooledRows):
+    """Distinct rows of both samples, as the choice looks at them."""
 
     def marginals(self):
         """Maps of the columns to a normal, both samples counting half."""
@@ -72,24 +45,15 @@ class Rows:
         return gaussianize(self.X, np.concatenate(shares))
 
     def mapped(self, marginals):
-        return Rows(marginals.forward(self.X)[0], self.weight, self.n_denominator)
+        return replace(self, X=marginals.forward(self.X)[0])
 
     def waymarks(self, far, random_state):
         """Rows of the waymarks of a fitted telescoping ratio, from pairs of these.
 
         As :meth:`skdre.bridges._base.Problem.draw_rows` gives them.
         """
-        (X_q, weight_q), (X_p, weight_p) = self.samples()
-        samples = TwoSamples(
-            numerator=X_p,
-            denominator=X_q,
-            numerator_weight=weight_p,
-            denominator_weight=weight_q,
-            denominator_index=np.arange(len(X_q)),
-            classes=np.arange(2),
-        )
         times = far.times_.tolist()
-        problem = Problem(samples, check_path(far.path), times, len(times) - 1)
+        problem = Problem(self, check_path(far.path), times, len(times) - 1)
         return problem.draw_rows(True, random_state, _PASSES)
 
 

@@ -7,12 +7,12 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from skdre._core.folds import held_out_weights
 from skdre.auto._choice import Findings, Rows, fit_rows, look
 from skdre.auto._evidence import tail_length
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.bridges import TelescopingRatio
 from skdre.classification import GaussianRatio, MLPRatio
-from skdre.nn._rows import held_out_weights, merge_rows
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
 
 __all__ = ["AutoRatio"]
@@ -165,7 +165,7 @@ class AutoRatio(
         """
         samples = split_samples(self, X, y, sample_weight)
         rng = check_random_state(self.random_state)
-        rows = Rows(*merge_rows(samples))
+        rows = Rows.of(samples)
         tails = np.maximum(*(tail_length(*part) for part in rows.samples()))
         marginals = None
         if tails.max() > _LONG_TAILS:
@@ -182,9 +182,9 @@ class AutoRatio(
                 return fit_rows(estimator, rows, weight)
 
         folds = held_out_weights(
-            rows.X,
             rows.is_numerator,
             rows.weight,
+            rows.is_atom,
             max(2, round(1 / self.validation_fraction)),
         )
         if folds is None:

@@ -11,6 +11,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
+from skdre._core.folds import member_folds
+from skdre._core.rows import PooledRows
+from skdre._core.scales import column_scales, draw_in
 from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.bridges._batches import Waymarks, draw_pairs, sample_shares
@@ -26,8 +29,7 @@ from skdre.bridges._waymarks import (
 )
 from skdre.bridges.paths import PATHS, Path, check_path
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS, total_scale
-from skdre.nn._rows import member_folds, merge_rows
+from skdre.nn._networks import ACTIVATIONS
 from skdre.nn._training import TaskCallback, resolve_device, seeded
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
@@ -48,16 +50,20 @@ class Problem:
 
     Parameters
     ----------
-    samples : skdre.base.TwoSamples
+    rows : skdre._core.rows.PooledRows
     path : skdre.bridges.paths.Path
     spacing : str or sequence of float
     n_bridges : int
     """
 
-    def __init__(self, samples, path, spacing, n_bridges):
+    def __init__(self, rows, path, spacing, n_bridges, names=None):
         self.path = path
-        self.X, self.weight, self.n_denominator = merge_rows(samples)
-        self.center, self.scale = total_scale(self.X, self.weight, self.n_denominator)
+        self.rows = rows
+        self.weight, self.n_denominator = rows.weight, rows.n_denominator
+        scales = column_scales(rows.samples(), names)
+        self.bounds = np.stack([scales.low, scales.high])
+        self.X = scales.draw_in(rows.X)
+        self.center, self.scale = scales.center, scales.total
         self.varies = np.ptp(self.X, axis=0) > 0
         # A column of one value is exactly 0, whatever the rounding of its mean.
         self.Z = np.where(self.varies, (self.X - self.center) / self.scale, 0.0)
@@ -244,7 +250,13 @@ class BaseWaymarkRatio(
         check_spacing(self.spacing, self.n_bridges)
         path = check_path(self.path)
         samples = split_samples(self, X, y, sample_weight)
-        problem = Problem(samples, path, self.spacing, self.n_bridges)
+        problem = Problem(
+            PooledRows.of(samples),
+            path,
+            self.spacing,
+            self.n_bridges,
+            samples.names,
+        )
         rng = check_random_state(self.random_state)
         data = {"X": X, "y": y}
         if self.estimator is None:
@@ -256,7 +268,11 @@ class BaseWaymarkRatio(
         # What an earlier fit with other parameters left.
         for name in ("network_", "estimators_", "estimator_"):
             vars(self).pop(name, None)
-        attributes |= {"times_": problem.times, "path_length_": problem.length}
+        attributes |= {
+            "times_": problem.times,
+            "path_length_": problem.length,
+            "bounds_": problem.bounds,
+        }
         for name, value in attributes.items():
             setattr(self, name, value)
         if self.estimator is None:
@@ -282,9 +298,7 @@ class BaseWaymarkRatio(
         self._start(network, problem)
         network = network.to(device)
         inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
-        held_out = member_folds(
-            problem.X, problem.n_denominator, problem.weight, self.n_estimators
-        )
+        held_out = member_folds(problem.rows, self.n_estimators)
         scale = {
             "center_": problem.center,
             "scale_": np.where(problem.varies, problem.scale, np.inf),
@@ -364,7 +378,7 @@ class BaseWaymarkRatio(
             In nats, the bridge at the denominator first; they sum to
             ``decision_function``.
         """
-        X = self._validate_rows(X)
+        X = draw_in(self._validate_rows(X), *self.bounds_)
         if hasattr(self, "network_"):
             values = self._log_ratios_of_outputs(self._outputs(X))
         else:

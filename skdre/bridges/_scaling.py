@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skdre._core.scales import draw_in
 from skdre._moments import joint_moments
 from skdre.nn._networks import network_inputs
 
@@ -30,14 +31,18 @@ class Scaling:
         Applied to the scaled rows.
     limit : ndarray of shape (n_features,)
         Where tails begin.
+    bounds : ndarray of shape (2, n_features)
+        What values are drawn in to at first, in columns where a few would decide.
     """
 
     center: np.ndarray
     scale: np.ndarray
     matrix: np.ndarray | None
     limit: np.ndarray
+    bounds: np.ndarray
 
     def transform(self, X):
+        X = draw_in(X, *self.bounds)
         if self.matrix is None:
             return network_inputs(X, self.center, self.scale, self.limit)
         with np.errstate(over="ignore"):
@@ -45,17 +50,14 @@ class Scaling:
         return network_inputs(Z @ self.matrix, 0.0, 1.0, self.limit)
 
 
-def fit_scaling(X, weight, n_denominator, *, whiten=False):
+def fit_scaling(rows, scales, *, whiten=False):
     """Standardise by the standard deviation within the samples, or whiten.
 
     Parameters
     ----------
-    X : ndarray of shape (n_rows, n_features)
-        The denominator's rows first.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    n_denominator : int
-        Number of the denominator's rows.
+    rows : skdre._core.rows.PooledRows
+    scales : skdre._core.scales.ColumnScales
+        Of them.
     whiten : bool, default=False
         Make the denominator's mean 0 and its covariance the identity.
 
@@ -68,9 +70,11 @@ def fit_scaling(X, weight, n_denominator, *, whiten=False):
     ValueError
         If the covariance to whiten is singular.
     """
+    bounds = np.stack([scales.low, scales.high])
+    X, n_denominator = draw_in(rows.X, *bounds), rows.n_denominator
     moments = joint_moments(
         *np.split(X, [n_denominator]),
-        np.split(weight, [n_denominator]),
+        np.split(rows.weight, [n_denominator]),
         shrink=False,
     )
     variances = np.diagonal(moments.covariances, axis1=1, axis2=2)
@@ -80,7 +84,7 @@ def fit_scaling(X, weight, n_denominator, *, whiten=False):
         apart = np.abs(moments.means[1] - moments.means[0]) / 2
         scale = np.where(sd > 0, sd, np.where(apart > 0, apart, np.inf))
         limit = apart / scale + _LINEAR_RANGE
-        return Scaling(moments.center, scale, None, limit)
+        return Scaling(moments.center, scale, None, limit, bounds)
     sd = np.sqrt(variances[0])
     correlation = moments.covariances[0] / np.outer(*[np.where(sd > 0, sd, 1.0)] * 2)
     size, axes = np.linalg.eigh(correlation)
@@ -93,4 +97,4 @@ def fit_scaling(X, weight, n_denominator, *, whiten=False):
     matrix = axes / np.sqrt(size)
     Z = ((X - moments.means[0]) / sd) @ matrix
     limit = np.abs(Z).max(axis=0) + _LINEAR_RANGE
-    return Scaling(moments.means[0], sd, matrix, limit)
+    return Scaling(moments.means[0], sd, matrix, limit, bounds)

@@ -11,6 +11,9 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._core.folds import member_folds
+from skdre._core.rows import PooledRows
+from skdre._core.scales import column_scales
 from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.bridges._objectives import WEIGHTINGS, ScoreLoss
@@ -27,7 +30,6 @@ from skdre.bridges._time_sampling import (
 from skdre.bridges._waymarks import discrete_columns
 from skdre.bridges.paths import PATHS, Path, check_path
 from skdre.nn._estimator import NetworkMixin
-from skdre.nn._rows import member_folds, merge_rows
 from skdre.nn._sampling import cumulative_shares
 from skdre.nn._training import TaskCallback, TensorRows, resolve_device, seeded, train
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
@@ -349,10 +351,12 @@ class TimeScoreRatio(
         )
         plan.check()
         samples = split_samples(self, X, y, sample_weight)
-        X_rows, weight, n_denominator = merge_rows(samples)
-        scaling = fit_scaling(X_rows, weight, n_denominator, whiten=plan.is_gaussian)
-        Z = scaling.transform(X_rows)
-        is_discrete = discrete_columns(X_rows, weight)
+        rows = PooledRows.of(samples)
+        weight, n_denominator = rows.weight, rows.n_denominator
+        scales = column_scales(samples.parts, samples.names)
+        scaling = fit_scaling(rows, scales, whiten=plan.is_gaussian)
+        Z = scaling.transform(rows.X)
+        is_discrete = discrete_columns(rows.X, weight)
         moments = joint_moments(
             *np.split(np.where(is_discrete, 0.0, Z), [n_denominator]),
             np.split(weight, [n_denominator]),
@@ -389,7 +393,8 @@ class TimeScoreRatio(
             network,
             None if base is None else base.float().to(device),
             inputs,
-            (X_rows, weight, n_denominator, is_discrete),
+            rows,
+            is_discrete,
             seed=seed,
             max_epochs=n_epochs,
             callbacks=[
@@ -428,15 +433,17 @@ class TimeScoreRatio(
         index = rng.choice(len(Z), self.n_anchors, p=weight / weight.sum())
         return Z[index]
 
-    def _train(self, plan, network, base, inputs, rows, *, seed, **train_params):
-        X, weight, n_denominator, is_discrete = rows
+    def _train(
+        self, plan, network, base, inputs, rows, is_discrete, *, seed, **train_params
+    ):
+        weight, n_denominator = rows.weight, rows.n_denominator
         uniform = UniformTimes(plan.path.margin)
         times = uniform
         if self.time_sampling == "importance":
             times = LossHistory(plan.path.margin)
         losses = plan.losses(inputs, weight, n_denominator, is_discrete)
         loss = ScoreLoss(network, losses, times, base)
-        held_out = member_folds(X, n_denominator, weight, 1)
+        held_out = member_folds(rows, 1)
         held_out = weight if held_out is None else held_out[0]
         training = weight - held_out if (held_out != weight).any() else weight
         draws = {"inputs": inputs, "gaussian": plan.is_gaussian}

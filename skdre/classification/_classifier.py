@@ -1,6 +1,7 @@
 """ClassifierRatio: a density ratio from any scikit-learn classifier."""
 
 import warnings
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -11,7 +12,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DensityRatioMixin, check_pool
+from skdre._core.folds import held_out_weights
+from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,
@@ -19,15 +21,14 @@ from skdre.classification._inner import (
     lets_nan_through,
     takes_nan,
 )
-from skdre.nn._rows import held_out_weights
 from skdre.utils._compat import CallbackSupportMixin, single_task
 
 __all__ = ["ClassifierRatio"]
 
 
-def _cross_fit(estimator, X, is_numerator, train, test, method):
+def _cross_fit(estimator, X, distinct, train, test, method):
     """Score the rows of positive weight `test` by a classifier fitted on `train`."""
-    fitted = fit_classifier(estimator, X, is_numerator, train)
+    fitted = fit_classifier(estimator, X, replace(distinct, weight=train))
     return fitted.score(_safe_indexing(X, np.flatnonzero(test)), method)
 
 
@@ -235,20 +236,17 @@ class ClassifierRatio(
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
         rows = check_pool(self, X, y, sample_weight, **self._check_params(X))
         inputs = X if self._passes_unchanged(X) else rows.X
-        weight = rows.sample_weight
-        if weight is None:
-            weight = np.ones(len(rows.is_numerator))
+        distinct = distinct_rows(rows)
+        inputs = _safe_indexing(inputs, distinct.index)
 
-        fitted = fit_classifier(self.estimator, inputs, rows.is_numerator, weight)
-        present = np.flatnonzero(weight)
-        seen = inputs if weight.all() else _safe_indexing(inputs, present)
-        method = choose_score(fitted, seen, calibrated=self.calibration is not None)
+        fitted = fit_classifier(self.estimator, inputs, distinct)
+        method = choose_score(fitted, inputs, calibrated=self.calibration is not None)
         held_out = None
         if self.calibration is not None:
-            held_out = self._held_out_scores(inputs, rows, weight, method)
+            held_out = self._held_out_scores(inputs, rows, distinct, method)
         if held_out is None:
             calibrator = None
-            scores = fitted.score(seen, method), rows.is_numerator[present]
+            scores = fitted.score(inputs, method), distinct.is_numerator
         else:
             calibrator = _calibrate(self.calibration, *held_out)
             scores = held_out[:2]
@@ -263,11 +261,12 @@ class ClassifierRatio(
         self._fitted = fitted
         return self
 
-    def _held_out_scores(self, inputs, rows, weight, method):
+    def _held_out_scores(self, inputs, rows, distinct, method):
         """Scores of held-out rows, their domains and their weights; None if too few."""
+        is_numerator, weight = distinct.is_numerator, distinct.weight
         if self.cv is None or isinstance(self.cv, Integral):
             tests = held_out_weights(
-                rows.X, rows.is_numerator, weight, 5 if self.cv is None else self.cv
+                is_numerator, weight, distinct.is_atom, 5 if self.cv is None else self.cv
             )
             if tests is None:
                 warnings.warn(
@@ -282,12 +281,12 @@ class ClassifierRatio(
         else:
             folds = []
             y = rows.is_numerator.astype(int)
-            for part in check_cv(self.cv, y, classifier=True).split(inputs, y):
-                train, test = np.zeros((2, len(weight)))
-                train[part[0]], test[part[1]] = weight[part[0]], weight[part[1]]
-                folds.append((train, test))
+            for part in check_cv(self.cv, y, classifier=True).split(rows.X, y):
+                folds.append(
+                    [distinct.part(each, rows.sample_weight) for each in part]
+                )
         for train, _ in folds:
-            present = rows.is_numerator[train > 0]
+            present = is_numerator[train > 0]
             if present.all() or not present.any():
                 raise ValueError(
                     "A training fold of cv has no rows of one of the two domains, with "
@@ -295,15 +294,13 @@ class ClassifierRatio(
                     "stratified splitter."
                 )
         scores = Parallel(n_jobs=self.n_jobs)(
-            delayed(_cross_fit)(
-                self.estimator, inputs, rows.is_numerator, train, test, method
-            )
+            delayed(_cross_fit)(self.estimator, inputs, distinct, train, test, method)
             for train, test in folds
         )
         held = [np.flatnonzero(test) for _, test in folds]
         return (
             np.concatenate(scores),
-            rows.is_numerator[np.concatenate(held)],
+            is_numerator[np.concatenate(held)],
             np.concatenate(
                 [test[part] for (_, test), part in zip(folds, held, strict=True)]
             ),

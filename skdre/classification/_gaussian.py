@@ -2,6 +2,7 @@
 
 from sklearn.base import BaseEstimator, _fit_context
 
+from skdre._core.scales import column_scales
 from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.utils._compat import CallbackSupportMixin, single_task
@@ -122,6 +123,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             samples.numerator,
             (samples.denominator_weight, samples.numerator_weight),
             shrink=self.shrink,
+            scales=column_scales(samples.parts, samples.names),
         )
         self.moments_ = moments
         self.classes_ = samples.classes

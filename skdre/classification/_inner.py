@@ -26,6 +26,9 @@ __all__ = [
 # Two ways of a classifier to say the same probability agree to this.
 _AGREEMENT = 1e-5
 
+# Times that a row is repeated for a classifier without sample weights, at most.
+_MOST_REPEATS = 1_000_000
+
 
 def lets_nan_through(estimator):
     """Whether missing values reach a part that may take them, and is to judge."""
@@ -150,6 +153,18 @@ class FittedClassifier:
         return np.clip(score, -limit, limit)
 
 
+def _whole_repeats(weight, unit):
+    """Smallest whole numbers in proportion to the weights of each sample, or None."""
+    if (weight == 1).all():
+        return np.ones(len(weight), int)
+    given = weight * unit
+    whole = np.rint(given)
+    if whole.max() > _MOST_REPEATS or not np.allclose(given, whole, rtol=1e-9, atol=0):
+        return None
+    whole = whole.astype(int)
+    return whole // np.gcd.reduce(whole)
+
+
 def _default_classifier(X, y, weight):
     # The variance of a constant column comes out as -1e-17, and is taken for 0.
     with np.errstate(invalid="ignore"):
@@ -160,7 +175,7 @@ def _default_classifier(X, y, weight):
     return make_pipeline(scaler, classifier)
 
 
-def fit_classifier(estimator, X, is_numerator, weight):
+def fit_classifier(estimator, X, rows):
     r"""Fit a clone of a classifier, so that both domains weigh the same.
 
     A row of weight w gets the weight :math:`2 w n_{other} / (n_p + n_q)`, with
@@ -173,12 +188,10 @@ def fit_classifier(estimator, X, is_numerator, weight):
     ----------
     estimator : classifier or None
         None is logistic regression on standardised columns.
-    X : array-like of shape (n_samples, n_features)
-        Rows, an array or a DataFrame.
-    is_numerator : ndarray of bool of shape (n_samples,)
-        Their domains.
-    weight : ndarray of shape (n_samples,)
-        Repetition counts; rows of weight 0 are left out.
+    X : array-like of shape (n_rows, n_features)
+        Distinct rows, an array or a DataFrame.
+    rows : skdre.base.DistinctRows
+        Their domains and weights in draws; rows of weight 0 are left out.
 
     Returns
     -------
@@ -189,10 +202,11 @@ def fit_classifier(estimator, X, is_numerator, weight):
     ValueError
         If the classifier takes no weights and they are not whole numbers.
     """
+    is_numerator, weight = rows.is_numerator, rows.weight
     if not weight.all():
-        rows = np.flatnonzero(weight)
-        X = _safe_indexing(X, rows)
-        is_numerator, weight = is_numerator[rows], weight[rows]
+        present = np.flatnonzero(weight)
+        X = _safe_indexing(X, present)
+        is_numerator, weight = is_numerator[present], weight[present]
     n_p, n_q = weight[is_numerator].sum(), weight[~is_numerator].sum()
     y = is_numerator.astype(int)
     balanced = weight * (2 * np.where(is_numerator, n_q, n_p) / (n_p + n_q))
@@ -204,18 +218,21 @@ def fit_classifier(estimator, X, is_numerator, weight):
     try:
         weight_parameter(estimator, "estimator")
     except ValueError as error:
-        if not np.array_equal(weight, np.rint(weight)):
+        repeats = _whole_repeats(weight, rows.unit[is_numerator.astype(int)])
+        if repeats is None:
             raise ValueError(
                 f"estimator={estimator!r} takes no sample_weight, so rows can be "
                 "weighted by repeating them only, and sample_weight must hold whole "
                 "numbers; choose a classifier whose fit takes sample_weight."
             ) from error
         if not equal_priors:
-            log_prior = float(np.log(n_p / n_q))
+            log_prior = float(
+                np.log(repeats[is_numerator].sum() / repeats[~is_numerator].sum())
+            )
         balanced = None
-        if weight.max() > 1:
-            rows = np.repeat(np.arange(len(y)), weight.astype(int))
-            X, y = _safe_indexing(X, rows), y[rows]
+        if repeats.max() > 1:
+            repeated = np.repeat(np.arange(len(y)), repeats)
+            X, y = _safe_indexing(X, repeated), y[repeated]
     estimator = fit_weighted(estimator, X, y, balanced, "estimator")
     return FittedClassifier(estimator, log_prior, n_p, n_q)
 

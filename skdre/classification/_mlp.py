@@ -9,11 +9,13 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._core.folds import member_folds
+from skdre._core.rows import PooledRows
+from skdre._core.scales import column_scales
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs, total_scale
-from skdre.nn._rows import member_folds, merge_rows
+from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre.nn._training import TaskCallback, resolve_device, seeded
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
@@ -224,14 +226,15 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         if warm:
             self._validate_rows(X)
         samples = split_samples(self, X, y, sample_weight)
-        X_rows, weight, n_denominator = merge_rows(samples)
+        rows = PooledRows.of(samples)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
         if warm:
             center, scale = self.center_, self.scale_
             network = copy.deepcopy(self.network_).requires_grad_(True)
         else:
-            center, scale = total_scale(X_rows, weight, n_denominator)
+            scales = column_scales(samples.parts, samples.names)
+            center, scale = scales.center, scales.total
             with seeded(seed):
                 network = EnsembleMLP(
                     self.n_estimators,
@@ -241,8 +244,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
                 )
         network = network.float().to(device)
 
-        inputs = network_inputs(X_rows, center, scale)
-        held_out = member_folds(X_rows, n_denominator, weight, network.n_members)
+        inputs = network_inputs(rows.X, center, scale)
+        held_out = member_folds(rows, network.n_members)
 
         def fitted(net):
             module = copy.deepcopy(net.module_)
@@ -257,8 +260,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         net, scores = train_members(
             network,
             torch.as_tensor(inputs, dtype=torch.float32, device=device),
-            n_denominator,
-            weight,
+            rows.n_denominator,
+            rows.weight,
             held_out,
             n_batches=n_batches,
             max_epochs=n_epochs,

@@ -31,7 +31,6 @@ from skdre.flows._gaussian import GaussianFlow, gaussian_moments
 from skdre.flows._gaussian_map import align_gaussians, within_maps
 from skdre.flows._marginals import noise_scale, standardize
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._rows import merge_rows
 from skdre.nn._training import TaskCallback, resolve_device, seeded
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
@@ -321,9 +320,7 @@ class LikelihoodRatioAligner(
         device = resolve_device(self.device)
         self._check_hidden_features()
         two = split_samples(self, X, y, sample_weight)
-        rows, weight, n_denominator = merge_rows(two)
-        samples = [rows[:n_denominator], rows[n_denominator:]]
-        weights = [weight[:n_denominator], weight[n_denominator:]]
+        samples, weights = map(list, zip(*two.parts, strict=True))
         warn_of_single_rows(samples, two.classes)
         if self.moving == "numerator":
             samples, weights = samples[::-1], weights[::-1]

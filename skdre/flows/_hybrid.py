@@ -12,6 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._core.folds import held_out_weights, member_folds
+from skdre._core.rows import PooledRows
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.flows._density import FlowDensityMixin, through
 from skdre.flows._flows import FLOWS, build_flow
@@ -27,7 +29,6 @@ from skdre.flows._rows import balanced_weight
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, late_gain, n_epochs_and_batches
 from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
-from skdre.nn._rows import held_out_weights, member_folds, merge_rows
 from skdre.nn._training import TaskCallback, TrainingNet, resolve_device, seeded
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
@@ -39,25 +40,17 @@ _STILL_GAINING = 0.01
 
 
 @dataclass(frozen=True)
-class _Rows:
-    """Distinct rows of both samples.
+class _Rows(PooledRows):
+    """Distinct rows of both samples, and the part of them that is held out.
 
     Attributes
     ----------
-    X : ndarray of shape (n_rows, n_features)
-        The denominator's rows first.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
     held_out : ndarray of shape (n_rows,) or None
-        The parts of them that are held out; None if a sample has a single row.
-    n_denominator : int
+        Weights that are held out; None where none can be.
     classes : ndarray of shape (2,)
     """
 
-    X: np.ndarray
-    weight: np.ndarray
     held_out: np.ndarray | None
-    n_denominator: int
     classes: np.ndarray
 
     def known(self):
@@ -73,13 +66,19 @@ class _Rows:
         return index, balanced_weight(domain, weight[index])
 
 
-def _distinct_rows(samples, validation_fraction):
-    X, weight, n_denominator = merge_rows(samples)
-    is_numerator = np.arange(len(X)) >= n_denominator
+def _rows(samples, validation_fraction):
+    rows = PooledRows.of(samples)
     n_folds = round(1 / validation_fraction)
-    folds = held_out_weights(X, is_numerator, weight, n_folds)
+    folds = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, n_folds)
     held_out = None if folds is None else folds[0]
-    return _Rows(X, weight, held_out, n_denominator, samples.classes)
+    return _Rows(
+        rows.X,
+        rows.weight,
+        rows.is_atom,
+        rows.n_denominator,
+        held_out,
+        samples.classes,
+    )
 
 
 @dataclass(frozen=True)
@@ -376,7 +375,7 @@ class FlowClassifierRatio(
         if warm:
             self._validate_rows(X)
         samples = split_samples(self, X, y, sample_weight)
-        rows = _distinct_rows(samples, self.validation_fraction)
+        rows = _rows(samples, self.validation_fraction)
         seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
         alpha = {"discriminative": 1, "separate": 0}.get(self.strategy, self.alpha)
         kinds = self._candidate_marginals(len(rows.X))
@@ -507,7 +506,7 @@ class FlowClassifierRatio(
             torch.as_tensor(Z, dtype=torch.float32, device=device),
             rows.n_denominator,
             weight,
-            member_folds(rows.X, rows.n_denominator, weight, network.n_members),
+            member_folds(rows, network.n_members),
             callbacks=callbacks(fitted),
             **params,
         )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
+from skdre._core.scales import fences
+
 __all__ = [
     "FEW_ROWS",
     "MARGINALS",
@@ -180,12 +182,16 @@ class MarginalMaps:
 
 
 def _center_and_scale(x, weight):
-    """Weighted mean and standard deviation of a column; None scale if constant."""
+    """Weighted mean and standard deviation of a column; None scale if constant.
+
+    Those of values drawn in to fences far outside the bulk, which a few cannot own.
+    """
     # Dividing by the largest value first keeps squares from over- and underflowing.
-    largest = np.abs(x).max()
+    drawn_in = np.clip(x, *fences(x, weight))
+    largest = np.abs(drawn_in).max()
     if largest == 0:
         return 0.0, None
-    ratio = x / largest
+    ratio = drawn_in / largest
     mean = weight @ ratio
     spread = np.sqrt(weight @ (ratio - mean) ** 2)
     center, scale = largest * mean, largest * spread

@@ -16,7 +16,6 @@ __all__ = [
     "EnsembleMLP",
     "draw_in",
     "network_inputs",
-    "total_scale",
 ]
 
 ACTIVATIONS = {"elu": nn.ELU, "silu": nn.SiLU, "tanh": nn.Tanh}
@@ -32,39 +31,6 @@ _BIAS_RANGE = 1.0
 _LINEAR_RANGE = 2.5
 
 
-def total_scale(X, weight, n_denominator):
-    """Centre and scale of each column over both samples, each counting half.
-
-    The scale is the standard deviation of the mixture (p + q) / 2,
-    sd^2 = (v_p + v_q) / 2 + (m_p - m_q)^2 / 4, with which inputs have unit size however
-    far apart the samples lie. A constant column has scale 1.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-        Rows of both samples, the denominator's first.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    n_denominator : int
-        Number of the denominator's rows.
-
-    Returns
-    -------
-    center, scale : ndarray of shape (n_features,)
-        Rows are standardised as ``(X - center) / scale``.
-    """
-    moments = []
-    for part in (slice(n_denominator), slice(n_denominator, None)):
-        mean = np.average(X[part], axis=0, weights=weight[part])
-        squares = (X[part] - mean) ** 2
-        moments.append((mean, np.average(squares, axis=0, weights=weight[part])))
-    (m_q, v_q), (m_p, v_p) = moments
-    variance = (v_p + v_q) / 2 + (m_p - m_q) ** 2 / 4
-    # A spread below the rounding error of the values themselves is no spread.
-    rounding = (64 * np.finfo(np.float64).eps * np.maximum(abs(m_p), abs(m_q))) ** 2
-    return (m_p + m_q) / 2, np.sqrt(np.where(variance > rounding, variance, 1.0))
-
-
 def network_inputs(X, center, scale, linear_range=_LINEAR_RANGE):
     """Rows in units of the training samples, long tails drawn in.
 
@@ -77,7 +43,7 @@ def network_inputs(X, center, scale, linear_range=_LINEAR_RANGE):
     X : ndarray of shape (n_samples, n_features)
         Rows.
     center, scale : ndarray of shape (n_features,)
-        Of :func:`total_scale`.
+        Where the columns lie: :func:`skdre._core.scales.column_scales`.
     linear_range : float or ndarray of shape (n_features,), default=2.5
         c.
 

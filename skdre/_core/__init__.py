@@ -1,0 +1,1 @@
+"""What every room stands on: rows and their weights, folds, and column scales."""

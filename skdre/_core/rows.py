@@ -1,0 +1,368 @@
+"""Distinct rows, and what the weight of a row stands for.
+
+A row that holds a continuous value cannot be drawn twice: where it stands twice it was
+copied, and the copy informs of nothing. A row made of atoms alone (flags, counts,
+categories, rounded numbers) can, and its repeats inform. So the same weight of two means
+one observation here and two there. All that is set by a number of rows (folds,
+leave-one-out, ridges, shrinkage, steps) goes by the *draws* of this module:
+
+* a row with a continuous value is one observation, and the sample has Kish's effective
+  number of them, (sum w)^2 / sum w^2, so the unit of the weights is without meaning;
+* the weight of a row of atoms counts observations.
+"""
+
+import hashlib
+import warnings
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+__all__ = [
+    "PooledRows",
+    "as_numbers",
+    "count_draws",
+    "merge",
+    "repeats_of",
+    "row_keys",
+]
+
+# A value with more than the first share of the distinct rows of a table, and more than
+# two of them, is an atom of its column; so is one with more than the second share of
+# the weight and this many times that of the median value, such as the zero of a
+# zero-inflated amount.
+_ATOM, _HEAVY, _HEAVIER = 0.02, 0.01, 10.0
+# Of the distinct rows without an atom, this share of different values in a continuous
+# column; rounding of long columns makes a few alike.
+_DISTINCT = 0.9
+# Fewer values than the first show nothing; up to the second they may be levels of a
+# category written as numbers, where their weights differ; the third holds for tables
+# with another continuous column.
+_FEW, _LEVELS, _LEVELS_BESIDE = 3, 50, 5
+# Numbers on a grid are rounded, or counts, unless the grid has so many points for each
+# value that two draws would hardly ever meet; or there are this many of equal weight,
+# as in a column that numbers the rows.
+_POINTS_PER_VALUE, _NUMBERED = 10, 20
+# Weights of atoms that sum to less or more than this share of the rows get a warning.
+_ODD_SCALE = 0.1, 10.0
+# Draws beyond which a sample is not larger in any respect.
+_MOST_DRAWS = 1e15
+# A weight below this share of the largest is taken as this: it hardly counts, and its
+# inverse stays finite.
+_LEAST_WEIGHT = 1e-30
+
+
+def row_keys(X):
+    """A 64-bit hash of each row, which depends on nothing but its values.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Numbers.
+
+    Returns
+    -------
+    keys : ndarray of uint64 of shape (n_samples,)
+    """
+    keys = np.zeros(len(X), dtype=np.uint64)
+    for column in X.T:
+        # Adding 0 turns -0 into 0, and makes all missing values one.
+        values = column.astype(np.float64) + 0.0
+        values[np.isnan(values)] = np.nan
+        # The finalizer of splitmix64, once a column.
+        keys = keys + values.view(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
+        keys = (keys ^ (keys >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        keys = (keys ^ (keys >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        keys = keys ^ (keys >> np.uint64(31))
+    return keys
+
+
+def as_numbers(X):
+    """Columns of any kind as numbers, equal where the values are.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Numbers, or objects.
+
+    Returns
+    -------
+    numbers : ndarray of float of shape (n_samples, n_features)
+        Numbers as they are, for other values a hash of what they print.
+    is_numeric : ndarray of bool of shape (n_features,)
+        Columns of numbers.
+    """
+    if X.dtype.kind in "biuf":
+        return X, np.ones(X.shape[1], bool)
+    numbers = np.empty(X.shape)
+    is_numeric = np.ones(X.shape[1], bool)
+    for j, column in enumerate(X.T):
+        try:
+            if any(isinstance(value, str) for value in column[:1000]):
+                raise ValueError
+            numbers[:, j] = column.astype(np.float64)
+        except (TypeError, ValueError):
+            is_numeric[j] = False
+            codes = {value: _code(value) for value in set(map(str, column))}
+            numbers[:, j] = [codes[str(value)] for value in column]
+    return numbers, is_numeric
+
+
+def _code(word):
+    """A number for a word, the same in every process."""
+    digest = hashlib.blake2b(word.encode(errors="replace"), digest_size=6).digest()
+    return float(int.from_bytes(digest, "little"))
+
+
+def merge(keys, weight=None):
+    """Positions of distinct rows in the order of their keys, and their total weights.
+
+    Parameters
+    ----------
+    keys : ndarray of uint64 of shape (n_samples,)
+        Of :func:`row_keys`.
+    weight : ndarray of shape (n_samples,), default=None
+        Weights of the rows; None counts each once.
+
+    Returns
+    -------
+    index : ndarray of int of shape (n_distinct,)
+        Of one row of each kind.
+    row : ndarray of int of shape (n_samples,)
+        Which of them each row is.
+    weight : ndarray of shape (n_distinct,)
+        The sums.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    is_first = np.append(True, ordered[1:] != ordered[:-1])
+    start = np.flatnonzero(is_first)
+    row = np.empty(len(keys), int)
+    row[order] = np.cumsum(is_first) - 1
+    weight = np.ones(len(keys)) if weight is None else weight
+    return order[start], row, np.add.reduceat(weight[order], start)
+
+
+def repeats_of(weight, is_atom):
+    """Observations that each row stands for: one, or as many as a count of atoms says.
+
+    Parameters
+    ----------
+    weight : ndarray of shape (n_rows,)
+        In draws.
+    is_atom : ndarray of bool of shape (n_rows,)
+
+    Returns
+    -------
+    repeats : ndarray of shape (n_rows,)
+        Whole numbers, at least 1.
+    """
+    return np.where(is_atom, np.maximum(np.rint(weight), 1.0), 1.0)
+
+
+def _is_grid(values):
+    """Whether sorted numbers are multiples of a unit that draws from it would repeat."""
+    extent = values[-1] - values[0]
+    most = _POINTS_PER_VALUE * len(values) + _POINTS_PER_VALUE
+    size = max(abs(values[0]), abs(values[-1]))
+    gaps = np.diff(values)
+    with np.errstate(over="ignore"):
+        decimals = 10.0 ** np.arange(6.0, -9.0, -1.0)
+        for unit in (gaps.min(), *decimals[extent / decimals < most]):
+            if not (np.isfinite(extent) and extent < most * unit):
+                continue
+            # Multiples of the gap count from the first value, decimals from zero.
+            x = (values - values[0]) / unit if unit == gaps.min() else values / unit
+            tol = 1e-6 + 4 * np.finfo(np.float64).eps * size / unit
+            if tol < 0.1 and np.abs(x - np.rint(x)).max() < tol:
+                return True
+    return False
+
+
+def _candidate(column, mass):
+    """Values of a column that are no atoms, and where they stand; None if they repeat."""
+    values, inverse, count = np.unique(column, return_inverse=True, return_counts=True)
+    is_atom = count > max(2, _ATOM * len(column))
+    total = np.bincount(inverse.ravel(), mass)
+    is_atom |= total > max(_HEAVIER * np.median(total), _HEAVY * total.sum())
+    # Missing values and infinities are no draws of a continuous variable.
+    is_atom |= ~np.isfinite(values)
+    n_values = len(values) - is_atom.sum()
+    if n_values < _FEW or n_values < _DISTINCT * count[~is_atom].sum():
+        return None
+    return values[~is_atom], ~is_atom[inverse.ravel()]
+
+
+def _hold_continuous_value(X, masses, is_numeric):
+    """Which of the distinct rows of a table hold a value of a continuous variable.
+
+    A column is continuous where its values, atoms set aside, are essentially all
+    distinct among the distinct rows, and neither levels nor points of a grid.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_distinct, n_features)
+        Distinct rows of both samples together.
+    masses : pair of ndarray of shape (n_distinct,)
+        Their shares of each sample.
+    is_numeric : ndarray of bool of shape (n_features,)
+        False for columns of codes.
+    """
+    holds = np.zeros(len(X), bool)
+    doubtful = []
+    for column in X[:, is_numeric].T:
+        found = _candidate(column, np.sum(masses, axis=0))
+        if found is None:
+            continue
+        values, where = found
+        is_constant = all(_is_constant(mass[where]) for mass in masses)
+        if _is_grid(values):
+            is_continuous = is_constant and len(values) >= _NUMBERED
+        else:
+            is_continuous = is_constant or len(values) >= _LEVELS
+            if not is_continuous and len(values) >= _LEVELS_BESIDE:
+                doubtful.append(where)
+        if is_continuous:
+            holds |= where
+            if holds.all():
+                return holds
+    if len(doubtful) > 1 or (doubtful and holds.any()):
+        holds |= np.any(doubtful, axis=0)
+    return holds
+
+
+def _is_constant(mass):
+    """Whether the rows of a sample have one weight; 0 is for rows of the other."""
+    mass = mass[mass > 0]
+    return mass.size == 0 or bool(np.ptp(mass) <= 1e-9 * mass.max())
+
+
+def count_draws(X, keys, weights, n_given, is_numeric=None):
+    """Weights of distinct rows in draws, and which rows are made of atoms alone.
+
+    Parameters
+    ----------
+    X : pair of ndarray of shape (n_distinct, n_features)
+        Distinct rows of each sample.
+    keys : pair of ndarray of uint64 of shape (n_distinct,)
+        Their keys.
+    weights : pair of ndarray of shape (n_distinct,)
+        Their positive total weights.
+    n_given : pair of int
+        Rows before equal ones were merged, for a warning.
+    is_numeric : ndarray of bool of shape (n_features,), default=None
+        Columns that may be continuous; None are all.
+
+    Returns
+    -------
+    weights : pair of ndarray of shape (n_distinct,)
+        In draws: of rows with a continuous value the mean, weighted by itself, is 1.
+    is_atom : pair of ndarray of bool of shape (n_distinct,)
+
+    Warns
+    -----
+    UserWarning
+        If weights of atoms alone sum to a number far from that of the rows.
+    """
+    if is_numeric is None:
+        is_numeric = np.ones(X[0].shape[1], bool)
+    shares = [weight / weight.max() for weight in weights]
+    shares = [share / share.sum() for share in shares]
+    # A row that stands in both samples is one row of the table.
+    index, row, _ = merge(np.concatenate(keys))
+    in_q, in_p = np.split(row, [len(weights[0])])
+    masses = [
+        np.bincount(rows, share, len(index))
+        for rows, share in zip((in_q, in_p), shares, strict=True)
+    ]
+    holds = _hold_continuous_value(np.concatenate(X)[index], masses, is_numeric)[row]
+    is_atom = np.split(~holds, [len(weights[0])])
+    scaled, units = [], []
+    for weight, atom in zip(weights, is_atom, strict=True):
+        largest = weight.max()
+        share = np.maximum(weight / largest, _LEAST_WEIGHT)
+        scaled.append((share, largest))
+        one = share[~atom]
+        units.append(np.inf if atom.all() else (one @ one) / one.sum() * largest)
+    if np.isinf(units).all():
+        return tuple(
+            _counts(weight, n)
+            for weight, n in zip(weights, n_given, strict=True)
+        ), tuple(is_atom)
+    # Without a continuous row of its own a sample has the unit of the other one.
+    units = [unit if np.isfinite(unit) else min(units) for unit in units]
+    return tuple(
+        share * (largest / unit)
+        for (share, largest), unit in zip(scaled, units, strict=True)
+    ), tuple(is_atom)
+
+
+def _counts(weight, n_given):
+    """Weights of atoms, which count rows; a warning where they cannot be counts."""
+    total = weight.sum()
+    low, high = (factor * n_given for factor in _ODD_SCALE)
+    is_table_of_counts = len(weight) == n_given and (
+        total >= low and np.array_equal(weight, np.rint(weight))
+    )
+    if not (low <= total <= high or is_table_of_counts):
+        warnings.warn(
+            f"sample_weight sums to {total:.3g} over the {n_given} rows of one sample. "
+            "Its columns hold repeated values only (flags, counts, categories or "
+            "rounded numbers), where a weight counts rows, so the sample is taken for "
+            "one of that size. Multiply the weights so that they sum to the number "
+            "of rows that were observed.",
+            UserWarning,
+            stacklevel=2,
+        )
+    factor = min(max(total, 1.0), _MOST_DRAWS) / total
+    return weight if factor == 1 else weight * factor
+
+
+@dataclass(frozen=True)
+class PooledRows:
+    """Distinct rows of both samples, the denominator's first.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    weight : ndarray of shape (n_rows,)
+        In draws.
+    is_atom : ndarray of bool of shape (n_rows,)
+        Rows whose weight counts observations.
+    n_denominator : int
+    """
+
+    X: np.ndarray
+    weight: np.ndarray
+    is_atom: np.ndarray
+    n_denominator: int
+
+    @classmethod
+    def of(cls, samples):
+        """Those of the two samples that an estimator is fitted on."""
+        X, weights = zip(*samples.parts, strict=True)
+        return cls(
+            np.concatenate(X),
+            np.concatenate(weights),
+            np.concatenate([samples.denominator_is_atom, samples.numerator_is_atom]),
+            len(samples.denominator),
+        )
+
+    @property
+    def is_numerator(self):
+        return np.arange(len(self.X)) >= self.n_denominator
+
+    def samples(self):
+        """Rows and weights of the denominator, then of the numerator."""
+        n = self.n_denominator
+        return (self.X[:n], self.weight[:n]), (self.X[n:], self.weight[n:])
+
+    def weighted(self, weight):
+        """The rows of positive weight, with it."""
+        kept = weight > 0
+        return replace(
+            self,
+            X=self.X[kept],
+            weight=weight[kept],
+            is_atom=self.is_atom[kept],
+            n_denominator=int(kept[: self.n_denominator].sum()),
+        )

@@ -1,0 +1,221 @@
+"""Where the columns of two samples lie, in units that rare rows cannot own.
+
+Mean and standard deviation are those of columns drawn in to fences far outside the bulk.
+On most data no value lies beyond them and nothing changes. Two sentinels of 9999 in a
+thousand rows would otherwise make the scale 400 times larger, and every difference
+between the samples that much smaller.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["ColumnScales", "column_scales", "fences"]
+
+# Rows that the fences are taken from, of each sample.
+_MOST_ROWS = 10_000
+# The bulk of a column lies between these quantiles of both samples together, each
+# counting half, and the fences lie this many widths of it outside: eight standard
+# deviations of a normal away.
+_TAIL, _WIDTHS = 0.05, 2.0
+# A value with this share of a column is an atom. The bulk is that of the other values
+# where they have the second share, otherwise the atoms belong to it.
+_ATOM, _MAIN = 0.05, 0.5
+# Values beyond the fences that make the standard deviation so many times larger are
+# taken for the nearest fence, with a warning.
+_CONTAMINATION = 2.0
+# Columns named in a warning, at most.
+_MOST_NAMES = 5
+
+
+@dataclass(frozen=True)
+class ColumnScales:
+    """Moments of the columns of two samples, drawn in to fences.
+
+    Attributes
+    ----------
+    means, deviations : ndarray of shape (2, n_features)
+        Means and standard deviations, the denominator's first.
+    low, high : ndarray of shape (n_features,)
+        What values are drawn in to, in columns where a few would decide for all
+        others; infinite elsewhere.
+    """
+
+    means: np.ndarray
+    deviations: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+    @property
+    def center(self):
+        return self.means[0] / 2 + self.means[1] / 2
+
+    @property
+    def _rounding(self):
+        """A spread below this is the rounding error of the values themselves."""
+        return 64 * np.finfo(np.float64).eps * np.abs(self.means).max(axis=0)
+
+    @property
+    def _within(self):
+        return np.hypot(*self.deviations) / np.sqrt(2)
+
+    @property
+    def _total(self):
+        return np.hypot(self._within, self.means[1] / 2 - self.means[0] / 2)
+
+    @property
+    def within(self):
+        """Standard deviation within the samples, which a shift does not inflate.
+
+        That over both for a column that is constant in each, and 1 for one that is
+        constant over both.
+        """
+        return np.where(self._within > self._rounding, self._within, self.total)
+
+    @property
+    def total(self):
+        """Standard deviation over both samples, each counting half; 1 if constant."""
+        return np.where(self._total > self._rounding, self._total, 1.0)
+
+    def draw_in(self, X):
+        """Rows with extreme values at the fences of contaminated columns."""
+        return draw_in(X, self.low, self.high)
+
+
+def draw_in(X, low, high):
+    """Clip columns to fences, without a copy where there are none."""
+    if np.isinf(low).all() and np.isinf(high).all():
+        return X
+    return np.clip(X, low, high)
+
+
+def fences(X, weight):
+    """Bounds far outside the bulk of a column.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows,)
+        Values.
+    weight : ndarray of shape (n_rows,)
+        Weights, with sum 1.
+
+    Returns
+    -------
+    low, high : float
+    """
+    values, inverse = np.unique(X, return_inverse=True)
+    mass = np.bincount(inverse.ravel(), weight)
+    is_atom = mass >= _ATOM
+    rest = mass[~is_atom].sum()
+    bulk = []
+    if rest >= _MAIN or is_atom.sum() < 2:
+        others, share = values[~is_atom], mass[~is_atom]
+        if len(others):
+            places = np.cumsum(share) / rest
+            # Of the middle of each value's own mass, so that both ends are alike.
+            low, high = np.interp([_TAIL, 1 - _TAIL], places - share / rest / 2, others)
+            bulk += [low, high]
+    if rest < _MAIN:
+        bulk += [*values[is_atom][:1], *values[is_atom][-1:]]
+    low, high = min(bulk), max(bulk)
+    with np.errstate(over="ignore"):
+        width = _WIDTHS * (high - low)
+        if width == 0:
+            return -np.inf, np.inf
+        return low - width, high + width
+
+
+def _mean_and_deviation(X, weight):
+    """Weighted column means and standard deviations, without overflow."""
+    share = weight / weight.sum()
+    origin = X[0]
+    unit = np.maximum(X.max(axis=0) / 2 - origin / 2, origin / 2 - X.min(axis=0) / 2)
+    unit = np.where(unit > 0, unit, 1.0)
+    U = (X / 2 - origin / 2) / unit
+    mean = share @ U
+    deviation = np.sqrt(share @ (U - mean) ** 2)
+    return origin + 2 * (unit * mean), 2 * (unit * deviation)
+
+
+def column_scales(parts, names=None):
+    """Means and standard deviations of the columns, which rare rows cannot own.
+
+    Parameters
+    ----------
+    parts : pair of (ndarray of shape (n_rows, n_features), ndarray of shape (n_rows,))
+        Rows and weights of the denominator, then of the numerator, in an order that
+        says nothing about them.
+    names : sequence of str, default=None
+        Of the columns, for the warning.
+
+    Returns
+    -------
+    scales : ColumnScales
+
+    Warns
+    -----
+    UserWarning
+        If a few values far outside the bulk of a column would decide on its scale.
+    """
+    X, weights = zip(*parts, strict=True)
+    # From a part of the rows: they stand in the order of a hash.
+    parts = [each[:_MOST_ROWS] for each in X]
+    shares = [w[:_MOST_ROWS] / w[:_MOST_ROWS].sum() / 2 for w in weights]
+    some, share = np.concatenate(parts), np.concatenate(shares)
+    low, high = np.array([fences(column, share) for column in some.T]).T
+    # What no row lies beyond is no fence.
+    least = np.minimum(*(each.min(axis=0) for each in X))
+    most = np.maximum(*(each.max(axis=0) for each in X))
+    beyond = (least < low) | (most > high)
+    low, high = np.where(beyond, low, -np.inf), np.where(beyond, high, np.inf)
+    means, deviations = zip(
+        *(
+            _mean_and_deviation(draw_in(each, low, high), w)
+            for each, w in zip(X, weights, strict=True)
+        ),
+        strict=True,
+    )
+    scales = ColumnScales(np.stack(means), np.stack(deviations), low, high)
+    if not beyond.any():
+        return scales
+    columns = np.flatnonzero(beyond)
+    plain = [
+        _mean_and_deviation(each[:, columns], w)
+        for each, w in zip(X, weights, strict=True)
+    ]
+    spread = ColumnScales(*(np.stack(each) for each in zip(*plain, strict=True)), 0, 0)
+    is_contaminated = np.zeros(len(low), bool)
+    is_contaminated[columns] = spread.total > _CONTAMINATION * scales.total[columns]
+    if is_contaminated.any():
+        _warn(X, low, high, np.flatnonzero(is_contaminated), names)
+    return ColumnScales(
+        scales.means,
+        scales.deviations,
+        np.where(is_contaminated, low, -np.inf),
+        np.where(is_contaminated, high, np.inf),
+    )
+
+
+def _warn(X, low, high, columns, names):
+    shown = []
+    for j in columns[:_MOST_NAMES]:
+        column = np.concatenate([x[:, j] for x in X])
+        out = (column < low[j]) | (column > high[j])
+        extreme = column[out][np.argmax(np.abs(column[out] - (low[j] + high[j]) / 2))]
+        name = j if names is None else repr(str(names[j]))
+        shown.append(
+            f"column {name}: {out.sum()} of {len(column)} rows, such as {extreme:.6g}, "
+            f"outside {low[j]:.4g} to {high[j]:.4g}"
+        )
+    more = len(columns) - len(shown)
+    warnings.warn(
+        "Values far from all others would decide on the scale of their column, so "
+        "they are taken for the nearest of two bounds: "
+        + "; ".join(shown)
+        + (f"; and {more} columns more. " if more else ". ")
+        + "If they stand for missing values, replace them; if they are real, "
+        "transform the column, for example to its logarithm.",
+        UserWarning,
+        stacklevel=4,
+    )
