@@ -7,7 +7,8 @@ matrix between rows of unbounded number: products with one are formed block by b
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.spatial.distance import cdist
 
 # Rows of a kernel block are chosen so that the block holds about this many entries:
 # few enough to stay in a processor's cache while it is multiplied and exponentiated.
@@ -15,9 +16,22 @@ _BLOCK_ENTRIES = 1 << 20
 # Triangular systems whose pivots are above this are solved in single precision, where
 # single precision is asked for.
 _SINGLE_PRECISION_PIVOT = 1e-3
-# Standardised rows further out than this have no kernel value with anything; capping
-# them keeps their squared norms finite.
-_FAR = 1e75
+# Coordinates further out than this are taken as this: squared norms stay finite.
+_FAR = 1e150
+# A median distance whose square is below this is taken as this: bandwidths stay finite.
+_LEAST_SQUARE = 1e-290
+# Up to this many columns distances are formed from differences, above it by a matrix
+# product, which is then several times faster.
+_FEW_FEATURES = 16
+# Matrix products are taken over this many rows at a time, always: BLAS rounds a row
+# differently in products of different shapes.
+_TILE_ROWS = 64
+# Of |x|^2 + |y|^2 - 2 x'y less than this share is left: formed from differences.
+_CANCELLED = 0.1
+# Pairs of rows whose differences are formed at a time.
+_PAIRS = 1 << 14
+# A residual of the kernel's diagonal below this is a rounding error.
+_NO_RESIDUAL = 1e-12
 
 
 def weighted_mean_and_variance(X, weight):
@@ -63,32 +77,35 @@ def standardize(X, center, scale):
     return np.clip(Z, -_FAR, _FAR, out=Z)
 
 
-def _negative_squared_distances(X, Y, gamma):
-    """-gamma |x - y|^2, of shape (len(X), len(Y)).
+def _weighted_median(X, weight):
+    """Lower median of each column under repetition counts."""
+    if weight is None:
+        middle = (len(X) - 1) // 2
+        return np.partition(X, middle, axis=0)[middle]
+    order = np.argsort(X, axis=0, kind="stable")
+    cumulative = np.cumsum(weight[order], axis=0)
+    place = (cumulative < cumulative[-1] / 2).sum(axis=0)
+    columns = np.arange(X.shape[1])
+    return X[order[place, columns], columns]
 
-    A single matrix product, [X, |x|^2, 1] [2 gamma Y, -gamma, -gamma |y|^2]', so that
-    each entry is written once.
+
+def robust_center(samples):
+    """Middle of the two samples' medians, in each column.
+
+    Rows around it have small coordinates wherever the origin lies, and however far out
+    a few rows are.
     """
-    n_features = X.shape[1]
-    left = np.empty((len(X), n_features + 2), X.dtype)
-    left[:, :-2] = X
-    left[:, -2] = np.einsum("ij,ij->i", X, X)
-    left[:, -1] = 1
-    right = np.empty((len(Y), n_features + 2), X.dtype)
-    right[:, :-2] = 2 * gamma * Y
-    right[:, -2] = -gamma
-    right[:, -1] = -gamma * np.einsum("ij,ij->i", Y, Y)
-    K = left @ right.T
-    # Rounding leaves coinciding rows slightly off zero, on either side.
-    return np.minimum(K, 0, out=K)
+    m_p = _weighted_median(samples.numerator, samples.numerator_weight)
+    m_q = _weighted_median(samples.denominator, samples.denominator_weight)
+    return m_p / 2 + m_q / 2
 
 
 def standardization(samples, standardize):
-    """Centre and scale of each column, 0 and 1 if nothing is to be standardised."""
+    """Centre and scale of each column; the scale is 1 if columns keep their units."""
     if standardize:
         return within_class_scale(samples)
-    n_features = samples.numerator.shape[1]
-    return np.zeros(n_features), np.ones(n_features)
+    center = robust_center(samples)
+    return center, np.ones(len(center))
 
 
 def standardize_samples(samples, center, scale):
@@ -100,16 +117,51 @@ def standardize_samples(samples, center, scale):
     )
 
 
-def gaussian_kernel(X, Y, gamma):
-    """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y))."""
-    K = _negative_squared_distances(X, Y, gamma)
-    return np.exp(K, out=K)
+def _expanded_squared_distances(X, Y):
+    """Matrix of |x|^2 + |y|^2 - 2 x'y, and of |x - y|^2 where that cancels."""
+    (n_rows, n_features), n_tiles = X.shape, -(-len(X) // _TILE_ROWS)
+    tiles = np.zeros((n_tiles * _TILE_ROWS, n_features))
+    tiles[:n_rows] = X
+    product = tiles.reshape(n_tiles, _TILE_ROWS, n_features) @ Y.T
+    squared = product.reshape(len(tiles), len(Y))[:n_rows]
+    size = np.einsum("ij,ij->i", X, X)[:, None] + np.einsum("ij,ij->i", Y, Y)
+    squared *= -2
+    squared += size
+    size *= _CANCELLED
+    rows, columns = np.nonzero(squared <= size)
+    for i in range(0, len(rows), _PAIRS):
+        pair = rows[i : i + _PAIRS], columns[i : i + _PAIRS]
+        difference = X[pair[0]] - Y[pair[1]]
+        squared[pair] = np.einsum("ij,ij->i", difference, difference)
+    return squared
 
 
 def squared_distances(X, Y):
-    """Matrix of |x - y|^2, of shape (len(X), len(Y))."""
-    squared = _negative_squared_distances(X, Y, 1)
-    return np.negative(squared, out=squared)
+    """Matrix of |x - y|^2, of shape (len(X), len(Y)).
+
+    Each entry is accurate to rounding, relative to itself, and depends on its two rows
+    alone, to the bit.
+    """
+    if X.shape[1] <= _FEW_FEATURES:
+        return cdist(X, Y, "sqeuclidean")
+    return _expanded_squared_distances(X, Y)
+
+
+def kernel_of_squares(squared, gamma, out):
+    """exp(-gamma squared) into `out`, in its precision."""
+    # What is so far away that the exponent overflows has no kernel value.
+    with np.errstate(over="ignore", under="ignore"):
+        np.multiply(squared, -gamma, out=out, casting="same_kind")
+        return np.exp(out, out=out)
+
+
+def gaussian_kernel(X, Y, gamma, dtype=np.float64):
+    """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y))."""
+    squared = squared_distances(X, Y)
+    same = squared.dtype == dtype
+    return kernel_of_squares(
+        squared, gamma, squared if same else np.empty(squared.shape, dtype)
+    )
 
 
 def row_blocks(n_rows, n_columns):
@@ -124,11 +176,44 @@ def submatrix(K, rows, columns):
 
 
 def kernel_product(X, Y, coef, gamma):
-    """K(X, Y) @ coef without holding K."""
+    """K(X, Y) @ coef without holding K; each entry depends on its row of X alone."""
     out = np.empty(len(X))
     for rows in row_blocks(len(X), len(Y)):
-        out[rows] = gaussian_kernel(X[rows], Y, gamma) @ coef
+        # Not by BLAS, which sums in an order that depends on the number of rows.
+        out[rows] = np.einsum("ij,j->i", gaussian_kernel(X[rows], Y, gamma), coef)
     return out
+
+
+def jittered_cholesky(A, jitter=0.0):
+    """Lower Cholesky factor of a positive semidefinite matrix.
+
+    Rounding may leave such a matrix indefinite: a multiple of the identity is added,
+    `jitter` at first and then more, until there is a factor.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        Symmetric matrix of finite numbers. The jitter is added to it in place.
+    jitter : float, default=0.0
+        Multiple of the identity to begin with.
+
+    Returns
+    -------
+    factor : ndarray of shape (n, n)
+    """
+    diagonal = np.diag_indices_from(A)
+    size = max(np.abs(A[diagonal]).max(), np.finfo(np.float64).tiny)
+    A[diagonal] += jitter
+    least = np.finfo(np.float64).eps * size * len(A)
+    # The last of these is larger than any row's sum, with which no matrix is singular.
+    for added in [0.0, *least * 10.0 ** np.arange(20)]:
+        A[diagonal] += added
+        try:
+            # The transpose is in LAPACK's order.
+            return cholesky(A.T, lower=True, check_finite=False)
+        except LinAlgError:
+            continue
+    raise ValueError("A kernel matrix holds numbers that are not finite.")
 
 
 def quantile_index(projection, weight, n_rows):
@@ -164,18 +249,26 @@ def median_gamma(samples, n_rows=64):
     first, second = np.triu_indices(len(rows), k=1)
     squared = ((rows[first] - rows[second]) ** 2).sum(axis=1)
     squared = squared[squared > 0]
-    return 1.0 if squared.size == 0 else 1.0 / (2.0 * np.median(squared))
+    if squared.size == 0:
+        return 1.0
+    return 1.0 / (2.0 * max(np.median(squared), _LEAST_SQUARE))
 
 
 def scale_gamma(samples):
     """Bandwidth 1 / (n_features * variance of all entries), samples counting half."""
-    m_p, v_p = weighted_mean_and_variance(samples.numerator, samples.numerator_weight)
-    m_q, v_q = weighted_mean_and_variance(
-        samples.denominator, samples.denominator_weight
+    # In units of the largest entry no square overflows.
+    unit = max(np.abs(samples.numerator).max(), np.abs(samples.denominator).max())
+    unit = unit if unit > 0 else 1.0
+    m_p, v_p = weighted_mean_and_variance(
+        samples.numerator / unit, samples.numerator_weight
     )
-    means = np.concatenate([m_p, m_q])
-    variance = np.concatenate([v_p, v_q]).mean() + means.var()
-    return 1.0 if variance == 0 else 1.0 / (len(m_p) * variance)
+    m_q, v_q = weighted_mean_and_variance(
+        samples.denominator / unit, samples.denominator_weight
+    )
+    variance = np.concatenate([v_p, v_q]).mean() + np.concatenate([m_p, m_q]).var()
+    if variance == 0:
+        return 1.0
+    return 1.0 / max(len(m_p) * variance * unit * unit, _LEAST_SQUARE)
 
 
 def _balanced_candidates(samples, n_candidates, random_state):
@@ -229,7 +322,10 @@ def pivoted_cholesky_landmarks(X, gamma, n_landmarks, random_state, *, tol=1e-9)
     diagonal = np.ones(n_rows)
     chosen = []
     block = max(8, n_landmarks // 8)
-    while len(chosen) < n_landmarks and diagonal.mean() > tol:
+    # Each pass takes a landmark at least, or a row out of the draw.
+    for _ in range(2 * n_rows):
+        if len(chosen) == n_landmarks or diagonal.mean() <= tol:
+            break
         cumulative = np.cumsum(diagonal)
         draws = random_state.uniform(size=block) * cumulative[-1]
         proposals = np.searchsorted(cumulative, draws, side="right").clip(
@@ -238,10 +334,12 @@ def pivoted_cholesky_landmarks(X, gamma, n_landmarks, random_state, *, tol=1e-9)
         known = factor[: len(chosen)]
         residual = gaussian_kernel(X[proposals], X[proposals], gamma)
         residual -= known[:, proposals].T @ known[:, proposals]
+        # Rows that the landmarks explain to rounding are drawn no more.
+        diagonal[proposals[np.diag(residual) <= _NO_RESIDUAL]] = 0
         threshold = random_state.uniform(size=block) * np.diag(residual)
         kept, triangle = [], np.zeros((block, block))
         for i in range(block):
-            if residual[i, i] <= max(threshold[i], 1e-12):
+            if residual[i, i] <= max(threshold[i], _NO_RESIDUAL):
                 continue
             column = residual[:, i] / np.sqrt(residual[i, i])
             residual -= np.outer(column, column)
@@ -289,8 +387,7 @@ class NystroemFeatures:
         self.residual = residual
         K = gaussian_kernel(landmarks, landmarks, gamma)
         # The pivots are independent up to rounding; the jitter is that rounding.
-        K[np.diag_indices_from(K)] += 1e-12 * len(K)
-        self.factor = cholesky(K, lower=True)
+        self.factor = jittered_cholesky(K, 1e-12 * len(K))
 
     @classmethod
     def choose(cls, samples, gamma, n_components, random_state, n_candidates=5000):
@@ -306,16 +403,13 @@ class NystroemFeatures:
     def transform(self, X, dtype=np.float64):
         """phi at the rows of X, of shape (len(X), n_components).
 
-        Single precision is used inside as well where the factor is far from singular.
+        Single precision is used for the triangular system as well where the factor is
+        far from singular. Distances are always formed in double precision.
         """
         inner = np.dtype(dtype)
         if self.factor.diagonal().min() < _SINGLE_PRECISION_PIVOT:
             inner = np.dtype(np.float64)
-        K = gaussian_kernel(
-            X.astype(inner, copy=False),
-            self.landmarks.astype(inner, copy=False),
-            self.gamma,
-        )
+        K = gaussian_kernel(X, self.landmarks, self.gamma, inner)
         return solve_triangular(
             self.factor.astype(inner, copy=False),
             K.T,

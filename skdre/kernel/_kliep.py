@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_solve
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -23,6 +23,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
+    jittered_cholesky,
     kernel_product,
     standardization,
     standardize,
@@ -93,7 +94,7 @@ def nonnegative_quadratic(H, c, start):
     for _ in range(3 * len(c)):
         while free.any():
             index = np.flatnonzero(free)
-            factor = cho_factor(submatrix(H, index, index), check_finite=False)
+            factor = jittered_cholesky(submatrix(H, index, index)), True
             z = cho_solve(factor, c[index], check_finite=False)
             negative = z <= 0
             if not negative.any():

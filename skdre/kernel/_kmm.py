@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import solve
+from scipy.linalg import cho_solve
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -15,6 +15,7 @@ from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     NystroemFeatures,
     gaussian_kernel,
+    jittered_cholesky,
     kernel_product,
     median_gamma,
     row_blocks,
@@ -217,7 +218,7 @@ def _extend(problem, weights, ridge, n_components):
         gram += K.T @ K
         right += (np.sqrt(a) * weights[rows]) @ K
         total += np.sqrt(a) @ K
-    coef = solve(gram, right, assume_a="pos", overwrite_a=True, overwrite_b=True)
+    coef = cho_solve((jittered_cholesky(gram), True), right, check_finite=False)
     return _RatioFunction(
         centers, coef * ((problem.q_weight @ weights) / (total @ coef))
     )

@@ -21,9 +21,9 @@ from anywhere, in a finite number of steps. It runs on the kernel matrix
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, solve
+from scipy.linalg import cho_solve
 
-from skdre.kernel._basis import row_blocks, submatrix
+from skdre.kernel._basis import jittered_cholesky, row_blocks, submatrix
 
 _MAX_HALVINGS = 40
 
@@ -186,8 +186,7 @@ class DenseKernel:
             right = d * rho[index]
             if index.size < len(step):
                 right -= (self.K @ step)[index]
-            # The transpose is in LAPACK's order, and spares a copy.
-            factor = cho_factor(A.T, lower=True, overwrite_a=True, check_finite=False)
+            factor = jittered_cholesky(A), True
             step[index] = cho_solve(factor, right, check_finite=False)
             if banded:
                 unit = cho_solve(factor, np.ones(len(d)), check_finite=False)
@@ -277,7 +276,7 @@ class FeatureKernel:
         hessian = gram + np.eye(len(rho))
         if banded and total > 0:
             hessian -= np.outer(pull, pull) / total
-        step = solve(hessian, rho, assume_a="pos", overwrite_a=True)
+        step = cho_solve((jittered_cholesky(hessian), True), rho, check_finite=False)
         return step, -self.apply(step)
 
 

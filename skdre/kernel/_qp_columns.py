@@ -12,21 +12,10 @@ bounds, a binding band and a singular kernel matrix alike.
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from skdre.kernel._basis import gaussian_kernel, submatrix
+from skdre.kernel._basis import gaussian_kernel, jittered_cholesky, submatrix
 from skdre.kernel._qp import DenseKernel, Solution, certify, linear_gap
 
 _FIRST_COLUMNS = 200
-
-
-def _factor(A):
-    """Cholesky factor of a positive semidefinite matrix, jittered as needed."""
-    jitter = 0.0
-    while True:
-        try:
-            return cho_factor(A, lower=True, check_finite=False)
-        except LinAlgError:
-            jitter = max(10 * jitter, 1e-15 * len(A))
-            A[np.diag_indices_from(A)] += jitter
 
 
 def _longest_step(positive, change):
@@ -98,7 +87,7 @@ def interior_point(K, kappa, feasible, *, tol, max_iter=100):
         ratio = z / s
         A = K.copy()
         A[np.diag_indices(n)] += ratio[:n] + ratio[n : 2 * n]
-        factor = _factor(A)
+        factor = jittered_cholesky(A), True
         unit = cho_solve(factor, np.ones(n), check_finite=False)
         compliance = 1 / (ratio[2 * n] + ratio[2 * n + 1]) if banded else 0.0
 

@@ -12,6 +12,7 @@ from sklearn.model_selection import check_cv
 
 from skdre.base import RATIO_FLOOR
 from skdre.kernel._basis import (
+    kernel_of_squares,
     median_gamma,
     quantile_index,
     row_blocks,
@@ -167,7 +168,7 @@ class CenterKernel:
             else:
                 squared = self._squared[rows]
             K = np.empty((len(squared), self.n_columns))
-            np.exp(squared * -gamma, out=K[:, :n_centers])
+            kernel_of_squares(squared, gamma, K[:, :n_centers])
             K[:, n_centers:] = self.constant
             yield rows, K
 

@@ -40,7 +40,7 @@ def rng():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_gaussian_kernel(rng, dtype):
     X, Y = rng.normal(size=(7, 3)), rng.normal(size=(5, 3))
-    K = gaussian_kernel(X.astype(dtype), Y.astype(dtype), 0.7)
+    K = gaussian_kernel(X, Y, 0.7, dtype)
     assert K.dtype == dtype
     assert_allclose(K, brute_kernel(X, Y, 0.7), rtol=50 * np.finfo(dtype).eps)
 
