@@ -5,6 +5,7 @@ a docstring is complete; the rest is what it does not look at.
 """
 
 import ast
+import functools
 import inspect
 import re
 import sys
@@ -61,7 +62,17 @@ def names():
 
 
 NAMES = names()
-each_name = pytest.mark.parametrize("name", NAMES)
+
+
+def each_name(rule):
+    """Make a test of a rule that yields what a name lacks: one report of them all."""
+
+    def test():
+        wrong = [f"{name}: {fault}" for name in NAMES for fault in rule(name)]
+        assert not wrong, "\n".join(wrong)
+
+    test.__doc__, test.rule = rule.__doc__, rule
+    return test
 
 
 def value_of(name):
@@ -84,6 +95,7 @@ def is_result(name):
     return bool(fields_of(value)) and bool(parsed(name)["Attributes"])
 
 
+@functools.cache
 def parsed(name):
     return docscrape.NumpyDocString(inspect.getdoc(import_name(name)))
 
@@ -105,21 +117,19 @@ def test_the_names_are_found():
 @each_name
 def test_is_complete(name):
     codes = CODES - {"PR01"} if is_result(name) else CODES
-    errors = [
-        f"{code} {message}"
-        for code, message in numpydoc_validate.validate(name)["errors"]
-        if code in codes
+    for code, message in numpydoc_validate.validate(name)["errors"]:
         # A question is a summary too.
-        and not (code == "SS03" and parsed(name)["Summary"][0].endswith("?"))
-    ]
-    assert not errors, "\n".join(errors)
+        question = code == "SS03" and parsed(name)["Summary"][0].endswith("?")
+        if code in codes and not question:
+            yield f"{code} {message}"
     if is_result(name):
         described = {
             each.strip()
             for attribute in parsed(name)["Attributes"]
             for each in attribute.name.split(",")
         }
-        assert fields_of(value_of(name)) <= described
+        for field in fields_of(value_of(name)) - described:
+            yield f"Attributes does not describe {field}"
 
 
 @each_name
@@ -129,15 +139,16 @@ def test_arrays_have_shapes(name):
         for each in doc[section]:
             text = re.sub(r"\s+", " ", f"{each.type} {' '.join(each.desc)}")
             is_array = SHAPE.search(re.sub(r"\{[^}]*\}", "", each.type))
-            assert not is_array or "shape" in text, f"{each.name} : {each.type}"
+            if is_array and "shape" not in text:
+                yield f"of what shape is {each.name} : {each.type}?"
 
 
 @each_name
 def test_units(name):
     text = inspect.getdoc(import_name(name))
     for each in parsed(name)["Returns"]:
-        if HAS_UNIT.search(each.name):
-            assert UNITS.search(text), f"In what is {each.name} measured?"
+        if HAS_UNIT.search(each.name) and not UNITS.search(text):
+            yield f"in what is {each.name} measured?"
 
 
 def raised(function):
@@ -162,8 +173,8 @@ def test_errors_are_documented(name):
         return
     documented = {each.type for each in parsed(name)["Raises"]}
     documented = {part.strip() for each in documented for part in each.split(",")}
-    missing = raised(value) - documented - {"NotImplementedError"}
-    assert not missing, f"raises {missing}, which Raises does not name"
+    for missing in raised(value) - documented - {"NotImplementedError"}:
+        yield f"raises {missing}, which Raises does not name"
 
 
 def test_raised_errors_are_seen():
@@ -196,7 +207,8 @@ def shows(name):
 def test_examples(name):
     is_method = inspect.isclass(import_name(name.rpartition(".")[0]))
     # The class shows its methods.
-    assert is_method or shows(name)
+    if not (is_method or shows(name)):
+        yield "shows no example"
 
 
 def test_estimators_name_their_sources():
@@ -206,3 +218,35 @@ def test_estimators_name_their_sources():
         assert has_source != (name in NO_SOURCE), name
         if has_source:
             assert re.search(r"\b(19|20)\d\d\b", text), f"{name}: of which year?"
+
+
+@pytest.mark.parametrize(
+    ("test", "fault"),
+    [
+        (test_is_complete, "PR01 Parameters {'n'} not documented"),
+        (test_arrays_have_shapes, "of what shape is found : ndarray?"),
+        (test_units, "in what is log_ratio measured?"),
+        (test_errors_are_documented, "raises ValueError, which Raises does not name"),
+        (test_examples, "shows no example"),
+    ],
+)
+def test_a_bare_docstring_breaks_every_rule(test, fault, monkeypatch):
+    """The counterpart of the rules, which would else pass if they found nothing."""
+
+    def bare(n):
+        """Do something.
+
+        Returns
+        -------
+        found : ndarray
+            What was found.
+        log_ratio : float
+            Its size.
+        """
+        raise ValueError(n)
+
+    monkeypatch.setattr(skdre, "bare", bare, raising=False)
+    try:
+        assert fault in list(test.rule("skdre.bare"))
+    finally:
+        parsed.cache_clear()

@@ -21,6 +21,7 @@ with pytest.MonkeyPatch.context() as _patch:
     import repository_pages
 
     sys.modules.pop("repository_pages")
+    sys.modules.pop("api_pages")
 
 
 def markdown():
@@ -195,6 +196,34 @@ def test_code_is_left_alone():
 def test_links_to_nowhere_are_found():
     with pytest.raises(FileNotFoundError, match=r"nothing\.md"):
         repository_pages.turn_links("[a](nothing.md)", ROOT / "README.md", "x")
+
+
+def test_pages_of_a_build_are_judged_by_their_sources():
+    """Before the first build, and when an old one has left pages behind."""
+    origin = ROOT / "doc" / "index.md"
+
+    def turned(target):
+        return repository_pages.turn_links(f"[a]({target})", origin, "index")
+
+    plot = "auto_examples/weighting/plot_covariate_shift_breast_cancer.rst"
+    api = "generated/api"
+    for target in (
+        *("auto_examples/index.rst", "auto_examples/weighting/index.rst", plot),
+        *(f"{api}/index.rst", f"{api}/skdre.metrics.rst"),
+        *(f"{api}/objects/skdre.KMMRatio.rst", "generated/whats_new.md"),
+    ):
+        assert turned(target) == f"[a]({target})"
+    for target in (
+        *("auto_examples/nothing.rst", plot.replace("plot_", ""), f"{api}/index.md"),
+        *(f"{api}/objects/skdre.NoSuchRatio.rst", "generated/nothing.md"),
+    ):
+        with pytest.raises(FileNotFoundError, match=re.escape(target)):
+            turned(target)
+    # What an old build left does not count.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "exists", lambda _: True)
+        with pytest.raises(FileNotFoundError, match=r"nothing\.rst"):
+            turned("auto_examples/nothing.rst")
 
 
 @pytest.mark.parametrize(

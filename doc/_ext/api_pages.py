@@ -13,7 +13,14 @@ from pathlib import Path
 import skdre
 from skdre.utils import all_estimators
 
-__all__ = ["import_name", "inherited_methods", "own_methods", "public_api", "setup"]
+__all__ = [
+    "import_name",
+    "inherited_methods",
+    "own_methods",
+    "page_names",
+    "public_api",
+    "setup",
+]
 
 
 def public_modules():
@@ -115,6 +122,15 @@ def inherited_methods(full_name):
 def _is_request(owner, name):
     # scikit-learn puts set_fit_request and its like into each class by itself.
     return type(vars(owner)[name]).__name__ == "RequestMethod"
+
+
+def page_names():
+    """The pages of the reference, by their names in its folder."""
+    api = public_api()
+    found = {"index"} | {module for _, module, _, _ in api}
+    return found | {
+        f"objects/{module}.{name}" for _, module, _, names in api for name in names
+    }
 
 
 def _heading(text, sign):

@@ -3,14 +3,18 @@
 Files of the repository link to each other by their paths, which is what a reader of the
 sources wants. Pages that stand outside this folder are copied into ``generated``, and
 the links of every page are turned: to a page where the target has one, to the gallery's
-page of an example, to a picture, or to the file itself as a download.
+page of an example, to a picture, or to the file itself as a download. Pages that only a
+build makes count as there before it, and those that an old build left do not.
 """
 
 import os
 import re
+from functools import cache
 from pathlib import Path
 
-__all__ = ["page_of", "pages", "setup", "turn_links"]
+import api_pages
+
+__all__ = ["is_there", "page_of", "pages", "setup", "turn_links"]
 
 DOC = Path(__file__).resolve().parents[1]
 ROOT = DOC.parent
@@ -48,6 +52,28 @@ def page_of(path, known=None):
     return None
 
 
+@cache
+def made():
+    """Files below this folder that a build makes, whether it has been run or not."""
+    names = set(pages().values())
+    files = {f"{name}.md" for name in names}
+    files |= {f"generated/api/{name}.rst" for name in api_pages.page_names()}
+    gallery = ROOT / "examples"
+    for path in gallery.rglob("plot_*.py"):
+        files.add(f"{page_of(path)}.rst")
+        folder = path.parent.relative_to(gallery).as_posix()
+        files |= {"auto_examples/index.rst", f"auto_examples/{folder}/index.rst"}
+    return {DOC / file for file in files}
+
+
+def is_there(path):
+    """Whether a link to this path leads somewhere once the pages are built."""
+    folders = (DOC / "generated", DOC / "auto_examples")
+    if any(path.is_relative_to(folder) for folder in folders):
+        return path in made()
+    return path.exists()
+
+
 def fail(message):
     raise FileNotFoundError(message)
 
@@ -66,7 +92,7 @@ def turn_links(text, origin, page, missing=fail):
         if not path or re.match(r"[a-z]+:", target):
             return match.group()
         path = Path(os.path.normpath(origin.parent / path))
-        if not path.exists():
+        if not is_there(path):
             missing(f"{origin}: no such file: {target}")
             return match.group()
         name = page_of(path, known)
