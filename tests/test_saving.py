@@ -1,7 +1,13 @@
 """Fitted estimators saved and loaded, by pickle and without it."""
 
+import inspect
+import io
+import json
 import pickle
+import sys
+import zipfile
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,9 +15,19 @@ import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
 
-from skdre import FlowFeaturizer, ImportanceWeighted, MLPRatio, TimeScoreRatio
+from skdre import (
+    FlowFeaturizer,
+    GaussianRatio,
+    ImportanceWeighted,
+    KMMRatio,
+    MLPRatio,
+    TelescopingRatio,
+    TimeScoreRatio,
+)
+from skdre.bridges.paths import PATHS
 from skdre.datasets import make_warped_shift
-from skdre.nn._state import pack_modules, unpack_modules
+from skdre.nn._state import _KNOWN, pack_modules, unpack_modules
+from skdre.utils import all_estimators, trusted_types
 from skdre.utils._test_instances import make_instances
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
@@ -22,15 +38,17 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:.*effective sample size"),
 ]
 
-# What skops must be told to trust: classes and functions by name, of these packages.
-TRUSTED = ("skdre.", "zuko.")
-
-
 FLOWS = [
     FlowFeaturizer(name, n_transforms=1, hidden_features=(4,), max_epochs=1)
-    for name in ("nsf", "realnvp", "ffjord")
+    for name in ("nsf", "realnvp", "ffjord", "gaussianization")
 ]
-INSTANCES = [*make_instances(), *FLOWS]
+TINY_SCORE = {"hidden_features": (4,), "max_iter": 2}
+BRIDGES = [
+    *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
+    TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
+    TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
+]
+INSTANCES = [*make_instances(), *FLOWS, *BRIDGES]
 each_estimator = pytest.mark.parametrize(
     "index", range(len(INSTANCES)), ids=[str(each)[:60] for each in INSTANCES]
 )
@@ -77,15 +95,79 @@ def assert_same(one, other):
 
 
 @each_estimator
-def test_skops_is_to_trust_names_of_ours_only(index):
+def test_skops_loads_what_it_is_told_to_trust(index):
     sio = pytest.importorskip("skops.io")
     for estimator in (clone(INSTANCES[index]), fitted(index)):
-        data = sio.dumps(estimator)
-        untrusted = sio.get_untrusted_types(data=data)
-        assert all(name.startswith(TRUSTED) for name in untrusted), untrusted
-        again = sio.loads(data, trusted=untrusted)
+        again = sio.loads(sio.dumps(estimator), trusted=trusted_types())
         assert str(again) == str(estimator)
     assert_same(fitted(index), again)
+
+
+def test_what_is_trusted_is_made_of_ours_and_no_more():
+    sio = pytest.importorskip("skops.io")
+    needed = {f"{cls.__module__}.{cls.__name__}" for _, cls in all_estimators()}
+    for index in range(len(INSTANCES)):
+        needed.update(sio.get_untrusted_types(data=sio.dumps(fitted(index))))
+    assert trusted_types() == sorted(needed)
+    for name in trusted_types():
+        module, _, attribute = name.rpartition(".")
+        value = getattr(import_module(module), attribute)
+        assert inspect.isclass(value) or inspect.isfunction(value)
+        assert (value.__module__, value.__qualname__) == (module, attribute)
+        assert name.split(".")[0] in ("skdre", "zuko")
+
+
+def forged(sio, **node):
+    """The file of an estimator that has another node in place of a parameter."""
+    original = io.BytesIO(sio.dumps(KMMRatio(gamma=0.5)))
+    with zipfile.ZipFile(original) as archive:
+        schema = json.loads(archive.read("schema.json"))
+    state = schema["content"]["content"]
+    state["gamma"] = node | {"__id__": 1}
+    altered = io.BytesIO()
+    with zipfile.ZipFile(altered, "w") as archive:
+        archive.writestr("schema.json", json.dumps(schema))
+    return altered.getvalue()
+
+
+def test_a_file_that_runs_code_under_a_name_of_ours_is_refused(tmp_path, monkeypatch):
+    """What our modules import has names that begin with ours."""
+    pytest.importorskip("skops", minversion="0.16")  # whose files it writes by hand
+    sio = pytest.importorskip("skops.io")
+    exceptions = pytest.importorskip("skops.io.exceptions")
+    marker = tmp_path / "ran"
+    (tmp_path / "not_ours.py").write_text(f"open({str(marker)!r}, 'w').close()")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "not_ours", raising=False)
+    argument = {
+        "__class__": "str",
+        "__module__": "builtins",
+        "__loader__": "JsonNode",
+        "content": '"not_ours"',
+        "is_json": True,
+    }
+    arguments = {
+        "__class__": "tuple",
+        "__module__": "builtins",
+        "__loader__": "TupleNode",
+        "content": [argument | {"__id__": 2}],
+        "__id__": 3,
+    }
+    data = forged(
+        sio,
+        __class__="import_module",
+        __module__="skdre.utils",
+        __loader__="ConstructorFromReduceNode",
+        content=arguments,
+    )
+    with pytest.raises(exceptions.UntrustedTypesFoundException, match="import_module"):
+        sio.loads(data, trusted=trusted_types())
+    assert not marker.exists()
+    # It is dangerous indeed, and a look at the beginnings of names does not help.
+    names = sio.get_untrusted_types(data=data)
+    assert all(name.startswith(("skdre.", "zuko.")) for name in names)
+    sio.loads(data, trusted=names)
+    assert marker.exists()
 
 
 @each_estimator
@@ -172,18 +254,42 @@ def test_modules_of_others_stay():
 
 
 @pytest.mark.parametrize(
-    ("module", "name", "message"),
+    ("module", "name"),
     [
-        ("os", "system", "is not one of"),
-        ("torch.hub", "load", "is not a torch module"),
-        ("skdre.nn._training", "train", "is not a torch module"),
+        ("os", "system"),
+        ("torch.hub", "load"),
+        ("torch.nn", "Linear"),  # known by the name of the module that defines it only
+        ("torch.nn.modules.linear", "torch.nn.Linear"),
+        ("torch.nn.modules", "linear.Linear"),
+        ("skdre.nn._training", "train"),
+        ("skdre.nn._training", "TrainingNet"),
+        ("skdre.nn._state.importlib.os", "system"),
+        ("skdre.not_ours", "Linear"),
+        ("zuko.utils", "Partial"),
     ],
 )
-def test_only_modules_are_made_by_name(module, name, message):
+def test_only_known_classes_are_made_by_name(module, name, monkeypatch):
     packed = pack_modules({"network": torch.nn.Identity()})
     packed["network"]["torch.nn.Module"] |= {"module": module, "class": name}
-    with pytest.raises(ValueError, match=message):
+
+    def import_nothing(name):
+        raise AssertionError(name)
+
+    monkeypatch.setattr("skdre.nn._state.importlib.import_module", import_nothing)
+    with pytest.raises(ValueError, match=f"class '{module}.{name}', which is not"):
         unpack_modules(packed)
+
+
+def test_the_known_classes_are_modules():
+    for name in _KNOWN:
+        module, _, attribute = name.rpartition(".")
+        assert issubclass(getattr(import_module(module), attribute), torch.nn.Module)
+
+
+def test_a_module_with_a_hook_stays():
+    module = torch.nn.Linear(2, 1)
+    module.register_forward_hook(print)
+    assert pack_modules({"network": module})["network"] is module
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

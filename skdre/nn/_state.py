@@ -6,23 +6,87 @@ no pickle: :mod:`skops.io` saves and loads it, and what is left to be trusted ar
 
 import copy
 import importlib
+import inspect
 
 import numpy as np
 import torch
 
 __all__ = ["pack_modules", "unpack_modules"]
 
-# Classes that are made again by name. Others stay what they are: pickle knows them.
-_PACKAGES = ("skdre", "torch", "zuko")
-
 _MODULE, _TENSOR = "torch.nn.Module", "torch.Tensor"
+
+
+def _name(cls):
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+# Classes that are made again by name. Others stay what they are: pickle knows them. A
+# list and not a prefix, for what modules import lies below their names as well.
+_OURS = {
+    "skdre.bridges._time_networks.GaussianScore",
+    "skdre.bridges._time_networks.SumOfScores",
+    "skdre.bridges._time_networks.TimeMLP",
+    "skdre.bridges._training.BridgeEnsemble",
+    "skdre.flows._autoregressive.SpreadAutoregressive",
+    "skdre.flows._flows._Bound",
+    "skdre.flows._flows._ContinuousTransform",
+    "skdre.flows._gaussian.GaussianFlow",
+    "skdre.flows._gaussian._LazyAffine",
+    "skdre.nn._networks.EnsembleLinear",
+    "skdre.nn._networks.EnsembleMLP",
+}
+_OF_ZUKO = {
+    f"zuko.{name}"
+    for name in (
+        "flows.autoregressive.MAF",
+        "flows.autoregressive.MaskedAutoregressiveTransform",
+        "flows.continuous.CNF",
+        "flows.continuous.FFJTransform",
+        "flows.coupling.GeneralCouplingTransform",
+        "flows.coupling.NICE",
+        "flows.coupling.RealNVP",
+        "flows.gaussianization.ElementWiseTransform",
+        "flows.gaussianization.GF",
+        "flows.neural.MNN",
+        "flows.neural.NAF",
+        "flows.neural.UMNN",
+        "flows.neural.UNAF",
+        "flows.polynomial.BPF",
+        "flows.polynomial.SOSPF",
+        "flows.spline.NCSF",
+        "flows.spline.NSF",
+        "lazy.Flow",
+        "lazy.LazyComposedTransform",
+        "lazy.LazyInverse",
+        "lazy.UnconditionalDistribution",
+        "lazy.UnconditionalTransform",
+        "mixtures.GMM",
+        "nn.LayerNorm",
+        "nn.Linear",
+        "nn.MLP",
+        "nn.MaskedLinear",
+        "nn.MaskedMLP",
+        "nn.MonotonicLinear",
+        "nn.MonotonicMLP",
+        "nn.Residual",
+        "nn.TwoWayELU",
+    )
+}
+_OF_TORCH = {
+    _name(each)
+    for each in vars(torch.nn).values()
+    if inspect.isclass(each) and issubclass(each, torch.nn.Module)
+}
+_KNOWN = _OURS | _OF_ZUKO | _OF_TORCH
 
 # What torch keeps for hooks and compilation, made anew by the constructor.
 _OWN = set(vars(torch.nn.Module()))
 
 
 def _is_known(module):
-    return type(module).__module__.partition(".")[0] in _PACKAGES
+    # Hooks are functions of the user's, which are left to pickle too.
+    hooked = any(getattr(module, each, None) for each in _OWN if "hooks" in each)
+    return _name(type(module)) in _KNOWN and not hooked
 
 
 def _pack_tensor(tensor):
@@ -77,15 +141,14 @@ def _unpack_tensor(packed, *, parameter):
 
 
 def _class_of(packed):
-    if packed["module"].partition(".")[0] not in _PACKAGES:
-        raise ValueError(f"{packed['module']} is not one of {_PACKAGES}.")
-    found = importlib.import_module(packed["module"])
-    for name in packed["class"].split("."):
-        found = getattr(found, name)
-    # Nothing else may be made by name: a file could ask for anything.
-    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-        raise ValueError(f"{found!r} is not a torch module.")
-    return found
+    name = f"{packed['module']}.{packed['class']}"
+    # Looked up before anything is imported: a file could ask for anything.
+    if name not in _KNOWN or "." in packed["class"]:
+        raise ValueError(
+            f"A file asks for a network of class {name!r}, which is not among the "
+            "classes of skdre, zuko and torch that networks are made of."
+        )
+    return getattr(importlib.import_module(packed["module"]), packed["class"])
 
 
 def _unpack(value):
@@ -129,7 +192,8 @@ def pack_modules(state):
     -------
     packed : dict
         Of numbers, strings, arrays and dicts where there were modules of this package,
-        of zuko and of torch, on any device. Modules of other packages stay, on the CPU.
+        of zuko and of torch, on any device. Others stay, on the CPU: those of other
+        packages, and those with hooks.
     """
     return {name: _pack(value) for name, value in state.items()}
 
@@ -149,6 +213,6 @@ def unpack_modules(packed):
     Raises
     ------
     ValueError
-        If a class that is asked for is no torch module, or of another package.
+        If a class that is asked for is not in the table of known ones.
     """
     return {name: _unpack(value) for name, value in packed.items()}

@@ -5,7 +5,27 @@ from importlib import import_module
 
 from sklearn.base import BaseEstimator
 
-__all__ = ["all_estimators"]
+__all__ = ["all_estimators", "trusted_types"]
+
+# What fitted estimators hold beside estimators and plain data, by qualified names. A
+# list and not a prefix: below the name of a module lies all that it imports.
+_HELD = (
+    "skdre._moments.JointMoments",
+    "skdre.bridges._scaling.Scaling",
+    "skdre.bridges.paths.ArithmeticPath",
+    "skdre.bridges.paths.BridgePath",
+    "skdre.bridges.paths.LinearPath",
+    "skdre.bridges.paths.TrigonometricPath",
+    "skdre.bridges.paths.VPSDEPath",
+    "skdre.classification._calibration.AffineMap",
+    "skdre.classification._inner.FittedClassifier",
+    "skdre.flows._flows._affine_spline",
+    "skdre.flows._marginals.ColumnMap",
+    "skdre.flows._marginals.MarginalMaps",
+    "skdre.information._means.Estimate",
+    "zuko.distributions.DiagNormal",
+    "zuko.transforms.MonotonicAffineTransform",
+)
 
 
 def all_estimators(type_filter=None):
@@ -54,3 +74,27 @@ def all_estimators(type_filter=None):
         and issubclass(value, BaseEstimator)
         and issubclass(value, bases[type_filter])
     )
+
+
+def trusted_types():
+    """List what skops must be told to trust to load estimators of skdre.
+
+    The public estimators, and the few classes and functions of skdre and zuko that
+    fitted ones hold. None of them runs anything when it is made. The list is for
+    estimators with the parameters that skdre itself offers, in pipelines, searches and
+    each other as well; what it does not name, functions and networks of your own, is
+    for you to look at.
+
+    Returns
+    -------
+    names : list of str
+        Qualified names, sorted: for ``trusted=`` of :func:`skops.io.load`.
+
+    Examples
+    --------
+    >>> from skdre.utils import trusted_types
+    >>> "skdre.kernel._kmm.KMMRatio" in trusted_types()
+    True
+    """
+    estimators = (cls for _, cls in all_estimators())
+    return sorted({*_HELD, *(f"{c.__module__}.{c.__qualname__}" for c in estimators)})
