@@ -19,6 +19,7 @@ from sklearn.utils.validation import (
 )
 
 from skdre._core.rows import as_numbers, count_draws, merge, row_keys
+from skdre._stacking import stack_frames
 
 __all__ = [
     "LabelledRows",
@@ -485,7 +486,7 @@ def pool(*, numerator, denominator):
     -------
     X : ndarray or DataFrame of shape (n_numerator + n_denominator, n_features)
         The numerator's rows, then the denominator's; a DataFrame when both samples
-        are DataFrames, with the columns in the numerator's order.
+        are DataFrames, with the columns in the numerator's order and a new index.
     y : ndarray of int of shape (n_numerator + n_denominator,)
         1 for the numerator's rows, 0 for the denominator's.
 
@@ -494,7 +495,15 @@ def pool(*, numerator, denominator):
     TypeError
         If only one of the samples is a DataFrame, or one is sparse.
     ValueError
-        If a sample is empty or not two-dimensional, or the columns differ.
+        If a sample is empty or not two-dimensional, the columns differ, or a column
+        has types that nothing unites, such as numbers and words.
+
+    Notes
+    -----
+    The two DataFrames may have been read apart. A categorical column gets the levels
+    of both samples; it stays ordered where both are, and two orders that contradict
+    each other are an error. Strings beside a category become values of it, truth values
+    beside numbers 0 and 1, and a column without any value takes the other's type.
 
     Examples
     --------
@@ -504,7 +513,8 @@ def pool(*, numerator, denominator):
     (array([2., 3., 0.]), array([1, 1, 0]))
     """
     samples = {"numerator": numerator, "denominator": denominator}
-    frames = [name for name, sample in samples.items() if hasattr(sample, "columns")]
+    # Asked of the type: a LazyFrame warns of the cost when it is asked itself.
+    frames = [name for name, each in samples.items() if hasattr(type(each), "columns")]
     if len(frames) == 1:
         raise TypeError(
             f"{frames[0]} is a DataFrame and the other sample is not; pass two "
@@ -513,6 +523,8 @@ def pool(*, numerator, denominator):
     if not frames:
         samples = {name: _as_array(name, x) for name, x in samples.items()}
     for name, sample in samples.items():
+        if frames and not hasattr(sample, "shape"):
+            continue  # no frame that can be stacked, as stack_frames will say
         if len(sample.shape) != 2:
             raise ValueError(
                 f"{name} must be two-dimensional, (n_samples, n_features), got shape "
@@ -522,7 +534,7 @@ def pool(*, numerator, denominator):
             raise ValueError(f"{name} is empty: it must hold at least one row.")
     first, second = samples.values()
     if frames:
-        X = _stack_frames(first, second)
+        X = stack_frames(first, second, ("numerator", "denominator"))
     else:
         if first.shape[1] != second.shape[1]:
             raise ValueError(
@@ -544,28 +556,3 @@ def _as_array(name, sample):
         return np.asarray(sample)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
-
-
-def _stack_frames(first, second):
-    """Stack two DataFrames by column name, with the library they come from."""
-    names, others = list(first.columns), list(second.columns)
-    if len(set(names)) < len(names) or set(names) != set(others):
-        missing = sorted(map(str, set(names) ^ set(others)))
-        raise ValueError(
-            "numerator and denominator must have the same columns, each once; the "
-            f"samples differ in {missing}."
-        )
-    second = second[names]
-    library = type(first).__module__.partition(".")[0]
-    if library == "pandas":
-        import pandas
-
-        return pandas.concat([first, second], ignore_index=True)
-    if library == "polars":
-        import polars
-
-        return polars.concat([first, second], how="vertical_relaxed")
-    raise TypeError(
-        f"numerator is a {type(first).__name__} of {library}; DataFrames of pandas and "
-        "polars are supported."
-    )

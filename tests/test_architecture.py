@@ -32,7 +32,8 @@ MAY_IMPORT = {
     "utils._sample_weight": set(),
     "_core": set(),
     "_moments": {"_core"},
-    "_samples": {"_core"},
+    "_stacking": set(),
+    "_samples": {"_core", "_stacking"},
     "base": {"_core", "_samples", "metrics"},
     "pipeline": {"base"},
     "kernel": {"_core", "base"},
@@ -211,8 +212,8 @@ def test_rooms_are_found():
     assert {"skdre", "skdre.base", "skdre.kernel", "skdre.flows"} <= seen.keys()
     found = set(imports("skdre.base", seen["skdre.base"]))
     assert ("skdre.metrics.ratio_log_loss", True) in found
-    in_samples = set(imports("skdre._samples", seen["skdre._samples"]))
-    assert ("pandas", False) in in_samples
+    in_stacking = set(imports("skdre._stacking", seen["skdre._stacking"]))
+    assert ("pandas", False) in in_stacking
     assert room_of("skdre.kernel._kmm") == "kernel"
     assert room_of("skdre.utils._compat") == "utils._compat"
     assert resolve("skdre.KMMRatio") == "kernel"
