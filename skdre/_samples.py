@@ -47,9 +47,9 @@ class TwoSamples:
     twice or has a weight of two. Weights are in *draws*, the unit in which their sum is
     the number of observations that the sample is worth:
 
-    * a row that holds a continuous value is one observation however often it stands, and
-      the sum of such weights is Kish's effective number, (sum w)^2 / sum w^2, whatever
-      the unit of the weights that came;
+    * a row that holds a continuous value is one observation however often it stands,
+      and the sum of such weights is Kish's effective number, (sum w)^2 / sum w^2,
+      whatever the unit of the weights that came;
     * the weight of a row of atoms alone (flags, counts, categories, rounded numbers)
       counts observations.
 
@@ -259,8 +259,9 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
 
     Equal rows of a sample are merged, and weights come in draws: see
     :class:`TwoSamples`. So what is fitted on the outcome treats a row of weight two as
-    two rows, and copies of rows as no new observations. Everything is checked before any attribute of the estimator is set, so that a
-    rejected input leaves a fitted estimator as it was.
+    two rows, and copies of rows as no new observations. Everything is checked before
+    any attribute of the estimator is set, so that a rejected input leaves a fitted
+    estimator as it was.
 
     Parameters
     ----------

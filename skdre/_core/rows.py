@@ -2,7 +2,7 @@
 
 A row that holds a continuous value cannot be drawn twice: where it stands twice it was
 copied, and the copy informs of nothing. A row made of atoms alone (flags, counts,
-categories, rounded numbers) can, and its repeats inform. So the same weight of two means
+categories, rounded numbers) can, and its repeats inform. So the same weight of two is
 one observation here and two there. All that is set by a number of rows (folds,
 leave-one-out, ridges, shrinkage, steps) goes by the *draws* of this module:
 
@@ -160,7 +160,7 @@ def repeats_of(weight, is_atom):
 
 
 def _is_grid(values):
-    """Whether sorted numbers are multiples of a unit that draws from it would repeat."""
+    """Whether sorted numbers lie on a grid where two draws would often meet."""
     extent = values[-1] - values[0]
     most = _POINTS_PER_VALUE * len(values) + _POINTS_PER_VALUE
     size = max(abs(values[0]), abs(values[-1]))
@@ -179,7 +179,7 @@ def _is_grid(values):
 
 
 def _candidate(column, mass):
-    """Values of a column that are no atoms, and where they stand; None if they repeat."""
+    """Values of a column that are no atoms, and where; None if they repeat."""
     values, inverse, count = np.unique(column, return_inverse=True, return_counts=True)
     is_atom = count > max(2, _ATOM * len(column))
     total = np.bincount(inverse.ravel(), mass)
@@ -285,8 +285,7 @@ def count_draws(X, keys, weights, n_given, is_numeric=None):
         units.append(np.inf if atom.all() else (one @ one) / one.sum() * largest)
     if np.isinf(units).all():
         return tuple(
-            _counts(weight, n)
-            for weight, n in zip(weights, n_given, strict=True)
+            _counts(weight, n) for weight, n in zip(weights, n_given, strict=True)
         ), tuple(is_atom)
     # Without a continuous row of its own a sample has the unit of the other one.
     units = [unit if np.isfinite(unit) else min(units) for unit in units]

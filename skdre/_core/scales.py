@@ -1,8 +1,8 @@
 """Where the columns of two samples lie, in units that rare rows cannot own.
 
-Mean and standard deviation are those of columns drawn in to fences far outside the bulk.
-On most data no value lies beyond them and nothing changes. Two sentinels of 9999 in a
-thousand rows would otherwise make the scale 400 times larger, and every difference
+Mean and standard deviation are those of columns drawn in to fences far outside the
+bulk. On most data no value lies beyond them and nothing changes. Two sentinels of 9999
+in a thousand rows would otherwise make the scale 400 times larger, and every difference
 between the samples that much smaller.
 """
 
@@ -138,7 +138,7 @@ def _mean_and_deviation(X, weight):
     return origin + 2 * (unit * mean), 2 * (unit * deviation)
 
 
-def column_scales(parts, names=None):
+def column_scales(parts, names=None, *, warn=True):
     """Means and standard deviations of the columns, which rare rows cannot own.
 
     Parameters
@@ -148,6 +148,8 @@ def column_scales(parts, names=None):
         says nothing about them.
     names : sequence of str, default=None
         Of the columns, for the warning.
+    warn : bool, default=True
+        False where the columns were looked at before.
 
     Returns
     -------
@@ -187,7 +189,7 @@ def column_scales(parts, names=None):
     spread = ColumnScales(*(np.stack(each) for each in zip(*plain, strict=True)), 0, 0)
     is_contaminated = np.zeros(len(low), bool)
     is_contaminated[columns] = spread.total > _CONTAMINATION * scales.total[columns]
-    if is_contaminated.any():
+    if warn and is_contaminated.any():
         _warn(X, low, high, np.flatnonzero(is_contaminated), names)
     return ColumnScales(
         scales.means,

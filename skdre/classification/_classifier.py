@@ -266,7 +266,10 @@ class ClassifierRatio(
         is_numerator, weight = distinct.is_numerator, distinct.weight
         if self.cv is None or isinstance(self.cv, Integral):
             tests = held_out_weights(
-                is_numerator, weight, distinct.is_atom, 5 if self.cv is None else self.cv
+                is_numerator,
+                weight,
+                distinct.is_atom,
+                5 if self.cv is None else self.cv,
             )
             if tests is None:
                 warnings.warn(
@@ -282,9 +285,7 @@ class ClassifierRatio(
             folds = []
             y = rows.is_numerator.astype(int)
             for part in check_cv(self.cv, y, classifier=True).split(rows.X, y):
-                folds.append(
-                    [distinct.part(each, rows.sample_weight) for each in part]
-                )
+                folds.append([distinct.part(each, rows.sample_weight) for each in part])
         for train, _ in folds:
             present = is_numerator[train > 0]
             if present.all() or not present.any():

@@ -10,6 +10,8 @@ import numpy as np
 from scipy.linalg import LinAlgError, cholesky, solve_triangular
 from scipy.spatial.distance import cdist
 
+from skdre._core.scales import column_scales
+
 # Rows of a kernel block are chosen so that the block holds about this many entries:
 # few enough to stay in a processor's cache while it is multiplied and exponentiated.
 _BLOCK_ENTRIES = 1 << 20
@@ -32,42 +34,6 @@ _CANCELLED = 0.1
 _PAIRS = 1 << 14
 # A residual of the kernel's diagonal below this is a rounding error.
 _NO_RESIDUAL = 1e-12
-
-
-def weighted_mean_and_variance(X, weight):
-    """Column means and (population) variances under repetition counts."""
-    mean = np.average(X, axis=0, weights=weight)
-    return mean, np.average((X - mean) ** 2, axis=0, weights=weight)
-
-
-def within_class_scale(samples):
-    """Centre and scale of each column, the two samples counting half each.
-
-    The scale is the within-class standard deviation, which a shift between the samples
-    does not inflate. A column that is constant inside both samples is scaled by its
-    standard deviation over both, and one that is constant over both by 1.
-
-    Parameters
-    ----------
-    samples : skdre.base.TwoSamples
-        The two samples.
-
-    Returns
-    -------
-    center, scale : ndarray of shape (n_features,)
-        Rows are standardised as ``(X - center) / scale``.
-    """
-    m_p, v_p = weighted_mean_and_variance(samples.numerator, samples.numerator_weight)
-    m_q, v_q = weighted_mean_and_variance(
-        samples.denominator, samples.denominator_weight
-    )
-    center = (m_p + m_q) / 2
-    # A spread below the rounding error of the values themselves is no spread.
-    rounding = (64 * np.finfo(np.float64).eps * np.maximum(abs(m_p), abs(m_q))) ** 2
-    within = (v_p + v_q) / 2
-    total = within + (m_p - m_q) ** 2 / 4
-    variance = np.where(within > rounding, within, total)
-    return center, np.sqrt(np.where(variance > rounding, variance, 1.0))
 
 
 def standardize(X, center, scale):
@@ -103,7 +69,8 @@ def robust_center(samples):
 def standardization(samples, standardize):
     """Centre and scale of each column; the scale is 1 if columns keep their units."""
     if standardize:
-        return within_class_scale(samples)
+        scales = column_scales(samples.parts, samples.names)
+        return scales.center, scales.within
     center = robust_center(samples)
     return center, np.ones(len(center))
 
@@ -256,19 +223,10 @@ def median_gamma(samples, n_rows=64):
 
 def scale_gamma(samples):
     """Bandwidth 1 / (n_features * variance of all entries), samples counting half."""
-    # In units of the largest entry no square overflows.
-    unit = max(np.abs(samples.numerator).max(), np.abs(samples.denominator).max())
-    unit = unit if unit > 0 else 1.0
-    m_p, v_p = weighted_mean_and_variance(
-        samples.numerator / unit, samples.numerator_weight
-    )
-    m_q, v_q = weighted_mean_and_variance(
-        samples.denominator / unit, samples.denominator_weight
-    )
-    variance = np.concatenate([v_p, v_q]).mean() + np.concatenate([m_p, m_q]).var()
-    if variance == 0:
-        return 1.0
-    return 1.0 / max(len(m_p) * variance * unit * unit, _LEAST_SQUARE)
+    # Of standardised columns, whose extremes were named already.
+    scales = column_scales(samples.parts, warn=False)
+    variance = (scales.deviations**2).mean() + scales.means.var()
+    return 1.0 if variance == 0 else 1.0 / (scales.means.shape[1] * variance)
 
 
 def _balanced_candidates(samples, n_candidates, random_state):

@@ -35,10 +35,9 @@ from skdre.kernel._search import (
     bandwidth_grid,
     best_bandwidth,
     choose_centers,
-    counts_of,
+    draws_of,
     log_loss,
     make_folds,
-    repeats,
 )
 from skdre.utils._compat import CallbackSupportMixin, single_task
 
@@ -299,7 +298,7 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
                 A,
                 fold.train_p,
                 fold.train_q @ B / fold.train_q.sum(),
-                fold.n_train_q,
+                fold.train_q.sum(),
                 present=present,
                 start=start,
                 tol=tol,
@@ -507,7 +506,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         center, scale = standardization(samples, self.standardize)
         samples = standardize_samples(samples, center, scale)
         X_p, X_q = samples.numerator, samples.denominator
-        p_weight, q_weight = counts_of(samples)
+        p_weight, q_weight = draws_of(samples)
         gammas = bandwidth_grid(self.gamma, samples)
         centers, center_of_row = choose_centers(
             X_p, p_weight, self.n_components, random_state
@@ -542,7 +541,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             )
         # A centre sees itself, so that some rows are left.
         weight = np.where(seen, p_weight, 0)
-        n_q = repeats(q_weight).sum()
+        n_q = q_weight.sum()
         alpha, mixture = fit_alpha(A, weight, mean_q, n_q, **limits)
         if not mixture.converged:
             warnings.warn(

@@ -487,7 +487,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = max(solution.n_iter, 1)
         in_denominator = np.ravel(np.asarray(y)) == samples.classes[0]
         all_weights = np.zeros(len(in_denominator))
-        all_weights[samples.denominator_index] = weights
+        all_weights[samples.denominator_index] = weights[samples.denominator_row]
         self.weights_ = all_weights[in_denominator]
         return self
 
@@ -517,13 +517,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     def _problem(self, samples, gamma):
         """The quadratic programme, its automatic settings resolved and checked."""
-        p_weight, q_weight = (
-            np.ones(len(X)) if weight is None else weight
-            for X, weight in (
-                (samples.numerator, samples.numerator_weight),
-                (samples.denominator, samples.denominator_weight),
-            )
-        )
+        (_, q_weight), (_, p_weight) = samples.parts
         n_p, n_q = p_weight.sum(), q_weight.sum()
         eps = auto_eps(n_q) if self.eps == "auto" else float(self.eps)
         if 1 - eps > self.B:

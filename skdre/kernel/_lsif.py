@@ -34,10 +34,10 @@ from skdre.kernel._search import (
     bandwidth_grid,
     best_bandwidth,
     choose_centers,
-    counts_of,
+    draws_of,
     log_loss,
     positive_grid,
-    repeats,
+    repeats_in,
 )
 from skdre.utils._compat import CallbackSupportMixin, single_task
 
@@ -87,7 +87,7 @@ def vanish(kernel, moments):
     return bool((moments.mean[: len(kernel.centers)] <= _TINY).all())
 
 
-def one_row_less(weight):
+def one_row_less(weight, repeats):
     """What leaving out one row, or one repeat of a row, does to means over a sample.
 
     The mean of f over the rest is growth * mean(f) - share_j f(x_j). For weights that
@@ -97,7 +97,9 @@ def one_row_less(weight):
     Parameters
     ----------
     weight : ndarray of shape (n_rows,)
-        Repetition counts.
+        In draws.
+    repeats : ndarray of shape (n_rows,)
+        Observations that each row stands for.
 
     Returns
     -------
@@ -105,11 +107,11 @@ def one_row_less(weight):
     share : ndarray of shape (n_rows,)
         A sample of one row is left as it is, with growth 1 and share 0.
     """
-    n_rows = repeats(weight)
-    if n_rows.sum() == 1:
+    n_rows = repeats.sum()
+    if n_rows == 1:
         return 1.0, np.zeros(1)
-    rest = weight.sum() * (1 - 1 / n_rows.sum())
-    return weight.sum() / rest, weight / n_rows / rest
+    rest = weight.sum() * (1 - 1 / n_rows)
+    return weight.sum() / rest, weight / repeats / rest
 
 
 def left_out_ratios(kernel, gamma, ridges, eigen, linear, second_share, linear_share):
@@ -171,7 +173,7 @@ def relative_of_ratio(ratio, alpha):
 
 
 def leave_one_out(
-    kernel_p, kernel_q, p_weight, q_weight, gamma, ridges, alpha, scoring
+    kernel_p, kernel_q, p_weight, q_weight, repeats, gamma, ridges, alpha, scoring
 ):
     """Leave-one-out score of each ridge at one bandwidth.
 
@@ -184,7 +186,9 @@ def leave_one_out(
     kernel_p, kernel_q : CenterKernel
         The kernels at the rows of the samples.
     p_weight, q_weight : ndarray of shape (n_rows,)
-        Repetition counts.
+        In draws.
+    repeats : pair of ndarray of shape (n_rows,)
+        Observations that each row of p, and of q, stands for.
     gamma : float
         Bandwidth.
     ridges : ndarray of shape (n_ridges,)
@@ -202,8 +206,8 @@ def leave_one_out(
     p, q = moments(kernel_p, p_weight, gamma), moments(kernel_q, q_weight, gamma)
     if vanish(kernel_q, q):
         return np.full(len(ridges), -np.inf)
-    grown_p, share_p = one_row_less(p_weight)
-    grown_q, share_q = one_row_less(q_weight)
+    grown_p, share_p = one_row_less(p_weight, repeats[0])
+    grown_q, share_q = one_row_less(q_weight, repeats[1])
     eigen_p = eigh(alpha * grown_p * p.second + (1 - alpha) * q.second)
     if alpha == 0:
         eigen_q = grown_q * eigen_p[0], eigen_p[1]
@@ -455,7 +459,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         center, scale = standardization(samples, self.standardize)
         samples = standardize_samples(samples, center, scale)
-        p_weight, q_weight = counts_of(samples)
+        p_weight, q_weight = draws_of(samples)
         gammas = bandwidth_grid(self.gamma, samples)
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
@@ -476,6 +480,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                     kernel_q,
                     p_weight,
                     q_weight,
+                    repeats_in(samples),
                     gamma,
                     ridges,
                     self.alpha,

@@ -10,6 +10,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.model_selection import check_cv
 
+from skdre._core.rows import repeats_of
 from skdre.base import RATIO_FLOOR
 from skdre.kernel._basis import (
     kernel_of_squares,
@@ -31,14 +32,18 @@ _DISTANCE_ENTRIES = 1 << 22
 _MOST_PARCELS = 100
 
 
-def counts_of(samples):
-    """Repetition counts of the numerator's and of the denominator's rows."""
-    return tuple(
-        np.ones(len(X)) if weight is None else weight
-        for X, weight in (
-            (samples.numerator, samples.numerator_weight),
-            (samples.denominator, samples.denominator_weight),
-        )
+def draws_of(samples):
+    """Weights of the numerator's and of the denominator's rows, in draws."""
+    (_, q_weight), (_, p_weight) = samples.parts
+    return p_weight, q_weight
+
+
+def repeats_in(samples):
+    """Observations that each of the numerator's, and the denominator's, rows is."""
+    p_weight, q_weight = draws_of(samples)
+    return (
+        repeats_of(p_weight, samples.numerator_is_atom),
+        repeats_of(q_weight, samples.denominator_is_atom),
     )
 
 
@@ -194,12 +199,7 @@ class CenterKernel:
         return self._matrix
 
 
-def repeats(weight):
-    """How many rows each weight stands for: the nearest whole number, at least 1."""
-    return np.maximum(np.rint(weight), 1)
-
-
-def deal_folds(X, weight, n_folds, random_state):
+def deal_folds(X, weight, repeats, n_folds, random_state):
     """Weight of each row in each fold, repeats of a row being dealt one by one.
 
     Along a random projection every `n_folds` rows in turn go to different folds, in
@@ -210,7 +210,9 @@ def deal_folds(X, weight, n_folds, random_state):
     X : ndarray of shape (n_samples, n_features)
         Rows.
     weight : ndarray of shape (n_samples,)
-        Repetition counts.
+        In draws.
+    repeats : ndarray of shape (n_samples,)
+        Observations that each row stands for.
     n_folds : int
         Number of folds.
     random_state : RandomState
@@ -223,7 +225,7 @@ def deal_folds(X, weight, n_folds, random_state):
     """
     projection = (X * random_state.standard_normal(X.shape[1])).sum(axis=1)
     order = np.argsort(projection, kind="stable")
-    parcels = np.minimum(repeats(weight), _MOST_PARCELS).astype(int)
+    parcels = np.minimum(repeats, _MOST_PARCELS).astype(int)
     row_of_parcel = np.repeat(order, parcels[order])
     n_turns = -(-len(row_of_parcel) // n_folds)
     turns = random_state.uniform(size=(n_turns, n_folds)).argsort(axis=1)
@@ -243,15 +245,12 @@ class Fold:
         Weights of the numerator's rows.
     train_q, held_q : ndarray of shape (n_denominator,)
         Weights of the denominator's rows.
-    n_train_q : float
-        Number of the denominator's rows that are fitted, repeats included.
     """
 
     train_p: np.ndarray
     held_p: np.ndarray
     train_q: np.ndarray
     held_q: np.ndarray
-    n_train_q: float
 
 
 def make_folds(cv, samples, X, y, sample_weight, random_state):
@@ -278,17 +277,16 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
     ValueError
         If a split leaves a sample without rows.
     """
-    weights = counts_of(samples)
-    counts = [repeats(weight).sum() for weight in weights]
+    weights, repeats = draws_of(samples), repeats_in(samples)
     cv = 5 if cv is None else cv
     if isinstance(cv, Integral):
-        n_folds = int(min(cv, *counts))
+        n_folds = int(min(cv, *(each.sum() for each in repeats)))
         if n_folds < 2:
             return []
         held = [
-            deal_folds(rows, weight, n_folds, random_state)
-            for rows, weight in zip(
-                (samples.numerator, samples.denominator), weights, strict=True
+            deal_folds(rows, weight, count, n_folds, random_state)
+            for rows, weight, count in zip(
+                (samples.numerator, samples.denominator), weights, repeats, strict=True
             )
         ]
         # A row all of whose repeats are held out leaves a rounding error.
@@ -299,27 +297,36 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
         parts = zip(train[0], held[0], train[1], held[1], strict=True)
     else:
         parts = _split_pool(cv, samples, X, y, sample_weight)
-    share = counts[1] / weights[1].sum()
-    return [Fold(*part, share * part[2].sum()) for part in parts]
+    return [Fold(*part) for part in parts]
 
 
 def _split_pool(cv, samples, X, y, sample_weight):
-    """Weights of the rows in each part of the splits of the pool."""
+    """Weights of the rows in each part of the splits of the pool.
+
+    Copies of a row go where the first of them is; of atoms a part has its share.
+    """
     y = np.ravel(np.asarray(y))
-    weight = np.broadcast_to(1.0 if sample_weight is None else sample_weight, y.shape)
-    in_p = (y == samples.classes[1]) & (weight > 0)
-    in_q = (y == samples.classes[0]) & (weight > 0)
+    given = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
+    (_, q_weight), (_, p_weight) = samples.parts
+    domains = (
+        (samples.numerator_index, samples.numerator_row, p_weight),
+        (samples.denominator_index, samples.denominator_row, q_weight),
+    )
+    are_atoms = samples.numerator_is_atom, samples.denominator_is_atom
     for train, held in check_cv(cv, y, classifier=True).split(X, y):
         part = []
-        for domain in (in_p, in_q):
+        for (index, row, weight), is_atom in zip(domains, are_atoms, strict=True):
             for rows, name in ((train, "train"), (held, "test")):
-                chosen = np.zeros(len(y))
-                chosen[rows] = weight[rows]
-                part.append(chosen[domain])
+                inside = np.zeros(len(y), bool)
+                inside[rows] = True
+                first = np.unique(row, return_index=True)[1]
+                share = np.bincount(row, given[index] * inside[index], len(weight))
+                share /= np.bincount(row, given[index], len(weight))
+                part.append(weight * np.where(is_atom, share, inside[index[first]]))
                 if not part[-1].any():
                     raise ValueError(
                         "Each split of cv must have rows of both classes on either "
                         f"side, but a {name} side has none of class "
-                        f"{y[domain][0]!r}; use a stratified splitter or a number."
+                        f"{y[index[0]]!r}; use a stratified splitter or a number."
                     )
         yield part

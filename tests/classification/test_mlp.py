@@ -16,12 +16,12 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from skdre import ClassifierRatio, MLPRatio, pool
+from skdre._core.folds import member_folds
+from skdre._core.rows import PooledRows
 from skdre.base import split_samples
-from skdre.classification import _mlp
 from skdre.datasets import make_warped_shift
 from skdre.metrics import log_ratio_mse, ratio_log_loss
 from skdre.nn._networks import network_inputs
-from skdre.nn._rows import merge_rows
 
 QUICK = {
     "hidden_features": (16, 16),
@@ -161,12 +161,9 @@ def test_one_member():
 def test_members_hold_out_folds_of_their_own(n_members):
     shift = banana((200, 80))
     samples = split_samples(quick(), *shift.pool())
-    X, weight, n_denominator = merge_rows(samples)
-    assert_array_equal(weight, 1)
-    assert_array_equal(
-        np.sort(X[:n_denominator], axis=0), np.sort(shift.denominator, axis=0)
-    )
-    held_out = _mlp.member_folds(X, n_denominator, weight, n_members)
+    rows = PooledRows.of(samples)
+    n_denominator = rows.n_denominator
+    held_out = member_folds(rows, n_members)
     assert held_out.shape == (n_members, 280)
     assert held_out.sum(axis=0).max() == 1
     n_folds = max(n_members, 4)
@@ -183,15 +180,6 @@ def test_members_do_not_learn_what_they_hold_out():
     assert ratio.loss_curve_[-1] < 0.3
     assert ratio.validation_scores_[-1] < -math.log(2) - 0.2
     assert ratio.score(X, y) < -0.6
-
-
-def test_merge_rows():
-    X = np.array([[1.0, 2.0], [0.0, 0.0], [1.0, 2.0], [-0.0, 0.0], [5.0, 1.0]])
-    samples = split_samples(quick(), X, [0, 0, 0, 1, 1], [2, 1, 0.5, 3, 4])
-    rows, weight, n_denominator = merge_rows(samples)
-    assert n_denominator == 2
-    found = {(int(k >= 2), *row): weight[k] for k, row in enumerate(rows.tolist())}
-    assert found == {(0, 1, 2): 2.5, (0, 0, 0): 1, (1, 0, 0): 3, (1, 5, 1): 4}
 
 
 def test_far_from_all_data_it_grows_slowly():

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdre.base import TwoSamples
+from skdre import KMMRatio, pool
+from skdre.base import split_samples
 from skdre.kernel._basis import (
     NystroemFeatures,
     gaussian_kernel,
@@ -13,19 +14,16 @@ from skdre.kernel._basis import (
     pivoted_cholesky_landmarks,
     scale_gamma,
     standardize,
-    within_class_scale,
 )
 
 
 def samples_of(numerator, denominator, p_weight=None, q_weight=None):
-    return TwoSamples(
-        np.asarray(numerator, float),
-        np.asarray(denominator, float),
-        p_weight,
-        q_weight,
-        np.arange(len(denominator)),
-        np.array([0, 1]),
-    )
+    X, y = pool(numerator=numerator, denominator=denominator)
+    weights = [
+        np.ones(len(rows)) if weight is None else weight
+        for rows, weight in ((numerator, p_weight), (denominator, q_weight))
+    ]
+    return split_samples(KMMRatio(), X, y, np.concatenate(weights))
 
 
 def brute_kernel(X, Y, gamma):
@@ -61,23 +59,6 @@ def test_kernel_product_is_the_same_in_blocks(rng):
     assert_allclose(
         kernel_product(X, Y, coef, 0.3), gaussian_kernel(X, Y, 0.3) @ coef, atol=1e-11
     )
-
-
-def test_within_class_scale_counts_each_sample_half(rng):
-    p, q = rng.normal(size=(50, 2)) * [1, 4] + 3, rng.normal(size=(500, 2)) * [3, 4]
-    center, scale = within_class_scale(samples_of(p, q))
-    assert_allclose(center, (p.mean(0) + q.mean(0)) / 2)
-    assert_allclose(scale**2, (p.var(0) + q.var(0)) / 2)
-
-
-def test_within_class_scale_of_constant_columns():
-    p = [[1e9, 5.0], [1e9, 5.0]]
-    q = [[1e9, 7.0], [1e9, 7.0]]
-    _, scale = within_class_scale(samples_of(p, q))
-    # The first column says nothing, the second tells the samples apart.
-    assert_allclose(scale, [1.0, 1.0])
-    _, scale = within_class_scale(samples_of(p, [[1e9, 9.0], [1e9, 9.0]]))
-    assert_allclose(scale, [1.0, 2.0])
 
 
 def test_median_gamma_matches_all_pairs(rng):

@@ -12,7 +12,6 @@ from skdre.nn._networks import (
     ACTIVATIONS,
     EnsembleMLP,
     network_inputs,
-    total_scale,
 )
 from skdre.nn._sampling import (
     DomainBatches,
@@ -74,26 +73,6 @@ def test_every_activation_is_a_module():
     for name in ACTIVATIONS:
         network = EnsembleMLP(2, 1, (3,), activation=name)
         assert torch.isfinite(network(torch.zeros(4, 1))).all()
-
-
-def test_scale_is_that_of_the_mixture():
-    """Far apart, of unequal sizes and weights: both samples count half."""
-    rng = np.random.default_rng(0)
-    p, q = rng.normal(8, 1, (60, 3)), rng.normal(-2, 3, (20, 3))
-    counts = rng.integers(1, 4, 80)
-    center, scale = total_scale(np.concatenate([q, p]), counts, 20)
-    q, p = np.repeat(q, counts[:20], axis=0), np.repeat(p, counts[20:], axis=0)
-    mixture = np.concatenate([np.repeat(p, len(q), axis=0), np.repeat(q, len(p), 0)])
-    np.testing.assert_allclose(center, mixture.mean(axis=0))
-    np.testing.assert_allclose(scale, mixture.std(axis=0))
-
-
-@pytest.mark.parametrize("value", [0.0, 7.0, 0.1, 1e12])
-def test_scale_of_a_constant_column(value):
-    rows = np.full((30, 1), value)
-    center, scale = total_scale(rows, np.ones(30), 7)
-    assert scale == 1
-    assert abs(network_inputs(rows, center, scale)).max() <= 1e-3
 
 
 def test_inputs_are_the_standardised_rows_with_their_tails_drawn_in():
