@@ -297,9 +297,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
         tracemalloc.start()
         moments(kernel, weight, 1.0)
         weights = weight, weight
-            leave_one_out(
-                kernel, kernel, *weights, weights, 1.0, RIDGES, 0.1, "log_loss"
-            )
+        leave_one_out(kernel, kernel, *weights, weights, 1.0, RIDGES, 0.1, "log_loss")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A vector of the rows is 0.3 MB, the kernel's values would be 16 MB.
