@@ -352,6 +352,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     standardize : bool, default=True
         Divide the columns by their within-class standard deviation first, so that the
         kernel does not depend on their units.
+        Columns are centred in either case: where the origin lies changes nothing.
     tol : float, default=1e-6
         Distance to the optimal mean log ratio to reach, in nats.
     max_iter : int, default=100
@@ -374,13 +375,14 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         loss of held-out rows, and -inf where every kernel vanishes. NaN where nothing
         was searched, or a sample has a single row.
     centers_ : ndarray of shape (n_centers, n_features)
-        Standardised centres.
+        Centres, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
         Their coefficients :math:`\alpha_k`, most of them 0.
     intercept_ : float
         The constant :math:`\alpha_0`.
     center_, scale_ : ndarray of shape (n_features,)
-        Rows are standardised as (x - center_) / scale_.
+        Rows are standardised as (x - center_) / scale_. Without `standardize` the
+        centre is the middle of the two samples' medians, and the scale 1.
     classes_ : ndarray of shape (2,)
         The labels; the second is the numerator's.
     n_iter_ : int

@@ -34,6 +34,9 @@ _DENSE_ROWS = 2000
 _FEATURE_BYTES = 640 * 2**20
 # Features with more entries than this are kept in single precision.
 _DOUBLE_ENTRIES = 25_000_000
+# A ridge below this is lost in the rounding of the kernel's own diagonal, and counts as
+# this.
+_LEAST_RIDGE = 1e-15
 # Larger samples are solved from where this many of their rows lead to.
 _PILOT_ROWS = 10_000
 
@@ -68,11 +71,10 @@ class _Problem:
     @property
     def feasible(self):
         """Bounds of the mass v = a w that a row carries, and of its sum."""
-        return Feasible(
-            self.bound * self.q_weight,
-            max(0.0, 1 - self.eps) * self.size,
-            (1 + self.eps) * self.size,
-        )
+        low, high = max(0.0, 1 - self.eps) * self.size, (1 + self.eps) * self.size
+        # No row can carry more than all may together: a huge bound does not overflow.
+        bound = min(self.bound, high / self.q_weight.min())
+        return Feasible(np.minimum(bound * self.q_weight, high), low, high)
 
     @property
     def size(self):
@@ -260,8 +262,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         (sqrt(n_q) - 1) / sqrt(n_q), as in [1]_.
     ridge : float or "auto", default="auto"
         Penalty on the squared weights. 0 is kernel mean matching as published, whose
-        weights sit at vertices of the feasible set; "auto" is min(n_p, n_q)^-0.9. See
-        Notes.
+        weights sit at vertices of the feasible set; "auto" is min(n_p, n_q)^-0.9. A
+        positive ridge below 1e-15 counts as 1e-15. See Notes.
     solver : {"auto", "newton", "nystroem", "active-set", "cvxpy"}, default="auto"
         * "newton": semismooth Newton with the whole kernel matrix (ridge > 0);
         * "nystroem": the same on low-rank features of the kernel (ridge > 0);
@@ -275,6 +277,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     standardize : bool, default=True
         Divide the columns by their within-class standard deviation first, so that the
         kernel does not depend on their units.
+        Columns are centred in either case: where the origin lies changes nothing.
     tol : float, default=1e-6
         Duality gap to reach, relative to the objective.
     max_iter : int, default=100
@@ -301,13 +304,14 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     kernel_residual_ : float
         Mean of k(x, x) that the features of the "nystroem" solver miss, else 0.
     centers_ : ndarray of shape (n_centers, n_features)
-        Standardised rows that carry the ratio.
+        Rows that carry the ratio, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
         Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0, B).
     intercept_ : float
         The constant in it.
     center_, scale_ : ndarray of shape (n_features,)
-        Rows are standardised as (x - center_) / scale_.
+        Rows are standardised as (x - center_) / scale_. Without `standardize` the
+        centre is the middle of the two samples' medians, and the scale 1.
     classes_ : ndarray of shape (2,)
         The labels; the second is the numerator's.
     n_iter_ : int
@@ -525,13 +529,14 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 f"B={self.B} and eps={eps:.4g} leave no feasible weights: a mean of at "
                 "least 1 - eps needs B >= 1 - eps. Increase B or eps."
             )
+        ridge = auto_ridge(n_p, n_q) if self.ridge == "auto" else float(self.ridge)
         return _Problem(
             X_p=samples.numerator,
             X_q=samples.denominator,
             p_weight=p_weight,
             q_weight=q_weight,
             gamma=gamma,
-            ridge=auto_ridge(n_p, n_q) if self.ridge == "auto" else float(self.ridge),
+            ridge=max(ridge, _LEAST_RIDGE) if ridge > 0 else 0.0,
             eps=eps,
             bound=float(self.B),
         )

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import eigh
+from scipy.linalg import LinAlgError, eigh
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -53,6 +53,9 @@ _LARGEST_RATIO = 1 / RATIO_FLOOR
 
 # A kernel's mean below this is not told from 0.
 _TINY = 1e-200
+# The sum of an eigenvalue and the ridge is at least this: squares of what is divided by
+# it stay finite.
+_LEAST_EIGENVALUE = 1e-100
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,37 @@ def one_row_less(weight, repeats):
     return weight.sum() / rest, weight / repeats / rest
 
 
-def left_out_ratios(kernel, gamma, ridges, eigen, linear, second_share, linear_share):
+def eigen(H):
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix."""
+    try:
+        return eigh(H, check_finite=False)
+    except LinAlgError:
+        # LAPACK's quick routine gives up on some matrices with entries near 1e-300.
+        return eigh(H, driver="ev", check_finite=False)
+
+
+def damped_inverse(values, ridges):
+    """1 / (eigenvalue + ridge), where rounding is not taken for an eigenvalue.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_columns,)
+        Eigenvalues, ascending; rounding may have left some below 0.
+    ridges : ndarray of shape (n_ridges,)
+        Ridges.
+
+    Returns
+    -------
+    inverse : ndarray of shape (n_columns, n_ridges)
+    """
+    rounding = np.finfo(np.float64).eps * len(values) * values[-1]
+    damped = np.maximum(values, 0)[:, None] + ridges
+    return 1 / np.maximum(damped, max(rounding, _LEAST_EIGENVALUE))
+
+
+def left_out_ratios(
+    kernel, gamma, ridges, spectrum, linear, second_share, linear_share
+):
     """Ratios at rows left out of the fit, clipped at 0, block by block.
 
     With row j left out theta solves (H - s_j phi_j phi_j' + ridge I) theta = h - t_j
@@ -131,7 +164,7 @@ def left_out_ratios(kernel, gamma, ridges, eigen, linear, second_share, linear_s
         Bandwidth.
     ridges : ndarray of shape (n_ridges,)
         Ridges.
-    eigen : tuple of ndarray
+    spectrum : tuple of ndarray
         Eigenvalues and eigenvectors of H.
     linear : ndarray of shape (n_columns,)
         h.
@@ -143,8 +176,8 @@ def left_out_ratios(kernel, gamma, ridges, eigen, linear, second_share, linear_s
     rows : slice
     ratio : ndarray of shape (n_block_rows, n_ridges)
     """
-    values, vectors = eigen
-    inverse = 1 / (np.maximum(values, 0)[:, None] + ridges)
+    values, vectors = spectrum
+    inverse = damped_inverse(values, ridges)
     target = inverse * (vectors.T @ linear)[:, None]
     for rows, block in kernel.blocks(gamma):
         rotated = block @ vectors
@@ -208,11 +241,11 @@ def leave_one_out(
         return np.full(len(ridges), -np.inf)
     grown_p, share_p = one_row_less(p_weight, repeats[0])
     grown_q, share_q = one_row_less(q_weight, repeats[1])
-    eigen_p = eigh(alpha * grown_p * p.second + (1 - alpha) * q.second)
+    eigen_p = eigen(alpha * grown_p * p.second + (1 - alpha) * q.second)
     if alpha == 0:
         eigen_q = grown_q * eigen_p[0], eigen_p[1]
     else:
-        eigen_q = eigh(alpha * p.second + (1 - alpha) * grown_q * q.second)
+        eigen_q = eigen(alpha * p.second + (1 - alpha) * grown_q * q.second)
     without_p = left_out_ratios(
         kernel_p,
         gamma,
@@ -267,8 +300,9 @@ def solve_ridge(p, q, alpha, ridge):
     """
     H = alpha * p.second + (1 - alpha) * q.second
     # Not by Cholesky's factor, which a ridge below the rounding of H would not have.
-    values, vectors = eigh(H, overwrite_a=True, check_finite=False)
-    return vectors @ ((vectors.T @ p.mean) / (np.maximum(values, 0) + ridge))
+    values, vectors = eigen(H)
+    inverse = damped_inverse(values, np.array([ridge]))[:, 0]
+    return vectors @ (inverse * (vectors.T @ p.mean))
 
 
 class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -309,6 +343,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     standardize : bool, default=True
         Divide the columns by their within-class standard deviation first, so that the
         kernel does not depend on their units.
+        Columns are centred in either case: where the origin lies changes nothing.
     random_state : int, RandomState instance or None, default=None
         Chooses the centres, where there are more rows than `n_components`.
 
@@ -324,14 +359,15 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Minus the leave-one-out loss of each pair; -inf where every kernel vanishes, NaN
         where nothing was searched.
     centers_ : ndarray of shape (n_centers, n_features)
-        Standardised centres.
+        Centres, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
         Their coefficients: the relative ratio is k(x, centers_) @ dual_coef_ +
         intercept_ where that is positive.
     intercept_ : float
         The constant.
     center_, scale_ : ndarray of shape (n_features,)
-        Rows are standardised as (x - center_) / scale_.
+        Rows are standardised as (x - center_) / scale_. Without `standardize` the
+        centre is the middle of the two samples' medians, and the scale 1.
     classes_ : ndarray of shape (2,)
         The labels; the second is the numerator's.
     n_features_in_ : int

@@ -85,7 +85,7 @@ def best_bandwidth(gammas, scores, samples):
         return int(np.nanargmax(scores))
     if len(gammas) == 1:
         return 0
-    return int(np.argmin(abs(np.log(gammas / median_gamma(samples)))))
+    return int(np.argmin(abs(np.log(gammas) - np.log(median_gamma(samples)))))
 
 
 def log_loss(ratio_p, p_weight, ratio_q, q_weight):
