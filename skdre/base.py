@@ -17,6 +17,7 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skdre._atomic import AtomicFitMixin, atomic
 from skdre._samples import (
     LabelledRows,
     TwoSamples,
@@ -31,10 +32,12 @@ from skdre.metrics import ratio_log_loss
 
 __all__ = [
     "RATIO_FLOOR",
+    "AtomicFitMixin",
     "DensityRatioMixin",
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
+    "atomic",
     "bounded_log_ratio",
     "check_pool",
     "distinct_rows",
@@ -157,14 +160,18 @@ class DocumentedMixin:
     )
 
 
-class DensityRatioMixin(DocumentedMixin, ClassifierMixin):
+class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     """Everything a density-ratio estimator offers, from its ``decision_function``.
 
     A subclass of this mixin and :class:`sklearn.base.BaseEstimator` defines
 
     * ``fit(X, y, sample_weight=None)``, which calls :func:`split_samples` and sets
       ``classes_``: the greater label, ``classes_[1]``, is the numerator's;
-    * ``decision_function(X)``: the natural logarithm of the ratio, finite everywhere.
+    * ``decision_function(X)``: the natural logarithm of the ratio, finite everywhere,
+      from attributes that the fit has set.
+
+    A ``fit`` that raises, at whatever point, leaves the estimator as it was: the mixin
+    wraps it. It has to replace fitted objects, not change them in place.
 
     See Also
     --------

@@ -3,7 +3,7 @@
 from sklearn import pipeline as _pipeline
 from sklearn.utils.metaestimators import available_if
 
-from skdre.base import DocumentedMixin
+from skdre.base import AtomicFitMixin, DocumentedMixin, atomic
 
 __all__ = ["Pipeline", "make_pipeline"]
 
@@ -14,12 +14,22 @@ def _final_has_ratio(pipeline):
     return True
 
 
-class Pipeline(DocumentedMixin, _pipeline.Pipeline):
+def _steps_have(method):
+    def check(pipeline):
+        # As above, by scikit-learn's own rule.
+        getattr(super(Pipeline, pipeline), method)
+        return True
+
+    return check
+
+
+class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
     """:class:`sklearn.pipeline.Pipeline` with ``predict_ratio``.
 
     scikit-learn's own pipelines carry the log ratio already, through
     ``decision_function``, ``predict_proba``, ``predict`` and ``score``; this one adds
-    ``predict_ratio`` and changes nothing else.
+    ``predict_ratio``, and a fit that fails leaves the steps, which are fitted in place,
+    as they were.
 
     Parameters
     ----------
@@ -47,6 +57,73 @@ class Pipeline(DocumentedMixin, _pipeline.Pipeline):
     >>> ratio.fit(*shift.pool()).predict_ratio(shift.denominator).shape
     (100,)
     """
+
+    def fit(self, X, y=None, **params):
+        """Fit the steps, each on what those before make of the rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of both samples.
+        y : array-like of shape (n_samples,), default=None
+            Domain labels, two values; the greater names the numerator.
+        **params : dict
+            For the steps; see :meth:`sklearn.pipeline.Pipeline.fit`.
+
+        Returns
+        -------
+        self : Pipeline
+        """
+        return super().fit(X, y, **params)
+
+    @available_if(_steps_have("fit_transform"))
+    @atomic
+    def fit_transform(self, X, y=None, **params):
+        """Fit the steps, and transform the rows with all of them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,), default=None
+            Domain labels.
+        **params : dict
+            For the steps; see :meth:`sklearn.pipeline.Pipeline.fit_transform`.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_features_out)
+        """
+        return super().fit_transform(X, y, **params)
+
+    @available_if(_steps_have("fit_predict"))
+    @atomic
+    def fit_predict(self, X, y=None, **params):
+        """Fit the steps, and predict with the last.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+        y : array-like of shape (n_samples,), default=None
+            Domain labels.
+        **params : dict
+            For the steps; see :meth:`sklearn.pipeline.Pipeline.fit_predict`.
+
+        Returns
+        -------
+        y_pred : ndarray of shape (n_samples,)
+        """
+        return super().fit_predict(X, y, **params)
+
+    def _fitted_in_place(self):
+        parts = {id(each): each for each in self.get_params().values()}
+        last = parts.pop(id(self._final_estimator), None)
+        return [
+            each
+            for each in (*parts.values(), last)
+            if hasattr(each, "get_params") and not isinstance(each, type)
+        ]
 
     @available_if(_final_has_ratio)
     def predict_ratio(self, X):

@@ -361,7 +361,7 @@ class BaseWaymarkRatio(
             "be learnt. Increase n_bridges: the samples lie "
             f"{self.path_length_:.3g} apart, and a bridge of length 1 to 2 is easy.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def log_ratios(self, X):

@@ -60,7 +60,7 @@ def _warn_again(messages):
             bridges.setdefault(each, []).append(str(k + 1))
     for (category, text), numbers in bridges.items():
         where = f"Bridge {', '.join(numbers)} of {len(messages)}: "
-        warnings.warn(where + text, category, stacklevel=6)
+        warnings.warn(where + text, category, stacklevel=7)
 
 
 class TelescopingRatio(BaseWaymarkRatio):

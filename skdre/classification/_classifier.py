@@ -277,7 +277,7 @@ class ClassifierRatio(
                     f"calibration={self.calibration!r} is left out, and the log ratio "
                     "is the classifier's own.",
                     UserWarning,
-                    stacklevel=5,
+                    stacklevel=6,
                 )
                 return None
             folds = [(weight - test, test) for test in tests]
@@ -331,7 +331,7 @@ class ClassifierRatio(
             "densities, such as QuadraticDiscriminantAnalysis for Gaussians, or "
             "estimate the ratio over bridges between the samples: TelescopingRatio.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def decision_function(self, X):

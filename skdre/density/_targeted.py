@@ -9,7 +9,7 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, check_pool
+from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool
 from skdre.weighting import effective_sample_size, mixture_weights, resample
 
 __all__ = ["TargetedSampler"]
@@ -18,7 +18,9 @@ __all__ = ["TargetedSampler"]
 _LEAST_CANDIDATES = 500
 
 
-class TargetedSampler(DocumentedMixin, MetaEstimatorMixin, BaseEstimator):
+class TargetedSampler(
+    AtomicFitMixin, DocumentedMixin, MetaEstimatorMixin, BaseEstimator
+):
     r"""Draw rows of one of two distributions from a flow fitted to both.
 
     A flow needs many rows, and the target has few. So the flow is fitted to the target

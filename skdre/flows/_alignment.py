@@ -14,7 +14,7 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, check_pool, split_samples
+from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
     DomainRows,
@@ -43,6 +43,7 @@ _MODULES = ("flow_", "source_density_", "target_density_", "density_")
 
 
 class LikelihoodRatioAligner(
+    AtomicFitMixin,
     DocumentedMixin,
     NetworkMixin,
     CallbackSupportMixin,
@@ -329,11 +330,11 @@ class LikelihoodRatioAligner(
         root = self._init_callback_context(max_subtasks=n_epochs)
         data = {"X": X, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
-        self.classes_ = two.classes
         if (self.flow, self.density) == ("affine", "gaussian"):
             attributes, gain = self._solve(samples, weights, device, rng), 0.0
         else:
             attributes, gain = self._train(samples, weights, device, rng, root, data)
+        attributes |= {"classes_": two.classes}
         for name, value in attributes.items():
             setattr(self, name, value)
         warn_unless_aligned(

@@ -308,7 +308,7 @@ def warn_of_single_rows(samples, classes):
                 "no spread to be matched: an affine map between Gaussians is a mere "
                 "shift then, and other maps mean little. Give more rows of it.",
                 UserWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
 
@@ -337,4 +337,4 @@ def warn_unless_aligned(ratio, gain, *, tol, max_iter, density):
         )
     else:
         return
-    warnings.warn(message, ConvergenceWarning, stacklevel=5)
+    warnings.warn(message, ConvergenceWarning, stacklevel=6)

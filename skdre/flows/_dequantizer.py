@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin
+from skdre.base import AtomicFitMixin, DocumentedMixin
 
 __all__ = ["Dequantizer"]
 
@@ -42,7 +42,11 @@ def log_slope(Y, n_levels, alpha):
 
 
 class Dequantizer(
-    DocumentedMixin, OneToOneFeatureMixin, TransformerMixin, BaseEstimator
+    AtomicFitMixin,
+    DocumentedMixin,
+    OneToOneFeatureMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Uniform dequantisation and the logit transform.
 

@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, validate_data
 
-from skdre.base import DocumentedMixin
+from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, LogDensity, build_flow
 from skdre.flows._gaussian import (
@@ -50,6 +50,7 @@ def _mean_log_loss(log_density, weight):
 
 class FlowFeaturizer(
     NetworkMixin,
+    AtomicFitMixin,
     DocumentedMixin,
     FlowDensityMixin,
     CallbackSupportMixin,
@@ -375,7 +376,7 @@ class FlowFeaturizer(
                 f"{n_late} epochs) when max_epochs={self.max_epochs} was reached; "
                 "increase max_epochs or learning_rate.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _new_flow(self, n_features, seed):

@@ -1,5 +1,6 @@
 """The flows by name, and the module that training sees."""
 
+import copy
 import math
 
 import torch
@@ -231,7 +232,8 @@ def build_flow(flow, n_features, *, n_transforms, hidden_features):
             "flow must be a callable that takes the number of features and returns a "
             f"zuko.flows.Flow, got a {type(built).__name__} from {flow!r}."
         )
-    return built
+    # A copy: the callable may give the same flow again, and it is trained in place.
+    return copy.deepcopy(built)
 
 
 def normal_log_density(z):

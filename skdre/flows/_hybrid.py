@@ -442,7 +442,7 @@ class FlowClassifierRatio(
                 f"the last third of the steps) when max_iter={self.max_iter} was "
                 "reached; increase max_iter or learning_rate.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _train_flow(self, kind, alpha, warm, rows, device, *, callbacks, **params):

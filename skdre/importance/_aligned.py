@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, pool
+from skdre.base import AtomicFitMixin, DocumentedMixin, pool
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import labelled_rows
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -38,6 +38,7 @@ def _set_frame_output(aligner, X):
 
 
 class AlignedClassifier(
+    AtomicFitMixin,
     DocumentedMixin,
     TargetRowsMixin,
     ClassifierMixin,

@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, pool
+from skdre.base import AtomicFitMixin, DocumentedMixin, pool
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -38,13 +38,17 @@ def _check_effective_sample_size(weights, n_source):
             "overfits. Lower flattening (say to 0.5), set clip, or regularise the "
             "ratio more.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
     return size
 
 
 class ImportanceWeighted(
-    DocumentedMixin, TargetRowsMixin, CallbackSupportMixin, BaseEstimator
+    AtomicFitMixin,
+    DocumentedMixin,
+    TargetRowsMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Fit a classifier or regressor for the target with labels of the source.
 

@@ -113,7 +113,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
                 "were no shift. Pass target rows as fit(X, y, X_target=...), or inside "
                 "X with y = -1 (classes) or NaN (regression).",
                 UserWarning,
-                stacklevel=4,
+                stacklevel=6,
             )
             source, target, target_weight = X, None, None
         if sample_weight is not None:

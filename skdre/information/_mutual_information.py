@@ -9,7 +9,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin
+from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.information._cross_fit import Fold, cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
@@ -97,7 +97,7 @@ def _check_columns(X, name):
             "same pair is fitted and held out, and the result is too large: leave the "
             "repeats out.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=7,
         )
 
 
@@ -115,13 +115,17 @@ def _check_functions(X, Y):
                     "X: the mutual information of continuous vectors is infinite then, "
                     "and the estimate only says how much the ratio can resolve.",
                     UserWarning,
-                    stacklevel=5,
+                    stacklevel=7,
                 )
                 return
 
 
 class MutualInformation(
-    DocumentedMixin, MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator
+    AtomicFitMixin,
+    DocumentedMixin,
+    MetaEstimatorMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Mutual information of two continuous vectors, from a density ratio.
 
@@ -443,7 +447,7 @@ def _check_mean_of_ratio(log_ratio, kind):
             "cannot be bounded from so many pairs; kind='direct' does without that "
             "mean.",
             UserWarning,
-            stacklevel=4,
+            stacklevel=6,
         )
 
 

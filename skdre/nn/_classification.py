@@ -160,5 +160,5 @@ def warn_if_apart(estimator, lowest_numerator, highest_denominator):
             "ClassifierRatio(QuadraticDiscriminantAnalysis()) for Gaussians, or "
             "bridges between the samples: TelescopingRatio.",
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )

@@ -78,5 +78,5 @@ class NetworkMixin:
                 f"the steps) when max_iter={self.max_iter} was reached; increase "
                 "max_iter or learning_rate.",
                 ConvergenceWarning,
-                stacklevel=5,
+                stacklevel=6,
             )

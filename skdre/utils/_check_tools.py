@@ -144,6 +144,52 @@ def bad_fits(estimator):
             yield what, r"weight", {"X": X, "y": y, "sample_weight": weight}
 
 
+# Methods that take rows, and what else they are given.
+_PREDICTIONS = {
+    "decision_function": {},
+    "predict_ratio": {},
+    "predict_proba": {},
+    "predict_log_proba": {},
+    "predict": {},
+    "predict_relative_ratio": {},
+    "log_ratios": {},
+    "time_score": {"times": [0.1, 0.5, 0.9]},
+    "integration_error": {},
+    "score_samples": {},
+    "fisher_scores": {},
+    "transform": {},
+    "inverse_transform": {},
+    "log_det_jacobian": {},
+}
+
+
+def predictions_of(estimator, X, methods=None):
+    """What a fitted estimator predicts at rows, by every method that is known here.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Fitted.
+    X : array-like of shape (n_samples, n_features)
+        Rows.
+    methods : list of str, default=None
+        Those to ask; None are all that it has.
+
+    Returns
+    -------
+    predictions : dict of str to ndarray
+    """
+    found = {}
+    for method, arguments in _PREDICTIONS.items():
+        if method in methods if methods else hasattr(estimator, method):
+            found[method] = np.array(getattr(estimator, method)(X, **arguments))
+    if "sample" in methods if methods else hasattr(estimator, "sample"):
+        found["sample"] = np.array(estimator.sample(len(X), random_state=0))
+    if "pointwise" in methods if methods else hasattr(estimator, "pointwise"):
+        found["pointwise"] = np.array(estimator.pointwise(X, np.sin(X)))
+    return found
+
+
 def fitted_attributes(estimator):
     return {key: value for key, value in vars(estimator).items() if key.endswith("_")}
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from skdre.base import exp_log_ratio
+from skdre.base import AtomicFitMixin, exp_log_ratio
 from skdre.metrics import ratio_log_loss
 from skdre.utils._check_tools import (
     LARGEST_OFFSET,
@@ -41,12 +41,16 @@ from skdre.utils._check_tools import (
     tolerance_for,
     uneven_counts,
 )
+from skdre.utils._late_failures import assert_failures_change_nothing
 
 __all__ = [
     "check_ratio_estimator",
     "parametrize_with_ratio_checks",
     "yield_ratio_checks",
 ]
+
+# Rows of each sample where nothing is asked of how good the ratio is.
+_FEW_SAMPLES = 60
 
 
 def check_is_binary_classifier(name, estimator):
@@ -386,6 +390,17 @@ def check_failed_fit_changes_nothing(name, estimator):
         )
 
 
+def check_late_failure_changes_nothing(name, estimator):
+    """A fit that raises at its last steps changes nothing, be it the first or a refit.
+
+    Errors are raised at the last attribute that is set, for memory in the midst of the
+    fit and at its end, by the random_state and in callbacks.
+    """
+    X, y = make_shift(_FEW_SAMPLES).pool()
+    fit_arguments = {"X": X, "y": y}
+    assert_failures_change_nothing(name, seeded(estimator), fit_arguments, X[::10])
+
+
 def check_dataframe(name, estimator):
     """A DataFrame serves as X, and its columns are held to at predict."""
     import pandas as pd
@@ -467,8 +482,8 @@ def yield_ratio_checks(estimator):
     ----------
     estimator : estimator instance
         Density-ratio estimator. The checks of weights apply where ``fit`` takes
-        ``sample_weight``; that of failed fits not to a pipeline, whose first steps are
-        fitted before the last can reject its input.
+        ``sample_weight``; those of failed fits not to a pipeline of scikit-learn's,
+        whose first steps are fitted before the last can reject its input.
 
     Yields
     ------
@@ -500,8 +515,9 @@ def yield_ratio_checks(estimator):
     yield check_pickling
     yield check_cloning
     yield check_errors
-    if not isinstance(estimator, Pipeline):
+    if not isinstance(estimator, Pipeline) or isinstance(estimator, AtomicFitMixin):
         yield check_failed_fit_changes_nothing
+        yield check_late_failure_changes_nothing
     if find_spec("pandas"):
         yield check_dataframe
     if has_fit_parameter(estimator, "sample_weight"):

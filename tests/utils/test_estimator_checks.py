@@ -8,6 +8,7 @@ import pytest
 import sklearn
 from scipy.stats import multivariate_normal
 from sklearn.base import BaseEstimator
+from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -261,12 +262,35 @@ class ModifiesWeights(GaussianRatio):
         return self
 
 
-class HalfFits(GaussianRatio):
-    """Sets attributes before all is checked."""
+class FitsInPlace(GaussianRatio):
+    """Changes the coefficients of the last fit before all is checked."""
 
     def fit(self, X, y, sample_weight=None):
-        self.coef_ = np.zeros(2)
+        if hasattr(self, "coef_"):
+            self.coef_ *= 0
         return super().fit(X, y, sample_weight)
+
+
+class HalfFits(GaussianRatio):
+    """Sets attributes before all is checked, past the mixin that puts them back."""
+
+
+def _fit_half(self, X, y, sample_weight=None):
+    self.coef_ = np.zeros(2)
+    return super(HalfFits, self).fit(X, y, sample_weight)
+
+
+class FailsLate(GaussianRatio):
+    """Sets its results one after the other, past the mixin."""
+
+
+def _fit_in_turns(self, X, y, sample_weight=None):
+    super(FailsLate, self).fit(X, y, sample_weight)
+    self.intercept_ = float(self.intercept_)
+    return self
+
+
+HalfFits.fit, FailsLate.fit = _fit_half, _fit_in_turns
 
 
 class NormalisesOverBatch(GaussianRatio):
@@ -376,10 +400,20 @@ BROKEN = {
     ModifiesWeights: {"check_input_is_not_modified"},
     ForgetsInPickle: {"check_pickling"},
     ClonesFitted: {"check_cloning"},
-    FittedByDefault: {"check_cloning"},
+    # after a failed fit too
+    FittedByDefault: {"check_cloning", "check_late_failure_changes_nothing"},
     VagueErrors: {"check_errors"},
     AcceptsThreeLabels: {"check_errors", "check_failed_fit_changes_nothing"},
-    HalfFits: {"check_failed_fit_changes_nothing"},
+    HalfFits: {
+        "check_failed_fit_changes_nothing",
+        "check_late_failure_changes_nothing",
+    },
+    FailsLate: {"check_late_failure_changes_nothing"},
+    # and the next fit's predictions are made with the zeros
+    FitsInPlace: {
+        "check_failed_fit_changes_nothing",
+        "check_late_failure_changes_nothing",
+    },
     ForgetsColumns: {"check_dataframe"},
     IgnoresWeights: {"check_weights_are_repetitions"},
     KeepsRowsOfWeightZero: {"check_weight_zero_is_absence"},
@@ -433,6 +467,9 @@ def test_pipelines_and_estimators_without_weights_get_fewer_checks():
     weights = {name for name in names(GaussianRatio()) if "weight" in name}
     assert names(GaussianRatio()) - names(UnweightedRatio()) == weights
     assert len(weights) == 3
-    assert names(UnweightedRatio()) - names(make_pipeline(GaussianRatio())) == {
-        "check_failed_fit_changes_nothing"
+    assert names(make_pipeline(GaussianRatio())) == names(UnweightedRatio())
+    of_scikit_learn = Pipeline([("ratio", GaussianRatio())])
+    assert names(UnweightedRatio()) - names(of_scikit_learn) == {
+        "check_failed_fit_changes_nothing",
+        "check_late_failure_changes_nothing",
     }
