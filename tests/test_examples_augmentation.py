@@ -154,10 +154,10 @@ class TestGenerator:
             ink = torch.tensor(drawings[:, :2], dtype=torch.float32)
             pairs = ink[:, :1], ink[:, 1:]
             losses = np.array(
-                [module._step(*networks, pairs, optimizers) for _ in range(30)]
+                [module._step(*networks, pairs, optimizers) for _ in range(20)]
             )
         which = 0 if learner == "generator" else 1
-        first, last = losses[:5, which], losses[-5:, which]
+        first, last = losses[:4, which], losses[-4:, which]
         assert last.max() < first.min() - 0.01
 
     def test_repeatable(self, drawings):
@@ -214,11 +214,12 @@ class TestNetworks:
         network.fit(*both, sample_weight=weight)
         assert torch.equal(torch.random.get_rng_state(), state)
         assert np.mean(network.predict(X) == y) == (1.0 if truth else 0.0)
-        again = load("_networks").class_network(
-            2, (X, y if truth else 1 - y), n_steps=40, width=8
-        )
-        again.fit(*both, sample_weight=weight)
-        np.testing.assert_array_equal(again.predict_proba(X), network.predict_proba(X))
+        if truth:
+            again = load("_networks").class_network(2, (X, y), n_steps=40, width=8)
+            again.fit(*both, sample_weight=weight)
+            np.testing.assert_array_equal(
+                again.predict_proba(X), network.predict_proba(X)
+            )
 
     def test_loss(self, rows):
         network = (
@@ -258,7 +259,7 @@ class TestRatios:
         rng = np.random.default_rng(0)
         (real, _), (synthetic, _) = (mixture(rng, 400, s) for s in (0.8, 0.2))
         ratio = load("_ratios").make_ratio(
-            space, n_steps=150, width=8, max_epochs=2, seed=0
+            space, n_steps=100, width=8, max_epochs=2, flow=(1, 8), seed=0
         )
         ratio.fit(*pool(numerator=real, denominator=synthetic))
         X, above = mixture(rng, 100, 0.5)

@@ -26,7 +26,9 @@ def _table():
     )
 
     kmm = KMMRatio(random_state=0)
-    network = {"hidden_features": (16, 16), "n_estimators": 2, "max_iter": 150}
+    # Few steps, and large ones.
+    steps = {"max_iter": 50, "learning_rate": 0.01}
+    network = {"hidden_features": (16, 16), "n_estimators": 2} | steps
     tiny = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50}
     return {
         "AlignedClassifier": [{"estimator": LogisticRegression()}],
@@ -40,7 +42,7 @@ def _table():
         "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
         "FlowClassifierRatio": [
             network
-            | {"n_transforms": 1, "flow_hidden_features": (8,), "max_iter": 100}
+            | {"n_transforms": 1, "flow_hidden_features": (8,)}
             | {"marginals": "standardize", "batch_size": 64}
         ],
         "FlowFeaturizer": [
@@ -74,7 +76,7 @@ def _table():
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
         ],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
-        "TimeScoreRatio": [{"hidden_features": (16, 16), "max_iter": 100}],
+        "TimeScoreRatio": [{"hidden_features": (16, 16)} | steps],
     }
 
 

@@ -21,7 +21,9 @@ def unit_ink(X):
     return np.asarray(X, dtype=np.float32) / 255
 
 
-def make_ratio(space, *, n_steps, width=64, max_epochs=30, seed=0, device="cpu"):
+def make_ratio(
+    space, *, n_steps, width=64, max_epochs=30, flow=(5, 256), seed=0, device="cpu"
+):
     """A ratio of images by the paper's network, of pixels or of a flow's features.
 
     Parameters
@@ -33,6 +35,9 @@ def make_ratio(space, *, n_steps, width=64, max_epochs=30, seed=0, device="cpu")
         Its filters.
     max_epochs : int, default=30
         Most of the flow.
+    flow : tuple of int, default=(5, 256)
+        Its blocks, as many as in the paper, and the units of each block's one hidden
+        layer, a quarter of the paper's.
     seed : int, default=0
     device : str, default="cpu"
 
@@ -48,8 +53,8 @@ def make_ratio(space, *, n_steps, width=64, max_epochs=30, seed=0, device="cpu")
     return skdre.make_pipeline(
         skdre.Dequantizer(random_state=seed),
         skdre.FlowFeaturizer(
-            # Five blocks as in the paper, a quarter of its 1024 units in one layer.
-            hidden_features=(256,),
+            n_transforms=flow[0],
+            hidden_features=flow[1:],
             # A pixel that is white in all training images and not in a new one is
             # beyond anything that Gaussianised columns can express.
             marginals="standardize",

@@ -127,6 +127,8 @@ class Sizes:
         Batches that each network trains on, at most.
     flow_epochs : int
         At most.
+    flow : tuple of int
+        Blocks of the flow, and units of each block's hidden layer.
     width : int
         Filters of the convolutional networks.
     """
@@ -137,6 +139,7 @@ class Sizes:
     ratio_steps: int = 600
     class_steps: int = 1000
     flow_epochs: int = 30
+    flow: tuple[int, int] = (5, 256)
     width: int = 64
 
 
@@ -145,8 +148,9 @@ QUICK = Sizes(
     per_class=4,
     generator_steps=5,
     ratio_steps=5,
-    class_steps=40,
+    class_steps=10,
     flow_epochs=2,
+    flow=(1, 8),
     width=8,
 )
 
@@ -250,6 +254,7 @@ class Experiment:
             n_steps=self.sizes.ratio_steps,
             width=self.sizes.width,
             max_epochs=self.sizes.flow_epochs,
+            flow=self.sizes.flow,
             seed=seed,
             device=self.device,
         )
