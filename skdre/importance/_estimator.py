@@ -8,7 +8,7 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, pool
+from skdre.base import DocumentedMixin, check_is_ratio, pool, predict_log_ratio
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -167,7 +167,7 @@ class ImportanceWeighted(
 
     _parameter_constraints = {  # noqa: RUF012
         "estimator": [HasMethods(["fit", "predict"])],
-        "ratio": [HasMethods(["fit", "decision_function"]), None],
+        "ratio": [HasMethods(["fit"]), None],
         "flattening": [Interval(Real, 0, None, closed="left")],
         "clip": [Interval(Real, 0, None, closed="neither"), None],
         "normalize": ["boolean"],
@@ -215,6 +215,8 @@ class ImportanceWeighted(
         TypeError
             If X or X_target is sparse, or only one of them is a DataFrame.
         """
+        if self.ratio is not None:
+            check_is_ratio(self.ratio, "ratio")
         data = {"X": X, "y": y}
         source, y, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
@@ -231,7 +233,7 @@ class ImportanceWeighted(
                     None if weight is None else np.concatenate([target_weight, weight]),
                     "ratio",
                 )
-            log_ratio = ratio.decision_function(source)
+            log_ratio = predict_log_ratio(ratio, source)
         weights = importance_weights(
             log_ratio,
             sample_weight=weight,

@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
@@ -57,7 +58,7 @@ def _own_log_ratio(estimator, X):
         )
     if estimator.ratio_ is None:
         return np.zeros(len(X))
-    return estimator.ratio_.decision_function(X)
+    return predict_log_ratio(estimator.ratio_, X)
 
 
 def importance_weighted_score(
@@ -135,12 +136,14 @@ def importance_weighted_score(
     >>> bool(abs(estimate - truth) < abs(plain - truth) / 5)
     True
     """
+    if ratio is not None:
+        check_is_ratio(ratio, "ratio", fitted=True)
     scorer = _weighted_scorer(estimator, scoring)
     X, y, sample_weight = labelled_rows(estimator, X, y, sample_weight)
     if ratio is None:
         log_ratio = _own_log_ratio(estimator, X)
     else:
-        log_ratio = ratio.decision_function(X)
+        log_ratio = predict_log_ratio(ratio, X)
     weights = importance_weights(
         log_ratio, sample_weight=sample_weight, flattening=flattening, clip=clip
     )
@@ -234,4 +237,6 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
     >>> search.fit(X, y).best_params_
     {'C': 10}
     """
+    if ratio is not None:
+        check_is_ratio(ratio, "ratio", fitted=True)
     return _ImportanceWeightedScorer(ratio, scoring, flattening, clip)
