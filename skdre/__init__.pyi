@@ -31,6 +31,7 @@ from .flows import (
 from .importance import (
     AlignedClassifier,
     ImportanceWeighted,
+    SourceFold,
     importance_weighted_score,
     importance_weighted_scorer,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "MultinomialRatio",
     "MutualInformation",
     "Pipeline",
+    "SourceFold",
     "TargetedSampler",
     "TelescopingRatio",
     "TimeScoreRatio",

@@ -184,6 +184,7 @@ def check_is_ratio(estimator, name="estimator", *, fitted=False):
     Parameters
     ----------
     estimator : object
+        Fitted or not.
     name : str, default="estimator"
         Of the argument that it was passed as, for the message.
     fitted : bool, default=False

@@ -104,6 +104,7 @@ class ImportanceWeighted(
     --------
     importance_weighted_score : Importance-weighted validation of any estimator.
     importance_weighted_scorer : The same as ``scoring=`` of a search.
+    skdre.importance.SourceFold : Folds for target rows in X.
     skdre.weighting : The weights, step by step.
 
     Notes
@@ -115,12 +116,13 @@ class ImportanceWeighted(
     for regression. So -1 cannot be a class of its own then; for labels -1 and +1 use
     `X_target`.
 
-    **In cross-validation** put the target's rows into X: they are split with the
-    source rows (in proportion, for a classifier: -1 counts as a class of
-    :class:`~sklearn.model_selection.StratifiedKFold`), every fold's ratio knows only
-    its training rows, and :meth:`score` leaves the unlabelled rows of the test fold
-    out. For a regressor shuffle the folds, ``cv=KFold(5, shuffle=True)``, for the
-    default folds are runs of consecutive rows. `X_target` in a search is used whole in
+    **In cross-validation** put the target's rows into X, and pass
+    ``cv=SourceFold(5)``, :class:`skdre.importance.SourceFold`: its test folds hold
+    source rows alone, and all target rows are in every training fold. Other splitters
+    deal target rows into the test folds. :meth:`score` and
+    :func:`importance_weighted_scorer` leave them out there; a scorer of scikit-learn's,
+    as ``scoring="accuracy"``, takes -1 for a label and each of them for an error,
+    which no estimator can notice. `X_target` in a search is used whole in
     every fold. But when it happens to be as long as X, scikit-learn cuts it into folds
     like a ``sample_weight``; that is recognised, and is an error.
 

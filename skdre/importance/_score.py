@@ -33,9 +33,9 @@ def labelled_rows(estimator, X, y, sample_weight):
             unlabelled = np.zeros(len(y), dtype=bool)
     if unlabelled.all():
         raise ValueError(
-            "y holds no labelled row, so there is nothing to score. In a search over a "
-            "regressor, whose default folds are runs of consecutive rows, shuffle the "
-            "rows: cv=KFold(5, shuffle=True, random_state=0)."
+            "y holds no labelled row, so there is nothing to score. In a "
+            "cross-validation use cv=SourceFold(5), of skdre.importance, whose test "
+            "folds hold source rows alone."
         )
     rows = np.flatnonzero(~unlabelled)
     X = _safe_indexing(as_rows(X, "X"), rows)
@@ -218,6 +218,9 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
     `sample_weight` counts repetition. A search that is given one hands it to the scorer
     as well as to the fit, so do not pass the ratio's weights there: they would count
     twice. To fit with them use :class:`ImportanceWeighted`.
+
+    Target rows in X, marked in y, are left out. ``cv=SourceFold(5)``,
+    :class:`skdre.importance.SourceFold`, keeps all of them in the training folds.
 
     Examples
     --------
