@@ -18,7 +18,7 @@ from . import (
 )
 from ._version import __version__ as __version__
 from .auto import AutoRatio
-from .base import DensityRatioMixin, pool
+from .base import DensityRatioMixin, pool, predict_log_ratio, predict_ratio
 from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
 from .classification import ClassifierRatio, GaussianRatio, MLPRatio
 from .density import TargetedSampler
@@ -31,6 +31,7 @@ from .flows import (
 from .importance import (
     AlignedClassifier,
     ImportanceWeighted,
+    SourceFold,
     importance_weighted_score,
     importance_weighted_scorer,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "MultinomialRatio",
     "MutualInformation",
     "Pipeline",
+    "SourceFold",
     "TargetedSampler",
     "TelescopingRatio",
     "TimeScoreRatio",
@@ -88,6 +90,8 @@ __all__ = [
     "nn",
     "pipeline",
     "pool",
+    "predict_log_ratio",
+    "predict_ratio",
     "score_test",
     "shift_importance",
     "two_sample_test",

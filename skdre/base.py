@@ -17,7 +17,15 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skdre._atomic import AtomicFitMixin, atomic
+from skdre._atomic import (
+    AtomicFitMixin,
+    atomic,
+)
+from skdre._ratio_estimators import (
+    check_is_ratio,
+    is_ratio_estimator,
+    predict_log_ratio,
+)
 from skdre._samples import (
     LabelledRows,
     TwoSamples,
@@ -39,12 +47,16 @@ __all__ = [
     "TwoSamples",
     "atomic",
     "bounded_log_ratio",
+    "check_is_ratio",
     "check_pool",
     "distinct_rows",
     "encode_domains",
     "exp_log_ratio",
+    "is_ratio_estimator",
     "log_of_ratio",
     "pool",
+    "predict_log_ratio",
+    "predict_ratio",
     "split_samples",
 ]
 
@@ -72,6 +84,52 @@ def exp_log_ratio(log_ratio):
     array([1.00000000e+000, 1.79769313e+308])
     """
     return np.exp(np.minimum(log_ratio, _LOG_MAX))
+
+
+def predict_ratio(estimator, X):
+    """Density ratio of a fitted estimator, also inside scikit-learn's wrappers.
+
+    scikit-learn's pipelines and searches do not pass on the method ``predict_ratio``;
+    this function works on all of them.
+
+    Parameters
+    ----------
+    estimator : ratio estimator
+        Fitted: see :func:`skdre.predict_log_ratio`.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Rows.
+
+    Returns
+    -------
+    ratio : ndarray of shape (n_samples,)
+        p(x) / q(x), not negative and finite.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the estimator is no ratio estimator (an ``InvalidParameterError``, which is
+        both); a plain classifier becomes one by :class:`skdre.ClassifierRatio`.
+    NotFittedError
+        If it is not fitted.
+
+    See Also
+    --------
+    predict_log_ratio : Its logarithm.
+
+    Examples
+    --------
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdre import KMMRatio, predict_ratio
+    >>> from skdre.datasets import make_warped_shift
+    >>> shift = make_warped_shift(100, 2, random_state=0)
+    >>> pipeline = make_pipeline(StandardScaler(), KMMRatio())
+    >>> search = GridSearchCV(pipeline, {"kmmratio__gamma": [0.1, 1.0]})
+    >>> predict_ratio(search.fit(*shift.pool()), shift.denominator).shape
+    (100,)
+    """
+    return exp_log_ratio(predict_log_ratio(estimator, X))
 
 
 # The smallest ratio that an estimator of the ratio itself, not of its logarithm, may

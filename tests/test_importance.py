@@ -774,7 +774,7 @@ def test_search_over_a_regressor_with_nan():
         assert_allclose(search.cv_results_[f"split{i}_test_score"][0], expected)
 
     # Folds of consecutive rows leave test folds without a label: said, not guessed.
-    with pytest.raises(ValueError, match=r"no labelled row.*shuffle=True"):
+    with pytest.raises(ValueError, match=r"no labelled row.*SourceFold"):
         cross_val_score(model, X_all, y_all, error_score="raise")
 
 

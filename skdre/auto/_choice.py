@@ -8,6 +8,7 @@ from sklearn.base import clone
 
 from skdre._core.rows import PooledRows
 from skdre.auto._evidence import compare, compare_on_bridges, log_losses
+from skdre.base import predict_log_ratio
 from skdre.bridges._base import Problem
 from skdre.bridges.paths import check_path
 from skdre.classification import GaussianRatio
@@ -135,7 +136,7 @@ def look(rows, folds, near, far, random_state, fit):
         plug_in = fit_rows(GaussianRatio(), rows, training)
         network = fit(clone(near), rows, training, "fit-near")
     n_q = new.n_denominator
-    log_ratio = network.decision_function(new.X)
+    log_ratio = predict_log_ratio(network, new.X)
     mean_q, mean_p = (
         np.average(log_ratio[part], weights=new.weight[part])
         for part in (slice(n_q), slice(n_q, None))

@@ -10,7 +10,12 @@ from sklearn.utils._param_validation import HasMethods, Interval
 from skdre._core.folds import held_out_weights
 from skdre.auto._choice import Findings, Rows, fit_rows, look
 from skdre.auto._evidence import tail_length
-from skdre.base import DensityRatioMixin, split_samples
+from skdre.base import (
+    DensityRatioMixin,
+    check_is_ratio,
+    predict_log_ratio,
+    split_samples,
+)
 from skdre.bridges import TelescopingRatio
 from skdre.classification import GaussianRatio, MLPRatio
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -120,7 +125,7 @@ class AutoRatio(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "near": [HasMethods(["fit", "decision_function"]), None],
+        "near": [HasMethods(["fit"]), None],
         "far": [HasMethods(["fit", "log_ratios"]), None],
         "validation_fraction": [Interval(Real, 0, 0.5, closed="right")],
         "random_state": ["random_state"],
@@ -163,6 +168,9 @@ class AutoRatio(
         ConvergenceWarning, UserWarning
             Those of the chosen estimator.
         """
+        for name in ("near", "far"):
+            if (given := getattr(self, name)) is not None:
+                check_is_ratio(given, name)
         samples = split_samples(self, X, y, sample_weight)
         rng = check_random_state(self.random_state)
         rows = Rows.of(samples)
@@ -238,4 +246,4 @@ class AutoRatio(
             return np.zeros(len(X))
         if self.marginals_ is not None:
             X = self.marginals_.forward(X)[0]
-        return self.estimator_.decision_function(X)
+        return predict_log_ratio(self.estimator_, X)

@@ -4,11 +4,10 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import clone, is_classifier
 
-from skdre.base import DensityRatioMixin
+from skdre.base import is_ratio_estimator
 from skdre.bridges._base import (
     BaseWaymarkRatio,
     deal_random_state,
-    innermost,
     steps_taken,
 )
 from skdre.bridges._training import bridge_scores, class_losses
@@ -247,9 +246,7 @@ class MultinomialRatio(BaseWaymarkRatio):
     def _check_estimator(self):
         if self.estimator is None:
             return
-        if not is_classifier(self.estimator) or isinstance(
-            innermost(self.estimator), DensityRatioMixin
-        ):
+        if not is_classifier(self.estimator) or is_ratio_estimator(self.estimator):
             raise ValueError(
                 "estimator must be a classifier of many classes, got "
                 f"{self.estimator!r}; TelescopingRatio takes a density-ratio estimator."

@@ -7,11 +7,10 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
-from skdre.base import DensityRatioMixin
+from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.bridges._base import (
     BaseWaymarkRatio,
     deal_random_state,
-    innermost,
     steps_taken,
 )
 from skdre.bridges._training import bridge_scores, ratio_losses
@@ -47,7 +46,7 @@ def _fit_bridge(estimator, denominator, numerator, fresh):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         fit_weighted(estimator, X, y, weight, "estimator")
-        low, high = (estimator.decision_function(rows) for rows in fresh)
+        low, high = (predict_log_ratio(estimator, rows) for rows in fresh)
     messages = [(each.category, str(each.message)) for each in caught]
     return estimator, bool(high.min() > low.max()), messages
 
@@ -296,12 +295,7 @@ class TelescopingRatio(BaseWaymarkRatio):
     def _check_estimator(self):
         if self.estimator is None:
             return
-        if not isinstance(innermost(self.estimator), DensityRatioMixin):
-            raise ValueError(
-                "estimator must be a density-ratio estimator, or a pipeline that ends "
-                f"with one, got {self.estimator!r}. ClassifierRatio makes one of any "
-                "classifier."
-            )
+        check_is_ratio(self.estimator)
 
     def _fit_estimator(self, problem, rng, data):
         """Fit a clone on each bridge; the attributes of a fit."""
@@ -338,4 +332,6 @@ class TelescopingRatio(BaseWaymarkRatio):
         }
 
     def _estimator_log_ratios(self, X):
-        return np.column_stack([each.decision_function(X) for each in self.estimators_])
+        return np.column_stack(
+            [predict_log_ratio(each, X) for each in self.estimators_]
+        )

@@ -12,7 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from skdre.base import DensityRatioMixin, bounded_log_ratio
+from skdre.base import bounded_log_ratio, is_ratio_estimator
 from skdre.utils._sample_weight import fit_weighted, weight_parameter
 
 __all__ = [
@@ -93,7 +93,7 @@ def _without_priors(estimator):
         equal[f"{prefix}priors"] = [0.5, 0.5]
     if equal:
         estimator.set_params(**equal)
-    return estimator, has_priors or isinstance(last, DensityRatioMixin)
+    return estimator, has_priors or is_ratio_estimator(estimator)
 
 
 @dataclass(frozen=True)

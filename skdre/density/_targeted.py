@@ -9,7 +9,13 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool
+from skdre.base import (
+    AtomicFitMixin,
+    DocumentedMixin,
+    check_is_ratio,
+    check_pool,
+    predict_log_ratio,
+)
 from skdre.weighting import effective_sample_size, mixture_weights, resample
 
 __all__ = ["TargetedSampler"]
@@ -104,7 +110,7 @@ class TargetedSampler(
 
     _parameter_constraints = {  # noqa: RUF012
         "flow": [HasMethods(["fit", "sample"])],
-        "ratio": [HasMethods(["fit", "decision_function"])],
+        "ratio": [HasMethods(["fit"])],
         "target": [StrOptions({"numerator", "denominator"})],
         "space": [StrOptions({"features", "data"})],
         "share": [
@@ -162,6 +168,7 @@ class TargetedSampler(
         NotFittedError
             If a frozen flow or ratio is not fitted.
         """
+        check_is_ratio(self.ratio, "ratio")
         if self.space == "features":
             for method in ("transform", "inverse_transform"):
                 if not hasattr(self.flow, method):
@@ -230,7 +237,9 @@ class TargetedSampler(
         else:
             candidates = self.flow_.sample(n_candidates, random_state=rng)
         weights = mixture_weights(
-            self.ratio_.decision_function(candidates), self.share_, target=self.target
+            predict_log_ratio(self.ratio_, candidates),
+            self.share_,
+            target=self.target,
         )
         size = self._check_effective_size(weights, n_samples)
         drawn = resample(weights, n_samples, method="systematic", random_state=rng)

@@ -4,11 +4,13 @@
 weighted by the density ratio target/source; :func:`importance_weighted_score` and
 :func:`importance_weighted_scorer` validate on labelled source rows with the same
 weights, so that parameters are chosen without a single target label.
+:class:`SourceFold` splits rows among which target rows are marked.
 :class:`AlignedClassifier` fits a classifier on source rows moved onto the target.
 """
 
 from skdre.importance._aligned import AlignedClassifier
 from skdre.importance._estimator import ImportanceWeighted
+from skdre.importance._folds import SourceFold
 from skdre.importance._score import (
     importance_weighted_score,
     importance_weighted_scorer,
@@ -17,6 +19,7 @@ from skdre.importance._score import (
 __all__ = [
     "AlignedClassifier",
     "ImportanceWeighted",
+    "SourceFold",
     "importance_weighted_score",
     "importance_weighted_scorer",
 ]

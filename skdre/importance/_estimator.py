@@ -8,7 +8,13 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import AtomicFitMixin, DocumentedMixin, pool
+from skdre.base import (
+    AtomicFitMixin,
+    DocumentedMixin,
+    check_is_ratio,
+    pool,
+    predict_log_ratio,
+)
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
@@ -108,6 +114,7 @@ class ImportanceWeighted(
     --------
     importance_weighted_score : Importance-weighted validation of any estimator.
     importance_weighted_scorer : The same as ``scoring=`` of a search.
+    skdre.importance.SourceFold : Folds for target rows in X.
     skdre.weighting : The weights, step by step.
 
     Notes
@@ -119,12 +126,13 @@ class ImportanceWeighted(
     for regression. So -1 cannot be a class of its own then; for labels -1 and +1 use
     `X_target`.
 
-    **In cross-validation** put the target's rows into X: they are split with the
-    source rows (in proportion, for a classifier: -1 counts as a class of
-    :class:`~sklearn.model_selection.StratifiedKFold`), every fold's ratio knows only
-    its training rows, and :meth:`score` leaves the unlabelled rows of the test fold
-    out. For a regressor shuffle the folds, ``cv=KFold(5, shuffle=True)``, for the
-    default folds are runs of consecutive rows. `X_target` in a search is used whole in
+    **In cross-validation** put the target's rows into X, and pass
+    ``cv=SourceFold(5)``, :class:`skdre.importance.SourceFold`: its test folds hold
+    source rows alone, and all target rows are in every training fold. Other splitters
+    deal target rows into the test folds. :meth:`score` and
+    :func:`importance_weighted_scorer` leave them out there; a scorer of scikit-learn's,
+    as ``scoring="accuracy"``, takes -1 for a label and each of them for an error,
+    which no estimator can notice. `X_target` in a search is used whole in
     every fold. But when it happens to be as long as X, scikit-learn cuts it into folds
     like a ``sample_weight``; that is recognised, and is an error.
 
@@ -171,7 +179,7 @@ class ImportanceWeighted(
 
     _parameter_constraints = {  # noqa: RUF012
         "estimator": [HasMethods(["fit", "predict"])],
-        "ratio": [HasMethods(["fit", "decision_function"]), None],
+        "ratio": [HasMethods(["fit"]), None],
         "flattening": [Interval(Real, 0, None, closed="left")],
         "clip": [Interval(Real, 0, None, closed="neither"), None],
         "normalize": ["boolean"],
@@ -219,6 +227,8 @@ class ImportanceWeighted(
         TypeError
             If X or X_target is sparse, or only one of them is a DataFrame.
         """
+        if self.ratio is not None:
+            check_is_ratio(self.ratio, "ratio")
         data = {"X": X, "y": y}
         source, y, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
@@ -235,7 +245,7 @@ class ImportanceWeighted(
                     None if weight is None else np.concatenate([target_weight, weight]),
                     "ratio",
                 )
-            log_ratio = ratio.decision_function(source)
+            log_ratio = predict_log_ratio(ratio, source)
         weights = importance_weights(
             log_ratio,
             sample_weight=weight,

@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
@@ -32,9 +33,9 @@ def labelled_rows(estimator, X, y, sample_weight):
             unlabelled = np.zeros(len(y), dtype=bool)
     if unlabelled.all():
         raise ValueError(
-            "y holds no labelled row, so there is nothing to score. In a search over a "
-            "regressor, whose default folds are runs of consecutive rows, shuffle the "
-            "rows: cv=KFold(5, shuffle=True, random_state=0)."
+            "y holds no labelled row, so there is nothing to score. In a "
+            "cross-validation use cv=SourceFold(5), of skdre.importance, whose test "
+            "folds hold source rows alone."
         )
     rows = np.flatnonzero(~unlabelled)
     X = _safe_indexing(as_rows(X, "X"), rows)
@@ -57,7 +58,7 @@ def _own_log_ratio(estimator, X):
         )
     if estimator.ratio_ is None:
         return np.zeros(len(X))
-    return estimator.ratio_.decision_function(X)
+    return predict_log_ratio(estimator.ratio_, X)
 
 
 def importance_weighted_score(
@@ -135,12 +136,14 @@ def importance_weighted_score(
     >>> bool(abs(estimate - truth) < abs(plain - truth) / 5)
     True
     """
+    if ratio is not None:
+        check_is_ratio(ratio, "ratio", fitted=True)
     scorer = _weighted_scorer(estimator, scoring)
     X, y, sample_weight = labelled_rows(estimator, X, y, sample_weight)
     if ratio is None:
         log_ratio = _own_log_ratio(estimator, X)
     else:
-        log_ratio = ratio.decision_function(X)
+        log_ratio = predict_log_ratio(ratio, X)
     weights = importance_weights(
         log_ratio, sample_weight=sample_weight, flattening=flattening, clip=clip
     )
@@ -216,6 +219,9 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
     as well as to the fit, so do not pass the ratio's weights there: they would count
     twice. To fit with them use :class:`ImportanceWeighted`.
 
+    Target rows in X, marked in y, are left out. ``cv=SourceFold(5)``,
+    :class:`skdre.importance.SourceFold`, keeps all of them in the training folds.
+
     Examples
     --------
     Choose the degree of a polynomial for the target, without target labels:
@@ -234,4 +240,6 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
     >>> search.fit(X, y).best_params_
     {'C': 10}
     """
+    if ratio is not None:
+        check_is_ratio(ratio, "ratio", fitted=True)
     return _ImportanceWeightedScorer(ratio, scoring, flattening, clip)

@@ -12,7 +12,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from skdre.base import check_pool, pool
+from skdre.base import check_pool, pool, predict_log_ratio
 from skdre.utils._compat import run_task
 
 __all__ = [
@@ -61,9 +61,10 @@ def log_ratio_at(ratio, rows):
     Raises
     ------
     ValueError
-        If there is not one log ratio for each row, or one is not finite.
+        If there is not one log ratio for each row, one is not finite, or the estimator
+        is no ratio estimator.
     """
-    log_ratio = np.asarray(ratio.decision_function(rows), dtype=np.float64)
+    log_ratio = predict_log_ratio(ratio, rows)
     n_rows = np.shape(rows)[0]
     wanted = f"ratio={ratio!r} must give one finite log ratio for each row, but its "
     if log_ratio.shape != (n_rows,):

@@ -9,6 +9,7 @@ from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
 
+from skdre.base import check_is_ratio
 from skdre.information._calibration_line import calibration_line
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of, separated
@@ -311,7 +312,7 @@ def diagnosis_of(numerator, denominator):
 
 @validate_params(
     {
-        "estimator": [HasMethods(["fit", "decision_function"])],
+        "estimator": [HasMethods(["fit"])],
         "cv": ["cv_object", StrOptions({"prefit"})],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -324,7 +325,7 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
     Parameters
     ----------
     estimator : ratio estimator
-        Any estimator of the contract, or a pipeline that ends in one.
+        Any estimator of the contract, or a pipeline, search or ensemble of such.
     X : array-like or DataFrame of shape (n_samples, n_features)
         Rows of both samples, see :func:`skdre.pool`.
     y : array-like of shape (n_samples,)
@@ -411,6 +412,7 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
     >>> 250 < diagnosis["effective_sample_size"].value < 400
     True
     """
+    check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
     X, is_numerator, classes = domain_rows("diagnose", X, y)
     rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)

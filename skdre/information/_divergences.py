@@ -10,7 +10,7 @@ from scipy.special import log_expit
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
 
-from skdre.base import exp_log_ratio
+from skdre.base import check_is_ratio, exp_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.information._means import Estimate
 from skdre.information._pareto import pareto_k, pareto_k_threshold
@@ -185,7 +185,7 @@ def _warn(divergence, kind, numerator, denominator):
 
 @validate_params(
     {
-        "estimator": [HasMethods(["fit", "decision_function"])],
+        "estimator": [HasMethods(["fit"])],
         "kind": [StrOptions(set(DIVERGENCES))],
         "bound": ["boolean"],
         "cv": ["cv_object", StrOptions({"prefit"})],
@@ -213,7 +213,7 @@ def divergence(
     Parameters
     ----------
     estimator : ratio estimator
-        Any estimator of the contract, or a pipeline that ends in one.
+        Any estimator of the contract, or a pipeline, search or ensemble of such.
     X : array-like or DataFrame of shape (n_samples, n_features)
         Rows of both samples, see :func:`skdre.pool`.
     y : array-like of shape (n_samples,)
@@ -305,6 +305,7 @@ def divergence(
     >>> divergence(GaussianRatio(), X, y, kind="total_variation", random_state=0).unit
     ''
     """
+    check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
     X, is_numerator, classes = domain_rows("divergence", X, y)
     rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)

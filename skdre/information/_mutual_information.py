@@ -9,7 +9,12 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import AtomicFitMixin, DocumentedMixin
+from skdre.base import (
+    AtomicFitMixin,
+    DocumentedMixin,
+    check_is_ratio,
+    predict_log_ratio,
+)
 from skdre.information._cross_fit import Fold, cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
@@ -244,7 +249,7 @@ class MutualInformation(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "ratio": [HasMethods(["fit", "decision_function"]), None],
+        "ratio": [HasMethods(["fit"]), None],
         "kind": [StrOptions(set(_KINDS))],
         "cv": ["cv_object"],
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
@@ -305,6 +310,8 @@ class MutualInformation(
             monotone function of one of X; or if the mean of the ratio over permuted
             rows, which ``kind="nwj"`` and ``"dv"`` need, rests on a few of them.
         """
+        if self.ratio is not None:
+            check_is_ratio(self.ratio, "ratio")
         checked, Y = self._check_pairs(X, Y)
         rng = check_random_state(self.random_state)
         parts = self._split(checked, rng)
@@ -423,7 +430,9 @@ class MutualInformation(
                 f"each of X and the columns of the fit, got {Y.shape}."
             )
         pairs = np.hstack([X, Y])
-        return np.mean([each.decision_function(pairs) for each in self.ratios_], axis=0)
+        return np.mean(
+            [predict_log_ratio(each, pairs) for each in self.ratios_], axis=0
+        )
 
 
 def _as_columns(Y):
@@ -474,8 +483,8 @@ def mutual_information(
     Y : array-like of shape (n_pairs, n_features_y) or (n_pairs,)
         Second vector of each pair.
     ratio : ratio estimator, default=None
-        Any estimator of the contract, or a pipeline that ends in one. None is
-        :class:`skdre.AutoRatio` with its defaults.
+        Any estimator of the contract, or a pipeline, search or ensemble of such. None
+        is :class:`skdre.AutoRatio` with its defaults.
     kind : {"direct", "nwj", "dv"}, default="direct"
         The mean log ratio; or a lower bound, with a larger variance. See
         :class:`MutualInformation`.

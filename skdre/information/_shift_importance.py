@@ -13,14 +13,20 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
+from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
+from skdre.metrics import ratio_log_loss
 
 __all__ = ["shift_importance"]
 
 
+def _minus_log_loss(estimator, X, is_numerator):
+    return -ratio_log_loss(is_numerator, predict_log_ratio(estimator, X))
+
+
 @validate_params(
     {
-        "estimator": [HasMethods(["fit", "decision_function", "score"])],
+        "estimator": [HasMethods(["fit"])],
         "scoring": [str, callable, None],
         "n_repeats": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object", StrOptions({"prefit"})],
@@ -48,14 +54,15 @@ def shift_importance(
     Parameters
     ----------
     estimator : ratio estimator
-        Any estimator of the contract, or a pipeline that ends in one.
+        Any estimator of the contract, or a pipeline, search or ensemble of such.
     X : array-like or DataFrame of shape (n_samples, n_features)
         Rows of both samples, see :func:`skdre.pool`.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn's, or of :func:`skdre.metrics.get_scorer`, whose loss
-        counts. None is the estimator's ``score``: importances are nats of log loss.
+        counts. None is minus the log loss, the ``score`` of every ratio estimator:
+        importances are in nats.
     n_repeats : int, default=10
         Permutations of each column in each fold.
     cv : int, splitter or "prefit", default=5
@@ -111,11 +118,15 @@ def shift_importance(
     >>> found.importances_mean.round(1) + 0.0
     array([0. , 0.3, 0. ])
     """
+    check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
     X, is_numerator, classes = domain_rows("shift_importance", X, y)
     rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
     # A clone of a fold knows the domains as 0 and 1.
     labels = column_or_1d(y) if isinstance(cv, str) else is_numerator.astype(int)
+    if scoring is None:
+        # Not their own ``score``, which of a bagging or voting is the accuracy.
+        labels, scoring = is_numerator, _minus_log_loss
     importances = np.hstack(
         [
             permutation_importance(

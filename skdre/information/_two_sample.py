@@ -16,6 +16,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.parallel import Parallel, delayed
 
+from skdre.base import check_is_ratio
 from skdre.information._cross_fit import Fold, cross_fit, domain_rows, held_out
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
@@ -175,7 +176,7 @@ def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rn
 
 @validate_params(
     {
-        "estimator": [HasMethods(["fit", "decision_function"])],
+        "estimator": [HasMethods(["fit"])],
         "statistic": [StrOptions(set(STATISTICS))],
         "method": [StrOptions({"split", "refit", "prefit"})],
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
@@ -208,8 +209,8 @@ def two_sample_test(
     Parameters
     ----------
     estimator : ratio estimator
-        Any estimator of the contract, or a pipeline that ends in one. How well it sees
-        the difference is the power of the test.
+        Any estimator of the contract, or a pipeline, search or ensemble of such. How
+        well it sees the difference is the power of the test.
     X : array-like or DataFrame of shape (n_samples, n_features)
         Rows of both samples, see :func:`skdre.pool`. They must be independent: rows
         that stand twice, or belong together, make every test see a shift.
@@ -294,6 +295,7 @@ def two_sample_test(
     >>> two_sample_test(GaussianRatio(), X, y, random_state=0).pvalue
     0.001
     """
+    check_is_ratio(estimator, fitted=method == "prefit")
     rng = check_random_state(random_state)
     X, is_numerator, classes = domain_rows("two_sample_test", X, y)
     if method == "refit":

@@ -4,12 +4,12 @@ from numbers import Integral
 
 import numpy as np
 
+from skdre.base import predict_log_ratio
 from skdre.inspection._checks import (
     check_log_ratio,
     check_weight,
     domains_of,
     innermost,
-    log_ratio_at,
     warn_if_constant,
 )
 from skdre.inspection._curves import calibration_bins
@@ -197,7 +197,7 @@ class RatioCalibrationDisplay:
         UserWarning
             If the log ratio is the same at all rows.
         """
-        log_ratio = log_ratio_at(estimator, X)
+        log_ratio = predict_log_ratio(estimator, X)
         name = type(innermost(estimator)).__name__ if name is None else name
         parts = y, log_ratio, sample_weight, n_bins, estimator.classes_
         return cls._from_log_ratio(*parts, name, ax, ref_line, kwargs)

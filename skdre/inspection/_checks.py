@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -16,7 +17,6 @@ __all__ = [
     "check_weight",
     "domains_of",
     "innermost",
-    "log_ratio_at",
     "method_of",
     "warn_if_constant",
 ]
@@ -27,31 +27,12 @@ def innermost(estimator):
     while True:
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
         elif hasattr(estimator, "best_estimator_"):
             estimator = estimator.best_estimator_
         else:
             return estimator
-
-
-def log_ratio_at(estimator, X):
-    """Log ratio of a fitted estimator at the rows of X.
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    TypeError
-        If it is no ratio estimator.
-    """
-    check_is_fitted(estimator)
-    if not hasattr(innermost(estimator), "predict_ratio"):
-        raise TypeError(
-            "estimator must be a density-ratio estimator, or a pipeline that ends with "
-            f"one, got {estimator!r}, which has no predict_ratio. The log odds of a "
-            "plain classifier depend on the sizes of the samples: wrap it in "
-            "ClassifierRatio."
-        )
-    return estimator.decision_function(X)
 
 
 def method_of(estimator, X, name):

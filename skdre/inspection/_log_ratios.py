@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from skdre.base import predict_log_ratio
 from skdre.inspection._checks import (
     check_log_ratio,
     check_weight,
     domains_of,
     innermost,
-    log_ratio_at,
     warn_if_constant,
 )
 from skdre.inspection._drawing import COLORS, add_diagonal, add_legend, new_axes, styled
@@ -193,7 +193,7 @@ class LogRatioScatterDisplay:
         UserWarning
             If the estimate is the same at all rows.
         """
-        log_ratio = log_ratio_at(estimator, X)
+        log_ratio = predict_log_ratio(estimator, X)
         name = type(innermost(estimator)).__name__ if name is None else name
         classes = None if y is None else estimator.classes_
         return cls._from_log_ratios(
@@ -442,7 +442,7 @@ class LogRatioHistogramDisplay:
         UserWarning
             If the log ratio is the same at all rows.
         """
-        log_ratio = log_ratio_at(estimator, X)
+        log_ratio = predict_log_ratio(estimator, X)
         name = type(innermost(estimator)).__name__ if name is None else name
         return cls._from_log_ratio(
             y, log_ratio, sample_weight, bins, estimator.classes_, name, ax, kwargs

@@ -6,7 +6,7 @@ import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
 from sklearn.utils import check_array
 
-from skdre.inspection._checks import log_ratio_at
+from skdre.base import predict_log_ratio
 from skdre.inspection._drawing import new_axes
 
 __all__ = ["LogRatioSurfaceDisplay"]
@@ -203,7 +203,7 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
                 "X must have two columns, the two features of the plane, got "
                 f"{X.shape[1]}."
             )
-        at_rows = np.abs(log_ratio_at(estimator, X))
+        at_rows = np.abs(predict_log_ratio(estimator, X))
         values = np.asarray(X, dtype=np.float64)
         low, high = values.min(axis=0), values.max(axis=0)
         margin = np.where(high > low, _MARGIN * (high - low), 1.0)

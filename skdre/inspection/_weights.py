@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from skdre.inspection._checks import check_weight, innermost, log_ratio_at
+from skdre.base import predict_log_ratio
+from skdre.inspection._checks import check_weight, innermost
 from skdre.inspection._curves import effective_rows, lorenz_curve
 from skdre.inspection._drawing import new_axes, styled
 from skdre.weighting import importance_weights
@@ -178,7 +179,7 @@ class WeightConcentrationDisplay:
         sklearn.exceptions.NotFittedError
             If it is not fitted.
         """
-        log_ratio = log_ratio_at(estimator, X)
+        log_ratio = predict_log_ratio(estimator, X)
         return cls.from_predictions(
             log_ratio,
             sample_weight=sample_weight,

@@ -21,7 +21,11 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
-from skdre.base import AtomicFitMixin, exp_log_ratio
+from skdre.base import (
+    AtomicFitMixin,
+    exp_log_ratio,
+    is_ratio_estimator,
+)
 from skdre.metrics import ratio_log_loss
 from skdre.utils._check_tools import (
     LARGEST_OFFSET,
@@ -54,7 +58,11 @@ _FEW_SAMPLES = 60
 
 
 def check_is_binary_classifier(name, estimator):
-    """A classifier of two classes, so that scikit-learn splits and scores it as one."""
+    """A classifier of two classes, with the mark by which a ratio is known."""
+    assert is_ratio_estimator(estimator), (
+        f"{name}: a ratio estimator is known by its method predict_ratio, which this "
+        "has not."
+    )
     assert is_classifier(estimator), f"{name}: is_classifier is false."
     assert not get_tags(estimator).classifier_tags.multi_class, (
         f"{name}: the tag classifier_tags.multi_class must be False."

@@ -336,7 +336,7 @@ def test_bad_n_samples(n_samples):
         ({"share": "half"}, "'share' parameter of TargetedSampler"),
         ({"candidates_per_sample": 0}, "'candidates_per_sample' parameter"),
         ({"flow": GaussianRatio()}, "'flow' parameter of TargetedSampler"),
-        ({"ratio": FlowFeaturizer()}, "'ratio' parameter of TargetedSampler"),
+        ({"ratio": FlowFeaturizer()}, "ratio must be a density-ratio estimator"),
     ],
 )
 def test_bad_parameters(params, message):

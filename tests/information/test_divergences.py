@@ -341,7 +341,11 @@ def test_zero_where_it_is_needed(kind):
     [
         ({"kind": "hellinger"}, ValueError, "'kind' parameter"),
         ({"estimator": LogisticRegression}, TypeError, "instead of a class"),
-        ({"estimator": StandardScaler()}, ValueError, "'estimator' parameter"),
+        (
+            {"estimator": StandardScaler()},
+            ValueError,
+            "estimator must be a density-ratio",
+        ),
         ({"cv": "fitted"}, ValueError, "'cv' parameter"),
         ({"cv": 11}, ValueError, "cv=11 needs as many rows of each domain, got 10"),
         ({"cv": ShuffleSplit(3)}, ValueError, "hold out every row once"),

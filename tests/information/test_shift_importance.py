@@ -86,7 +86,11 @@ def test_frames_pipelines_and_scorers():
         ({"n_repeats": 0}, ValueError, "'n_repeats' parameter"),
         ({"cv": "prefit"}, NotFittedError, "not fitted"),
         ({"y": np.zeros(20)}, ValueError, "one class only"),
-        ({"estimator": StandardScaler()}, ValueError, "'estimator' parameter"),
+        (
+            {"estimator": StandardScaler()},
+            ValueError,
+            "estimator must be a density-ratio",
+        ),
     ],
 )
 def test_bad_input(change, error, message):

@@ -436,6 +436,14 @@ def test_broken_ratio_fails_its_check(broken):
     assert _failed_checks(broken()) == BROKEN[broken]
 
 
+def test_a_ratio_without_the_mark_is_none():
+    class Unmarked(GaussianRatio):
+        predict_ratio = property(lambda self: object().predict_ratio)
+
+    with pytest.raises(AssertionError, match="known by its method predict_ratio"):
+        check_ratio_estimator(Unmarked())
+
+
 def test_every_check_is_failed_by_something():
     checks = {check.__name__ for check in yield_ratio_checks(GaussianRatio())}
     assert set().union(*BROKEN.values()) == checks
