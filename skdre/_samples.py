@@ -332,6 +332,17 @@ class DistinctRows:
     unit: np.ndarray
     row: np.ndarray
 
+    def parts(self, X):
+        """Rows and weights of the denominator, then of the numerator.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_distinct, n_features)
+            The distinct rows.
+        """
+        n = int(np.count_nonzero(~self.is_numerator))
+        return (X[:n], self.weight[:n]), (X[n:], self.weight[n:])
+
     def part(self, positions, sample_weight=None):
         """Weights of the distinct rows in a part of the pool.
 

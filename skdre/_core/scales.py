@@ -7,7 +7,7 @@ between the samples that much smaller.
 """
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,9 @@ _MOST_ROWS = 10_000
 # counting half, and the fences lie this many widths of it outside: eight standard
 # deviations of a normal away.
 _TAIL, _WIDTHS = 0.05, 2.0
+# Values beyond the fences are drawn in to where the fences lie this many widths outside,
+# at five standard deviations of a normal.
+_NEAREST = 1.0
 # A value with this share of a column is an atom. The bulk is that of the other values
 # where they have the second share, otherwise the atoms belong to it.
 _ATOM, _MAIN = 0.05, 0.5
@@ -171,32 +174,32 @@ def column_scales(parts, names=None, *, warn=True):
     most = np.maximum(*(each.max(axis=0) for each in X))
     beyond = (least < low) | (most > high)
     low, high = np.where(beyond, low, -np.inf), np.where(beyond, high, np.inf)
-    means, deviations = zip(
-        *(
-            _mean_and_deviation(draw_in(each, low, high), w)
-            for each, w in zip(X, weights, strict=True)
-        ),
-        strict=True,
-    )
-    scales = ColumnScales(np.stack(means), np.stack(deviations), low, high)
-    if not beyond.any():
-        return scales
+    scales = _moments(X, weights, low, high)
     columns = np.flatnonzero(beyond)
-    plain = [
-        _mean_and_deviation(each[:, columns], w)
-        for each, w in zip(X, weights, strict=True)
+    if columns.size == 0:
+        return scales
+    plain = _moments([each[:, columns] for each in X], weights, -np.inf, np.inf)
+    is_bad = plain.total > _CONTAMINATION * scales.total[columns]
+    columns, kept = columns[is_bad], columns[~is_bad]
+    # Closer, so that they have little weight.
+    closer = (_WIDTHS - _NEAREST) / (1 + 2 * _WIDTHS) * (high - low)[columns]
+    low[columns] += closer
+    high[columns] -= closer
+    if columns.size:
+        scales = _moments(X, weights, low, high)
+        if warn:
+            _warn(X, low, high, columns, names)
+    low[kept], high[kept] = -np.inf, np.inf
+    return replace(scales, low=low, high=high)
+
+
+def _moments(X, weights, low, high):
+    parts = [
+        _mean_and_deviation(draw_in(each, low, high), weight)
+        for each, weight in zip(X, weights, strict=True)
     ]
-    spread = ColumnScales(*(np.stack(each) for each in zip(*plain, strict=True)), 0, 0)
-    is_contaminated = np.zeros(len(low), bool)
-    is_contaminated[columns] = spread.total > _CONTAMINATION * scales.total[columns]
-    if warn and is_contaminated.any():
-        _warn(X, low, high, np.flatnonzero(is_contaminated), names)
-    return ColumnScales(
-        scales.means,
-        scales.deviations,
-        np.where(is_contaminated, low, -np.inf),
-        np.where(is_contaminated, high, np.inf),
-    )
+    means, deviations = (np.stack(each) for each in zip(*parts, strict=True))
+    return ColumnScales(means, deviations, low, high)
 
 
 def _warn(X, low, high, columns, names):

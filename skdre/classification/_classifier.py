@@ -13,6 +13,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._core.folds import held_out_weights
+from skdre._core.scales import column_scales, draw_in
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
@@ -238,6 +239,11 @@ class ClassifierRatio(
         inputs = X if self._passes_unchanged(X) else rows.X
         distinct = distinct_rows(rows)
         inputs = _safe_indexing(inputs, distinct.index)
+        bounds = None
+        if self.estimator is None:
+            scales = column_scales(distinct.parts(inputs))
+            bounds = np.stack([scales.low, scales.high])
+            inputs = scales.draw_in(inputs)
 
         fitted = fit_classifier(self.estimator, inputs, distinct)
         method = choose_score(fitted, inputs, calibrated=self.calibration is not None)
@@ -257,6 +263,7 @@ class ClassifierRatio(
         self.estimator_ = fitted.estimator
         self.score_method_ = method
         self.log_prior_odds_ = fitted.log_prior
+        self.bounds_ = bounds
         self.calibrator_ = calibrator
         self._fitted = fitted
         return self
@@ -355,6 +362,8 @@ class ClassifierRatio(
         check_is_fitted(self)
         checked = self._validate_rows(X, **self._check_params(X))
         inputs = X if self._passes_unchanged(X) else checked
+        if self.bounds_ is not None:
+            inputs = draw_in(inputs, *self.bounds_)
         score = self._fitted.score(inputs, self.score_method_)
         if self.calibrator_ is None:
             return score
