@@ -19,6 +19,12 @@ _LEAST_SPREAD = 1e-6
 # A direction of less variance than this share of the widest's is a rounding error.
 _LEAST_SIZE = 1e-10
 
+# A sum of squares is shrunk by what noise is at this many standard deviations above its
+# mean, and by the mean where it is three times as far above it. On 16 problems of 1 to
+# 100 columns and 40 to 1,000 rows, where a mean, one variance, all variances or nothing
+# differs, 2 and 3 lost less than the mean alone on all but ties.
+_NOISE_ERRORS = 3.0
+
 # Coordinates beyond this are taken as this: their squares stay finite.
 _FARTHEST = 1e100
 
@@ -127,10 +133,21 @@ def _whitening(S):
     return axes * np.where(has_spread, 1 / np.sqrt(np.where(has_spread, size, 1)), 0)
 
 
-def _signal_share(values, noise):
-    """Factor that takes the noise off a sum of squares; 0 if there is nothing else."""
+def _signal_share(values, noise, n_values):
+    """Factor that takes the noise off a sum of squares; 0 if there is nothing else.
+
+    The noise is a sum over `n_values` independent values, with a relative standard
+    deviation of sqrt(2 / n_values). It is taken to be a few of these above its mean,
+    unless the total is so large that this hardly matters.
+    """
     total = np.sum(values**2)
-    return np.sqrt(max(0.0, 1 - noise / total)) if total > 0 else 1.0
+    if total == 0:
+        return 1.0
+    error = np.sqrt(2 / n_values)
+    # In standard deviations of the noise, over its mean.
+    excess = (total / noise - 1) / error
+    errors = _NOISE_ERRORS * np.clip(2 - excess / (1.5 * _NOISE_ERRORS), 0, 1)
+    return np.sqrt(max(0.0, 1 - noise * (1 + errors * error) / total))
 
 
 def joint_moments(
@@ -142,7 +159,8 @@ def joint_moments(
     by what sampling adds: for Gaussians, in units of the pooled covariance, by
     d (1 / n_q + 1 / n_p) for the means, and by d (d + 1) / 4 times the same for half
     the difference of the covariances. That is taken off by a common factor for all
-    directions (James and Stein's idea, positive part), and what is taken from the
+    directions (James and Stein's idea, positive part; differences that noise alone may
+    well make are left out), and what is taken from the
     covariances goes to the pooled one, itself shrunk towards a multiple of the identity
     by the oracle-approximating formula of [1]_. So two samples of one distribution have
     moments that hardly differ, in any dimension, and with many rows nothing changes.
@@ -195,7 +213,8 @@ def joint_moments(
         pooled = _shrunk(pooled, 4 / noise_rate)
         whiten = _whitening(pooled)
         half = whiten.T @ ((S_p - S_q) / 2) @ whiten
-        share = _signal_share(half, d * (d + 1) / 4 * noise_rate)
+        n_entries = d * (d + 1) / 2
+        share = _signal_share(half, n_entries / 2 * noise_rate, n_entries)
         S_q, S_p = (share * S + (1 - share) * pooled for S in (S_q, S_p))
         pooled = (S_q + S_p) / 2
     whiten = _whitening(pooled)
@@ -207,7 +226,7 @@ def joint_moments(
     shift_share = 1.0
     # Of a single row each there is no spread to hold the difference against.
     if shrink and variance.any():
-        shift_share = _signal_share(shift, d * noise_rate)
+        shift_share = _signal_share(shift, d * noise_rate, d)
     middle = origin + (m_p + m_q) / 2 * unit
     half_way = shift_share * (m_p - m_q) / 2 * unit
     size = np.outer(sd * unit, sd * unit)

@@ -13,6 +13,9 @@ __all__ = [
     "tail_length",
 ]
 
+# A difference of losses below this is rounding, in nats.
+_ROUNDING = 1e-12
+
 # The inner 99 % of a normal over its inner half.
 _NORMAL_TAILS = 3.82
 
@@ -72,6 +75,13 @@ def _mean_and_variance(values, weight):
     return mean, variance / (n_rows - 1) if n_rows > 1 else np.inf
 
 
+def _in_errors(gain, error):
+    """A gain in standard errors; one that is the same at every row is certain."""
+    if error > 0:
+        return float(gain / error)
+    return float(np.copysign(np.inf, gain)) if abs(gain) > _ROUNDING else 0.0
+
+
 def log_losses(log_ratio, n_denominator):
     """Log loss of each row's domain, in nats; the denominator's rows come first."""
     sign = np.where(np.arange(len(log_ratio)) < n_denominator, -1.0, 1.0)
@@ -102,8 +112,7 @@ def compare(loss, other, weight, n_denominator):
     first = np.mean([np.average(loss[part], weights=weight[part]) for part in parts])
     error = np.sqrt(sum(variances)) / 2
     gain = sum(means) / 2
-    z = gain / error if 0 < error < np.inf else 0.0
-    return Comparison(float(first), float(first - gain), float(z))
+    return Comparison(float(first), float(first - gain), _in_errors(gain, error))
 
 
 def compare_on_bridges(rows, pairs, plug_in, network, weights):
@@ -149,5 +158,5 @@ def compare_on_bridges(rows, pairs, plug_in, network, weights):
         total = np.bincount(index, weights=difference, minlength=len(weight))
         deviation = total / np.maximum(n_pairs, 1) - difference.mean()
         variance += np.average(deviation**2, weights=n_pairs) / weight.sum()
-    z = difference.mean() / np.sqrt(variance) if variance > 0 else 0.0
-    return Comparison(float(losses[0].mean()), float(losses[1].mean()), float(z))
+    z = _in_errors(difference.mean(), np.sqrt(variance))
+    return Comparison(float(losses[0].mean()), float(losses[1].mean()), z)
