@@ -259,7 +259,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Upper bound of the ratio.
     eps : float or "auto", default="auto"
         The mean of the weights may differ from 1 by this much. "auto" is
-        (sqrt(n_q) - 1) / sqrt(n_q), as in [1]_.
+        (sqrt(n_q) - 1) / sqrt(n_q), as in [1]_, a wide band, in which the mean is below
+        1; with 0 it is 1. See Notes.
     ridge : float or "auto", default="auto"
         Penalty on the squared weights. 0 is kernel mean matching as published, whose
         weights sit at vertices of the feasible set; "auto" is min(n_p, n_q)^-0.9. A
@@ -342,6 +343,20 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     the relative L2 distance of the weights to the true ratio is 1.26 without a ridge,
     against 0.79 for weights that are all 1 and 0.46 with the automatic ridge (means of
     five seeds).
+
+    *The mean of the weights.* The ridge pulls the weights to 0, and the band on their
+    mean is too wide to hold against it. With 500 rows a side in 1 to 10 dimensions
+    their mean was .98 to .99 for two samples of one distribution, .96 to .98 where the
+    means lie 1 apart, .73 to .90 at 3 and .63 to .85 at 4; two identical samples of 30
+    rows in two columns had weights of .51 to 1.05 in ten draws. `eps=0` makes the mean
+    1, and r = 1 for identical samples, both exactly. On 8 Gaussian settings it also
+    lowered the relative L2 error by 1 to 7 %. It is not the default because it adds a
+    constant, minus :math:`\nu` / `ridge`, which is all that is left far from both
+    samples: r is there about 1 for samples of one distribution, 2 to 4 where the means
+    lie 1 apart and 15 to 70 at 3 to 4, instead of 0.01. With 5 % of scattered outliers
+    in the source the weighted mean of :math:`|x|^2` was then off by .9 to 7.6 instead
+    of .1 to .3. Where only the scale is wrong, as for a weighted sum, divide the
+    weights by their mean.
 
     The "auto" settings count rows by their sample weights, as if each row were
     repeated; weights that sum to 1 therefore stand for a sample of one row.

@@ -114,6 +114,34 @@ def test_a_binding_band_has_a_multiplier(shift):
     assert held.weights_.mean() == pytest.approx(1, abs=1e-9)
 
 
+@pytest.mark.parametrize("params", [{}, {"solver": "nystroem"}, {"ridge": 0}], ids=str)
+def test_without_a_band_identical_samples_have_weights_of_1(params):
+    rows = np.random.default_rng(0).normal(size=(30, 2))
+    X, y = pool(numerator=rows, denominator=rows)
+    default = KMMRatio(random_state=0).fit(X, y).weights_
+    # What the docstring says of the default.
+    assert default.min() < 0.7
+    assert default.mean() == pytest.approx(0.91, abs=0.005)
+    model = KMMRatio(eps=0, random_state=0, **params).fit(X, y)
+    assert_allclose(model.weights_, 1, atol=1e-9)
+    if params != {"ridge": 0}:  # whose ratio is a regression on the weights
+        assert_allclose(model.decision_function(X), 0, atol=1e-9)
+
+
+def test_the_mean_of_the_weights_falls_with_the_shift_unless_it_is_held():
+    for shift, least, most in [(0, 0.97, 1), (1, 0.94, 0.98), (4, 0.6, 0.87)]:
+        rng = np.random.default_rng(0)
+        p, q = rng.normal(size=(500, 3)), rng.normal(size=(500, 3))
+        X, y = pool(numerator=p + np.array([shift, 0, 0]), denominator=q)
+        default, held = KMMRatio().fit(X, y), KMMRatio(eps=0).fit(X, y)
+        assert least < default.weights_.mean() < most
+        assert held.weights_.mean() == pytest.approx(1, abs=1e-9)
+        # The price: a constant, which alone is left far from both samples.
+        far = np.full((1, 3), 30.0)
+        assert default.predict_ratio(far)[0] == pytest.approx(RATIO_FLOOR)
+        assert held.predict_ratio(far) > 0.7 + shift
+
+
 def test_settings_of_the_paper():
     assert auto_eps(100) == pytest.approx((np.sqrt(100) - 1) / np.sqrt(100))
     assert auto_eps(1) == 0

@@ -350,3 +350,30 @@ def test_one_row_is_not_left_out(sizes):
 def test_bad_parameters(shift, params, match):
     with pytest.raises(ValueError, match=match):
         LSIFRatio(**params).fit(*shift.pool())
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.1])
+def test_beyond_the_data_the_constant_does_not_decide(alpha):
+    # The truth is x - 1/2, of which the floor leaves -4.6.
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        X, y = pool(
+            numerator=rng.normal(1, 1, (1000, 1)),
+            denominator=rng.normal(size=(1000, 1)),
+        )
+        model = LSIFRatio(alpha=alpha, random_state=0).fit(X, y)
+        ends = model.decision_function([[X.min()], [X.max()]])
+        assert_allclose(model.decision_function([[-20.0], [20.0]]), ends, atol=1e-9)
+        assert ends[0] < 0.1 < 1 < ends[1]
+
+
+def test_rows_beyond_the_data_are_moved_column_by_column():
+    rng = np.random.default_rng(0)
+    X, y = pool(
+        numerator=rng.normal(size=(40, 3)), denominator=rng.normal(size=(50, 3))
+    )
+    model = LSIFRatio(gamma=0.3, ridge=0.1).fit(X, y)
+    assert_allclose(model.range_ * model.scale_ + model.center_, [X.min(0), X.max(0)])
+    far = 5 * rng.normal(size=(30, 3))
+    moved = np.clip(far, X.min(0), X.max(0))
+    assert_allclose(model.decision_function(far), model.decision_function(moved))
