@@ -11,6 +11,8 @@ import inspect
 import numpy as np
 import torch
 
+from skdre.nn._settings import usual_torch
+
 __all__ = ["pack_modules", "unpack_modules"]
 
 _MODULE, _TENSOR = "torch.nn.Module", "torch.Tensor"
@@ -215,4 +217,5 @@ def unpack_modules(packed):
     ValueError
         If a class that is asked for is not in the table of known ones.
     """
-    return {name: _unpack(value) for name, value in packed.items()}
+    with usual_torch(grad=False):
+        return {name: _unpack(value) for name, value in packed.items()}
