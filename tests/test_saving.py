@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
+from torch import nn
 
 from skdre import (
     FlowFeaturizer,
@@ -209,7 +210,7 @@ def test_a_network_is_stored_as_arrays_and_numbers():
 
 
 def test_modules_of_torch_are_rebuilt():
-    module = torch.nn.Sequential(
+    module = nn.Sequential(
         torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.5)
     ).double()
     module.register_buffer("kept", torch.arange(3))
@@ -234,12 +235,99 @@ def test_modules_of_torch_are_rebuilt():
     rebuilt(x).sum().backward()
 
 
-class Shift(torch.nn.Module):
+def round_trips(module):
+    """The module after each of the ways of saving."""
+    state = {"module": module}
+    yield unpack_modules(pack_modules(state))["module"]
+    yield unpack_modules(pickle.loads(pickle.dumps(pack_modules(state))))["module"]
+    sio = pytest.importorskip("skops.io")
+    yield unpack_modules(sio.loads(sio.dumps(pack_modules(state))))["module"]
+
+
+def test_what_is_shared_stays_shared():
+    linear, other, norm = nn.Linear(2, 2), nn.Linear(2, 2), nn.BatchNorm1d(2)
+    other.weight = linear.weight
+    other_norm = nn.BatchNorm1d(2)
+    other_norm.running_mean = norm.running_mean
+    module = nn.Sequential(linear, nn.SiLU(), linear, other, norm, other_norm)
+    module.kept = [linear, linear.weight, norm.running_mean]
+    names = [name for name, _ in module.named_parameters()]
+    x = torch.ones(3, 2)
+    for again in round_trips(module):
+        assert [name for name, _ in again.named_parameters()] == names
+        assert again[0] is again[2]
+        assert again[3].weight is again[0].weight
+        assert again[4].running_mean is again[5].running_mean
+        assert again.kept[0] is again[0]
+        assert again.kept[1] is again[0].weight
+        assert again.kept[2] is again[4].running_mean
+        assert_array_equal(again.eval()(x).detach(), module.eval()(x).detach())
+
+
+def test_what_attributes_share_stays_shared():
+    linear = nn.Linear(2, 1)
+    again = unpack_modules(pack_modules({"a": linear, "b": [nn.Sequential(linear)]}))
+    assert again["b"][0][0] is again["a"]
+
+
+class Tied(nn.Module):
+    """A network of the user's own whose two layers share a weight and a buffer."""
+
+    def __init__(self, layer=nn.Linear):
+        super().__init__()
+        self.first, self.second, self.last = layer(3, 3), layer(3, 3), layer(3, 1)
+        self.second.weight = self.first.weight
+        self.register_buffer("scale", torch.ones(1))
+        self.first.register_buffer("scale", self.scale)
+
+    def forward(self, x, t):
+        h = torch.cat([x, t], dim=1) * self.scale
+        return self.last(self.second(torch.tanh(self.first(h))))
+
+
+def test_networks_with_shared_parts_are_trained_and_saved():
+    ratio = TimeScoreRatio(network=Tied(), max_iter=4, random_state=0).fit(X, Y)
+    assert len(list(ratio.network_.parameters())) == 5
+    again = pickle.loads(pickle.dumps(ratio))
+    assert len(list(again.network_.parameters())) == 5
+    assert_array_equal(again.decision_function(X), ratio.decision_function(X))
+    # Beside layers of torch's, which alone would be saved by name.
+    tied = Tied()
+    beside = unpack_modules(pack_modules({"m": nn.Sequential(tied, tied.first)}))["m"]
+    assert beside[1] is beside[0].first
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.LSTM(2, 3, num_layers=2, bidirectional=True),
+        nn.MultiheadAttention(2, 1),
+        nn.Sequential(nn.Conv1d(2, 2, 1), nn.PReLU(), nn.LayerNorm(3)),
+        nn.ParameterList([torch.ones(2), torch.zeros(1)]),
+        nn.ModuleDict({"a": nn.Bilinear(2, 2, 1)}),
+        nn.Embedding(3, 2),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_layers_of_torch(module):
+    for again in round_trips(module.eval()):
+        assert str(again) == str(module)
+        state = again.state_dict()
+        assert list(state) == list(module.state_dict())
+        for name, value in module.state_dict().items():
+            assert_array_equal(state[name], value)
+        if isinstance(module, nn.LSTM):
+            x = torch.ones(4, 2)
+            assert_array_equal(again(x)[0].detach(), module(x)[0].detach())
+            assert again._flat_weights[0] is again.weight_ih_l0
+
+
+class Shift(nn.Module):
     """A network of the user's own: the class is theirs, and pickle finds it."""
 
     def __init__(self):
         super().__init__()
-        self.mean = torch.nn.Parameter(torch.zeros(2))
+        self.mean = nn.Parameter(torch.zeros(2))
 
     def forward(self, x, t):
         return (x - self.mean).sum(-1)

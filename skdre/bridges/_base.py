@@ -29,8 +29,12 @@ from skdre.bridges._waymarks import (
 )
 from skdre.bridges.paths import PATHS, Path, check_path
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS
-from skdre.nn._training import TaskCallback, resolve_device, seeded
+from skdre.nn._settings import (
+    Dice,
+    seeded,
+    usual_torch,
+)
+from skdre.nn._training import TaskCallback, resolve_device
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["BaseWaymarkRatio", "Problem"]
@@ -87,6 +91,7 @@ class Problem:
             coupled=coupled,
         )
 
+    @usual_torch(grad=False)
     def draw_rows(self, coupled, random_state, n_passes=1):
         """Rows of every waymark in the units of X, in equal numbers.
 
@@ -115,11 +120,11 @@ class Problem:
         )
         n_pairs *= n_passes
         shares = sample_shares(self.weight[None], self.n_denominator)
-        with seeded(int(random_state.randint(np.iinfo(np.int32).max))):
-            in_q, in_p = (
-                each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws)
-            )
-            rows = waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape))
+        dice = Dice(int(random_state.randint(np.iinfo(np.int32).max)))
+        in_q, in_p = (
+            each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
+        )
+        rows = waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape, dice))
         rows = self.in_units_of_rows(rows[:, :, 0].transpose(0, 1).numpy())
         # Of waymarks that are not coupled the first and the last draw are the ends.
         return rows, in_q[:, 0, 0].numpy(), in_p[:, -1, 0].numpy()
@@ -283,6 +288,7 @@ class BaseWaymarkRatio(
         )
         return self
 
+    @usual_torch(grad=True)
     def _fit_networks(self, problem, classes, device, rng, data):
         """Train the networks; the attributes of a fit."""
         seed = int(rng.randint(np.iinfo(np.int32).max))
@@ -392,7 +398,7 @@ class BaseWaymarkRatio(
             Z = np.clip((X - self.center_) / self.scale_, -_LARGEST, _LARGEST)
         device = next(self.network_.parameters()).device
         parts = []
-        with torch.no_grad():
+        with usual_torch(grad=False):
             for start in range(0, len(Z), _CHUNK_ROWS):
                 z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
                 parts.append(self.network_(z).mean(dim=1).cpu().numpy())

@@ -5,6 +5,7 @@ import torch
 
 from skdre.bridges._waymarks import path_coefficients
 from skdre.nn._sampling import cumulative_shares, stratified_draws
+from skdre.nn._settings import GLOBAL_DICE
 from skdre.nn._training import TensorRows
 
 __all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs"]
@@ -80,20 +81,21 @@ class Waymarks:
         """Pairs that the rows of all waymarks come from: one, or one each."""
         return 1 if self.coupled else len(self.times)
 
-    def randomness(self, shape):
+    def randomness(self, shape, dice=GLOBAL_DICE):
         """Noise and switching times of pairs, None where not needed.
 
         Parameters
         ----------
         shape : tuple of int
             (n_pairs, n_draws, n_members).
+        dice : skdre.nn._settings.Dice
         """
-        options = {"device": self.inputs.device}
+        options = {"device": self.inputs.device, "dtype": self.inputs.dtype}
         noise = switch = None
         if self.is_noisy:
-            noise = torch.randn(*shape, self.inputs.shape[1], **options)
+            noise = dice.randn(*shape, self.inputs.shape[1], **options)
         if self.is_discrete is not None:
-            switch = torch.rand(*shape, 1, **options)
+            switch = dice.rand(*shape, 1, **options)
         return noise, switch
 
     def rows(self, in_q, in_p, noise=None, switch=None):
@@ -120,7 +122,7 @@ class Waymarks:
         return rows
 
 
-def draw_pairs(shares, n_pairs, n_batches, n_draws):
+def draw_pairs(shares, n_pairs, n_batches, n_draws, dice=GLOBAL_DICE):
     """Numbers of the rows of random pairs, stratified in each sample.
 
     Parameters
@@ -130,19 +132,19 @@ def draw_pairs(shares, n_pairs, n_batches, n_draws):
         Of :func:`skdre.nn._sampling.cumulative_shares`.
     n_pairs, n_batches, n_draws : int
         Pairs of a batch, batches, and independent draws for each.
+    dice : skdre.nn._settings.Dice
 
     Returns
     -------
     in_q, in_p : torch.Tensor of int of shape (n_batches, n_pairs, n_draws, n_members)
-        From torch's CPU generator.
     """
     numbers = []
     for cumulative in shares:
         # Of every sample, each draw is a stratified one.
-        index = stratified_draws(cumulative, n_pairs, n_batches * n_draws)
+        index = stratified_draws(cumulative, n_pairs, n_batches * n_draws, dice)
         index = index.unflatten(0, (n_batches, n_draws)).transpose(1, 2)
         # Strata come in order: without a shuffle they would be paired by it.
-        order = torch.rand(index.shape).argsort(dim=1)
+        order = dice.rand(*index.shape).argsort(dim=1)
         numbers.append(index.gather(1, order))
     return numbers
 
@@ -168,6 +170,8 @@ class PairBatches:
         Of :func:`draw_pairs`.
     """
 
+    dice = GLOBAL_DICE
+
     def __init__(self, rows, batch_size, shuffle=True, *, waymarks, n_batches, shares):
         self.waymarks = waymarks
         self.batch_size = batch_size
@@ -180,11 +184,12 @@ class PairBatches:
     def __iter__(self):
         waymarks = self.waymarks
         pairs = draw_pairs(
-            self.shares, self.batch_size, self.n_batches, waymarks.n_draws
+            self.shares, self.batch_size, self.n_batches, waymarks.n_draws, self.dice
         )
         pairs = [each.to(waymarks.inputs.device) for each in pairs]
         for in_q, in_p in zip(*pairs, strict=True):
-            yield waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape)), ()
+            noise = waymarks.randomness(in_q.shape, self.dice)
+            yield waymarks.rows(in_q, in_p, *noise), ()
 
 
 class HeldOutPairs(TensorRows):
@@ -195,9 +200,10 @@ class HeldOutPairs(TensorRows):
     waymarks : Waymarks
     held_out : ndarray of shape (n_members, n_rows)
         Repetition counts of the rows that each member holds out.
+    dice : skdre.nn._settings.Dice
     """
 
-    def __init__(self, waymarks, held_out):
+    def __init__(self, waymarks, held_out, dice=GLOBAL_DICE):
         self.waymarks = waymarks
         shares = sample_shares(held_out, waymarks.n_denominator)
         most = max(
@@ -208,9 +214,9 @@ class HeldOutPairs(TensorRows):
         device = waymarks.inputs.device
         pairs = [
             each[0].to(device)
-            for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws)
+            for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
         ]
-        super().__init__(*pairs, *waymarks.randomness(pairs[0].shape))
+        super().__init__(*pairs, *waymarks.randomness(pairs[0].shape, dice))
 
     def take(self, index):
         return self.waymarks.rows(

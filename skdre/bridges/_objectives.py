@@ -26,7 +26,7 @@ from typing import NamedTuple
 
 import torch
 
-from skdre.bridges._time_networks import with_derivative
+from skdre.bridges._time_networks import forward_derivative, with_derivative
 
 __all__ = [
     "WEIGHTINGS",
@@ -106,7 +106,7 @@ def weight_and_slope(weighting, t):
     weight, slope : torch.Tensor of shape (n_draws, 1)
     """
     if callable(weighting):
-        return torch.func.jvp(weighting, (t,), (torch.ones_like(t),))
+        return forward_derivative(weighting, (t,), (torch.ones_like(t),))
     return WEIGHTINGS[weighting](t)
 
 

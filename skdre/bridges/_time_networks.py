@@ -6,11 +6,15 @@ shape (n_rows, n_features) and t of shape (n_rows, 1), and gives a tensor of sha
 """
 
 import math
+import threading
 
 import torch
 from torch import nn
 
-__all__ = ["TimeMLP", "with_derivative"]
+__all__ = ["TimeMLP", "forward_derivative", "with_derivative"]
+
+# Forward-mode differentiation keeps its level in one variable of the process.
+_FORWARD_MODE = threading.RLock()
 
 
 class _SiLUWithTangent(torch.autograd.Function):
@@ -138,7 +142,13 @@ def with_derivative(network, x, t, dx, dt):
     """
     if hasattr(network, "with_derivative"):
         return network.with_derivative(x, t, dx, dt)
-    return torch.func.jvp(network, (x, t), (dx, dt))
+    return forward_derivative(network, (x, t), (dx, dt))
+
+
+def forward_derivative(function, inputs, direction):
+    """Output of a function and its derivative along a direction, tuples of tensors."""
+    with _FORWARD_MODE:
+        return torch.func.jvp(function, inputs, direction)
 
 
 class GaussianScore(nn.Module):

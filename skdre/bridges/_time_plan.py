@@ -1,5 +1,6 @@
 """What a time-score estimator learns: the choices that must go together."""
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -125,6 +126,8 @@ class TimePlan:
     def check_network(self, network, inputs):
         """Raise ValueError if a network gives other columns than are needed."""
         wanted = (2, self.n_outputs(inputs.shape[1]))
+        # A copy: in training a call may draw, and change running means.
+        network = copy.deepcopy(network).eval()
         with torch.no_grad():
             output = network(inputs[:2], torch.full_like(inputs[:2, :1], 0.5))
         if tuple(output.shape) != wanted:
@@ -197,7 +200,7 @@ class TimePlan:
     def _mean_speed(self, moments):
         """Mean squared rate of the conditional mean of x_t, over features and times."""
         (m_q, v_q), (m_p, v_p) = moments
-        t = torch.linspace(0.05, 0.95, 19)[:, None].to(m_q)
+        t = torch.linspace(0.05, 0.95, 19, dtype=torch.float32)[:, None].to(m_q)
         a, b, _ = self.path.derivatives(t)
         if not self.path.is_noisy:
             # The denominator's row is the noise.

@@ -9,6 +9,7 @@ import torch
 
 from skdre.bridges._integrate import gauss_legendre, path_integral, runge_kutta
 from skdre.bridges._objectives import fokker_planck_time_score
+from skdre.nn._settings import usual_torch
 
 __all__ = ["TimeScorePrediction"]
 
@@ -29,7 +30,7 @@ class TimeScorePrediction:
 
     def _time_score(self, Z, t):
         """Time score at standardised rows, of shape (n_rows,)."""
-        with torch.no_grad():
+        with usual_torch(grad=False):
             if self.objective == "fokker-planck":
                 device = next(self.network_.parameters()).device
                 z, t = (torch.as_tensor(each, device=device) for each in (Z, t))
@@ -44,7 +45,7 @@ class TimeScorePrediction:
 
     def _data_score(self, Z, t):
         """Data score at standardised rows, of shape (n_rows, n_features)."""
-        with torch.no_grad():
+        with usual_torch(grad=False):
             return self._outputs(Z, t)[:, 1:].cpu().numpy()
 
     def _integrate(self, Z, n_nodes):

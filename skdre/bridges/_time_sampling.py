@@ -10,6 +10,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from skdre.bridges._objectives import Draws
 from skdre.nn._sampling import stratified_draws
+from skdre.nn._settings import GLOBAL_DICE
 
 __all__ = ["DrawBatches", "LossHistory", "UniformTimes", "draw_pairs_and_times"]
 
@@ -26,10 +27,10 @@ class UniformTimes:
     def __init__(self, margin):
         self.margin = margin
 
-    def draw(self, n_draws):
+    def draw(self, n_draws, dice=GLOBAL_DICE):
         """Times and their importance, each of shape (n_draws,)."""
-        u = (torch.randperm(n_draws) + torch.rand(n_draws)) / n_draws
-        return u.clamp(self.margin, 1 - self.margin), torch.ones(n_draws)
+        u = (dice.randperm(n_draws) + dice.rand(n_draws)) / n_draws
+        return u.clamp(self.margin, 1 - self.margin), torch.ones_like(u)
 
     def update(self, t, losses):
         """Take no notice."""
@@ -93,9 +94,9 @@ class LossHistory(UniformTimes):
         density = density / total if total > 0 else np.ones(self.n_cells)
         return (1 - self.uniform_share) * density + self.uniform_share
 
-    def draw(self, n_draws):
+    def draw(self, n_draws, dice=GLOBAL_DICE):
         """Times and their importance, each of shape (n_draws,)."""
-        u, _ = super().draw(n_draws)
+        u, _ = super().draw(n_draws, dice)
         ends = np.append(0.0, np.cumsum(self.density) / self.n_cells)
         t = np.interp(u.numpy(), ends / ends[-1], np.linspace(0, 1, len(ends)))
         cell = np.minimum((t * self.n_cells).astype(int), self.n_cells - 1)
@@ -103,7 +104,9 @@ class LossHistory(UniformTimes):
         return t, torch.as_tensor(1 / self.density[cell], dtype=torch.float32)
 
 
-def draw_pairs_and_times(inputs, shares, times, n_draws, n_batches, *, gaussian):
+def draw_pairs_and_times(
+    inputs, shares, times, n_draws, n_batches, *, gaussian, dice=GLOBAL_DICE
+):
     """Packed draws, the pairs in proportion to the rows' weights.
 
     Parameters
@@ -117,6 +120,7 @@ def draw_pairs_and_times(inputs, shares, times, n_draws, n_batches, *, gaussian)
     n_draws, n_batches : int
     gaussian : bool
         Whether the denominator's rows are drawn from N(0, I), not from the sample.
+    dice : skdre.nn._settings.Dice
 
     Yields
     ------
@@ -124,22 +128,22 @@ def draw_pairs_and_times(inputs, shares, times, n_draws, n_batches, *, gaussian)
         Of :meth:`skdre.bridges._objectives.Draws.pack`.
     """
     denominator, numerator = (
-        stratified_draws(each, n_draws, n_batches)[..., 0] for each in shares
+        stratified_draws(each, n_draws, n_batches, dice)[..., 0] for each in shares
     )
     # Strata come in order: without a shuffle they would be paired by it.
-    order = torch.rand(numerator.shape).argsort(dim=1)
+    order = dice.rand(*numerator.shape).argsort(dim=1)
     numerator = numerator.gather(1, order) + shares[0].shape[1]
     denominator, numerator = (
         each.to(inputs.device) for each in (denominator, numerator)
     )
     for in_q, in_p in zip(denominator, numerator, strict=True):
-        t, importance = (each[:, None].to(inputs) for each in times.draw(n_draws))
+        t, importance = (each[:, None].to(inputs) for each in times.draw(n_draws, dice))
         x0, x1 = inputs[in_q], inputs[in_p]
         if gaussian:
-            x0 = torch.randn(x0.shape).to(inputs)
-        noise = torch.randn(x0.shape).to(inputs)
-        direction = torch.sign(torch.rand(x0.shape) - 0.5).to(inputs)
-        switch = torch.rand(n_draws, 1).to(inputs)
+            x0 = dice.randn(*x0.shape).to(inputs)
+        noise = dice.randn(*x0.shape).to(inputs)
+        direction = torch.sign(dice.rand(*x0.shape) - 0.5).to(inputs)
+        switch = dice.rand(n_draws, 1).to(inputs)
         yield Draws(t, importance, x0, x1, noise, direction, switch).pack()
 
 
@@ -162,6 +166,8 @@ class DrawBatches:
         Of :func:`draw_pairs_and_times`.
     """
 
+    dice = GLOBAL_DICE
+
     def __init__(self, rows, batch_size, shuffle=True, *, n_batches, **draw_params):
         self.batch_size = batch_size
         self.n_batches = n_batches
@@ -172,6 +178,9 @@ class DrawBatches:
 
     def __iter__(self):
         for packed in draw_pairs_and_times(
-            n_draws=self.batch_size, n_batches=self.n_batches, **self.draw_params
+            n_draws=self.batch_size,
+            n_batches=self.n_batches,
+            dice=self.dice,
+            **self.draw_params,
         ):
             yield packed, ()

@@ -31,7 +31,8 @@ from skdre.bridges._waymarks import discrete_columns
 from skdre.bridges.paths import PATHS, Path, check_path
 from skdre.nn._estimator import NetworkMixin
 from skdre.nn._sampling import cumulative_shares
-from skdre.nn._training import TaskCallback, TensorRows, resolve_device, seeded, train
+from skdre.nn._settings import Dice, seeded, usual_torch
+from skdre.nn._training import TaskCallback, TensorRows, resolve_device, train
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["TimeScoreRatio"]
@@ -363,45 +364,49 @@ class TimeScoreRatio(
         )
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        with seeded(seed):
-            network = self._new_network(Z.shape[1], plan)
-        network = network.float().to(device)
-        base = plan.base(moments, is_discrete)
-        inputs = torch.as_tensor(Z, dtype=torch.float32, device=device)
-        plan.check_network(network, inputs)
-        attributes = {
-            "path_": plan.path,
-            "scaling_": scaling,
-            "anchors_": self._anchors(Z[:n_denominator], weight[:n_denominator], rng),
-            "classes_": samples.classes,
-        }
-
-        def fitted(net, module=None):
-            if module is None:
-                module = copy.deepcopy(net.module_)
-                module.load_state_dict(net.average_)
-            final = SumOfScores(module.score, plan.base(moments, is_discrete))
-            final = final.double().to(device).eval().requires_grad_(False)
-            return attributes | {"network_": final}
-
         n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
         data = {"X": X, "y": y}
-        root = self._init_callback_context(max_subtasks=n_epochs)
-        root.call_on_fit_task_begin(estimator=self, **data)
-        net = self._train(
-            plan,
-            network,
-            None if base is None else base.float().to(device),
-            inputs,
-            rows,
-            is_discrete,
-            seed=seed,
-            max_epochs=n_epochs,
-            callbacks=[
-                *(self.callbacks or ()),
-                ("sklearn", TaskCallback(root, self, data, fitted)),
-            ],
-        )
+        with usual_torch(grad=True):
+            with seeded(seed):
+                network = self._new_network(Z.shape[1], plan)
+            network = network.float().to(device)
+            base = plan.base(moments, is_discrete)
+            inputs = torch.as_tensor(Z, dtype=torch.float32, device=device)
+            plan.check_network(network, inputs)
+            of_path = {
+                "path_": plan.path,
+                "scaling_": scaling,
+                "anchors_": self._anchors(
+                    Z[:n_denominator], weight[:n_denominator], rng
+                ),
+                "classes_": samples.classes,
+            }
+
+            def fitted(net, module=None):
+                if module is None:
+                    module = copy.deepcopy(net.module_)
+                    module.load_state_dict(net.average_)
+                final = SumOfScores(module.score, plan.base(moments, is_discrete))
+                final = final.double().to(device).eval().requires_grad_(False)
+                return of_path | {"network_": final}
+
+            root = self._init_callback_context(max_subtasks=n_epochs)
+            root.call_on_fit_task_begin(estimator=self, **data)
+            net = self._train(
+                plan,
+                network,
+                None if base is None else base.float().to(device),
+                inputs,
+                rows,
+                is_discrete,
+                seed=seed,
+                max_epochs=n_epochs,
+                callbacks=[
+                    *(self.callbacks or ()),
+                    ("sklearn", TaskCallback(root, self, data, fitted)),
+                ],
+            )
+            attributes = fitted(net, net.module_) | self._records(net)
         if is_discrete.any() and not plan.mixes_discrete:
             warnings.warn(
                 f"Columns {np.flatnonzero(is_discrete).tolist()} hold a few values, "
@@ -410,7 +415,7 @@ class TimeScoreRatio(
                 UserWarning,
                 stacklevel=5,
             )
-        for name, value in (fitted(net, net.module_) | self._records(net)).items():
+        for name, value in attributes.items():
             setattr(self, name, value)
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -455,14 +460,14 @@ class TimeScoreRatio(
             ]
 
         n_rows = max(np.count_nonzero(p) for p in np.split(held_out, [n_denominator]))
-        with seeded(seed):
-            (packed,) = draw_pairs_and_times(
-                n_draws=int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS)),
-                n_batches=1,
-                shares=shares(held_out),
-                times=uniform,
-                **draws,
-            )
+        (packed,) = draw_pairs_and_times(
+            n_draws=int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS)),
+            n_batches=1,
+            shares=shares(held_out),
+            times=uniform,
+            dice=Dice(seed),
+            **draws,
+        )
         n_batches = -(-self.max_iter // train_params["max_epochs"])
         return train(
             loss,

@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from skdre.bridges._batches import HeldOutPairs, PairBatches, sample_shares
 from skdre.nn._networks import EnsembleLinear, EnsembleMLP, draw_in
-from skdre.nn._training import KeepBestMembers, seeded, train
+from skdre.nn._settings import Dice
+from skdre.nn._training import KeepBestMembers, train
 
 __all__ = ["BridgeEnsemble", "class_losses", "ratio_losses", "train_bridges"]
 
@@ -221,8 +222,7 @@ def train_bridges(
         held_out = training
     else:
         training = training - held_out
-    with seeded(seed, waymarks.inputs.device):
-        pairs = HeldOutPairs(waymarks, held_out)
+    pairs = HeldOutPairs(waymarks, held_out, Dice(seed, waymarks.inputs.device))
     net = train(
         network,
         criterion,

@@ -15,8 +15,12 @@ from skdre._core.scales import column_scales
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
-from skdre.nn._training import TaskCallback, resolve_device, seeded
+from skdre.nn._networks import EnsembleMLP, network_inputs
+from skdre.nn._settings import (
+    seeded,
+    usual_torch,
+)
+from skdre.nn._training import TaskCallback, resolve_device
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["MLPRatio"]
@@ -229,52 +233,53 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         rows = PooledRows.of(samples)
         rng = check_random_state(self.random_state)
         seed = int(rng.randint(np.iinfo(np.int32).max))
-        if warm:
-            center, scale = self.center_, self.scale_
-            network = copy.deepcopy(self.network_).requires_grad_(True)
-        else:
-            scales = column_scales(samples.parts, samples.names)
-            center, scale = scales.center, scales.total
-            with seeded(seed):
-                network = EnsembleMLP(
-                    self.n_estimators,
-                    samples.numerator.shape[1],
-                    self.hidden_features,
-                    activation=self.activation,
-                )
-        network = network.float().to(device)
-
-        inputs = network_inputs(rows.X, center, scale)
-        held_out = member_folds(rows, network.n_members)
-
-        def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
-            return self._fitted(module, center, scale, samples.classes)
-
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
-        data = {"X": X, "y": y}
-        root = self._init_callback_context(max_subtasks=n_epochs)
-        root.call_on_fit_task_begin(estimator=self, **data)
-        epochs = TaskCallback(root, self, data, fitted)
-        net, scores = train_members(
-            network,
-            torch.as_tensor(inputs, dtype=torch.float32, device=device),
-            rows.n_denominator,
-            rows.weight,
-            held_out,
-            n_batches=n_batches,
-            max_epochs=n_epochs,
-            batch_size=self.batch_size,
-            learning_rate=self.learning_rate,
-            weight_decay=self.weight_decay,
-            patience=-(-self.patience // n_batches),
-            seed=seed,
-            callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
-            verbose=int(self.verbose),
-        )
-        attributes = self._fitted(network, center, scale, samples.classes)
-        attributes |= self._records(net)
+        with usual_torch(grad=True):
+            if warm:
+                center, scale = self.center_, self.scale_
+                network = copy.deepcopy(self.network_).requires_grad_(True)
+            else:
+                scales = column_scales(samples.parts, samples.names)
+                center, scale = scales.center, scales.total
+                with seeded(seed):
+                    network = EnsembleMLP(
+                        self.n_estimators,
+                        samples.numerator.shape[1],
+                        self.hidden_features,
+                        activation=self.activation,
+                    )
+            network = network.float().to(device)
+
+            inputs = network_inputs(rows.X, center, scale)
+            held_out = member_folds(rows, network.n_members)
+
+            def fitted(net):
+                module = copy.deepcopy(net.module_)
+                module.load_state_dict(net.average_)
+                return self._fitted(module, center, scale, samples.classes)
+
+            data = {"X": X, "y": y}
+            root = self._init_callback_context(max_subtasks=n_epochs)
+            root.call_on_fit_task_begin(estimator=self, **data)
+            epochs = TaskCallback(root, self, data, fitted)
+            net, scores = train_members(
+                network,
+                torch.as_tensor(inputs, dtype=torch.float32, device=device),
+                rows.n_denominator,
+                rows.weight,
+                held_out,
+                n_batches=n_batches,
+                max_epochs=n_epochs,
+                batch_size=self.batch_size,
+                learning_rate=self.learning_rate,
+                weight_decay=self.weight_decay,
+                patience=-(-self.patience // n_batches),
+                seed=seed,
+                callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
+                verbose=int(self.verbose),
+            )
+            attributes = self._fitted(network, center, scale, samples.classes)
+            attributes |= self._records(net)
         for name, value in attributes.items():
             setattr(self, name, value)
         self._warn_if_cut_short(n_epochs)

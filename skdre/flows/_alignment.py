@@ -31,7 +31,11 @@ from skdre.flows._gaussian import GaussianFlow, gaussian_moments
 from skdre.flows._gaussian_map import align_gaussians, within_maps
 from skdre.flows._marginals import noise_scale, standardize
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._training import TaskCallback, resolve_device, seeded
+from skdre.nn._settings import (
+    seeded,
+    usual_torch,
+)
+from skdre.nn._training import TaskCallback, resolve_device
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["LikelihoodRatioAligner"]
@@ -349,6 +353,7 @@ class LikelihoodRatioAligner(
         )
         return self
 
+    @usual_torch(grad=True)
     def _solve(self, samples, weights, device, rng):
         """The affine map between Gaussians; returns the fitted attributes."""
         maps = within_maps(samples, weights)
@@ -382,6 +387,7 @@ class LikelihoodRatioAligner(
             "n_iter_": 1,
         }
 
+    @usual_torch(grad=True)
     def _train(self, samples, weights, device, rng, root, data):
         """Train densities, then the map; returns the fitted attributes, and a gain.
 

@@ -12,6 +12,7 @@ from torch.func import functional_call
 from skdre.flows._density import log_density, through
 from skdre.nn._estimator import late_gain, n_epochs_and_batches
 from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
+from skdre.nn._settings import GLOBAL_DICE
 from skdre.nn._training import StopTraining, TensorRows, train
 
 __all__ = [
@@ -102,6 +103,8 @@ class DomainLogDensity(nn.Module):
         :class:`skdre.flows._flows.LogDensity`.
     """
 
+    dice = GLOBAL_DICE
+
     def __init__(self, densities, transform, noise_scale):
         super().__init__()
         self.densities = nn.ModuleList(densities)
@@ -118,7 +121,7 @@ class DomainLogDensity(nn.Module):
         flat = rows.reshape(-1, rows.shape[-1])
         u, is_source = flat[:, :-1], flat[:, -1] > 0
         if self.training:
-            u = u + self.noise_scale * torch.randn_like(u)
+            u = u + self.noise_scale * self.dice.randn_like(u)
         values = torch.zeros_like(flat[:, 0])
         if self.transform is not None and is_source.any():
             moved, log_det = self.transform().transform.call_and_ladj(u[is_source])

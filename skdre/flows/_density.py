@@ -11,6 +11,7 @@ from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 from skdre.flows._fisher import parameter_gradients
 from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
+from skdre.nn._settings import usual_torch
 
 __all__ = ["FlowDensityMixin", "log_density", "through"]
 
@@ -38,7 +39,7 @@ def through(flow, function, U):
     device = next(flow.parameters()).device
     n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
     parts = []
-    with torch.no_grad():
+    with usual_torch(grad=False):
         transform = flow().transform
         for start in range(0, len(U), n_rows):
             u = torch.as_tensor(U[start : start + n_rows], device=device)

@@ -28,13 +28,8 @@ from skdre.flows._gaussian import (
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight, domains, hold_out
 from skdre.nn._estimator import NetworkMixin
-from skdre.nn._training import (
-    TaskCallback,
-    TensorRows,
-    resolve_device,
-    seeded,
-    train,
-)
+from skdre.nn._settings import seeded, usual_torch
+from skdre.nn._training import TaskCallback, TensorRows, resolve_device, train
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["FlowFeaturizer"]
@@ -388,6 +383,7 @@ class FlowFeaturizer(
                 hidden_features=self.hidden_features,
             )
 
+    @usual_torch(grad=True)
     def _train_flow(self, flow, maps, kind, parts, device, seed, task, data):
         """Train a flow on the mapped rows.
 
@@ -443,6 +439,7 @@ class FlowFeaturizer(
         }
         return attributes, net.interrupted_
 
+    @usual_torch(grad=True)
     def _solve_flow(self, maps, kind, parts, X, domain, device, seed):
         """Fit a Gaussian flow on the mapped rows; return the fitted attributes."""
         (training, training_domain), (held_out, held_out_domain) = parts

@@ -9,6 +9,7 @@ from zuko.flows.continuous import FFJTransform
 from zuko.transforms import FreeFormJacobianTransform
 
 from skdre.flows._flows import LogDensity, normal_log_density
+from skdre.nn._settings import usual_torch
 
 __all__ = ["parameter_gradients"]
 
@@ -40,6 +41,7 @@ def _gradients_in_turn(density, u):
     return torch.stack(parts)
 
 
+@usual_torch(grad=True)
 def parameter_gradients(flow, U):
     """Gradient of the log density at each row by all parameters.
 

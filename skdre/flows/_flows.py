@@ -18,6 +18,7 @@ from zuko.transforms import (
 
 from skdre.flows._autoregressive import SpreadAutoregressive
 from skdre.flows._gaussian import GaussianFlow
+from skdre.nn._settings import GLOBAL_DICE
 
 __all__ = ["AUTO_MARGINALS", "FLOWS", "LogDensity", "build_flow", "normal_log_density"]
 
@@ -254,6 +255,8 @@ class LogDensity(nn.Module):
         onto columns that determine each other.
     """
 
+    dice = GLOBAL_DICE
+
     def __init__(self, flow, noise_scale):
         super().__init__()
         self.flow = flow.requires_grad_()
@@ -262,6 +265,6 @@ class LogDensity(nn.Module):
 
     def forward(self, u):
         if self.training:
-            u = u + self.noise_scale * torch.randn_like(u)
+            u = u + self.noise_scale * self.dice.randn_like(u)
         z, log_det = self.flow().transform.call_and_ladj(u)
         return normal_log_density(z) + log_det

@@ -28,8 +28,12 @@ from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, late_gain, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
-from skdre.nn._training import TaskCallback, TrainingNet, resolve_device, seeded
+from skdre.nn._networks import EnsembleMLP, network_inputs
+from skdre.nn._settings import (
+    seeded,
+    usual_torch,
+)
+from skdre.nn._training import TaskCallback, TrainingNet, resolve_device
 from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["FlowClassifierRatio"]
@@ -445,6 +449,7 @@ class FlowClassifierRatio(
                 stacklevel=6,
             )
 
+    @usual_torch(grad=True)
     def _train_flow(self, kind, alpha, warm, rows, device, *, callbacks, **params):
         """Train the flow, and the classifier if it has a share in the loss."""
         index, weight = rows.known()
@@ -487,6 +492,7 @@ class FlowClassifierRatio(
         attributes = self._fitted(flow, classifier, maps, kind, rows)
         return _Stage(attributes | self._records(net), net, extremes)
 
+    @usual_torch(grad=True)
     def _train_classifier(self, stage, rows, device, *, callbacks, **params):
         """Train the classifier on the features of a trained flow."""
         flow, maps = (stage.attributes[name] for name in ("flow_", "marginal_maps_"))

@@ -57,7 +57,7 @@ class FlowClassifier(LogDensity):
         rows = rows.squeeze(1)
         u, log_det_map = rows[:, :-1], rows[:, -1]
         if self.training:
-            u = u + self.noise_scale * torch.randn_like(u)
+            u = u + self.noise_scale * self.dice.randn_like(u)
         transform = self.flow().transform
         log_ratio = log_density = None
         if self.alpha == 0 or (self.alpha < 1 and self.training):

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 
 from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
+from skdre.nn._settings import usual_torch
 from skdre.nn._training import KeepBestMembers, TensorRows, train
 
 __all__ = [
@@ -133,7 +134,7 @@ def mean_log_ratio(network, inputs):
     """
     device = next(network.parameters()).device
     parts = []
-    with torch.no_grad():
+    with usual_torch(grad=False):
         for start in range(0, len(inputs), _CHUNK_ROWS):
             z = torch.as_tensor(inputs[start : start + _CHUNK_ROWS], device=device)
             parts.append(network(z)[..., 0].mean(dim=1).cpu().numpy())

@@ -59,7 +59,8 @@ class FlatWeights:
         Its buffers are the module's own.
         """
         views = dict(zip(map(id, self.parameters), self.views(flat), strict=True))
-        state = self.module.state_dict()
+        # As they are: what stands under two names has to be one tensor.
+        state = self.module.state_dict(keep_vars=True)
         for name, parameter in self.module.named_parameters(remove_duplicate=False):
             state[name] = views.get(id(parameter), state[name])
         return state

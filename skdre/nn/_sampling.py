@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from skdre.nn._settings import GLOBAL_DICE
 from skdre.nn._training import TensorRows
 
 __all__ = ["DomainBatches", "cumulative_shares", "held_out_rows", "stratified_draws"]
@@ -18,7 +19,7 @@ def cumulative_shares(weight):
     return torch.as_tensor(cumulative / cumulative[..., -1:])
 
 
-def stratified_draws(cumulative, n_draws, n_batches):
+def stratified_draws(cumulative, n_draws, n_batches, dice=GLOBAL_DICE):
     """Row numbers drawn in proportion to weights, one in each of `n_draws` strata.
 
     Of equal weights every batch takes about every (n / n_draws)-th row once, so that a
@@ -32,14 +33,14 @@ def stratified_draws(cumulative, n_draws, n_batches):
         Rows of a batch.
     n_batches : int
         Number of batches.
+    dice : skdre.nn._settings.Dice
 
     Returns
     -------
     index : torch.Tensor of int of shape (n_batches, n_draws, n_members)
-        From torch's CPU generator.
     """
     n_members, n_rows = cumulative.shape
-    u = torch.rand(n_members, n_batches, n_draws, dtype=torch.float64)
+    u = dice.rand(n_members, n_batches, n_draws, dtype=torch.float64)
     u = (u + torch.arange(n_draws)) / n_draws
     index = torch.searchsorted(cumulative, u.view(n_members, -1), right=True)
     index = index.clamp_(max=n_rows - 1).view(n_members, n_batches, n_draws)
@@ -66,13 +67,15 @@ class DomainBatches:
         Of :func:`cumulative_shares`.
     """
 
+    dice = GLOBAL_DICE
+
     def __init__(self, rows, batch_size, shuffle=True, *, n_batches, shares):
         self.inputs = rows.tensors[0]
         self.n_draws = max(batch_size // 2, 1)
         self.n_batches = n_batches
         self.shares = shares
         n_members = len(shares[0])
-        sign = torch.ones(2 * self.n_draws, n_members, device=self.inputs.device)
+        sign = self.inputs.new_ones(2 * self.n_draws, n_members)
         sign[: self.n_draws] = -1
         self.targets = sign, torch.ones_like(sign)
 
@@ -81,7 +84,8 @@ class DomainBatches:
 
     def __iter__(self):
         denominator, numerator = (
-            stratified_draws(each, self.n_draws, self.n_batches) for each in self.shares
+            stratified_draws(each, self.n_draws, self.n_batches, self.dice)
+            for each in self.shares
         )
         numerator += self.shares[0].shape[1]
         index = torch.cat([denominator, numerator], dim=1).to(self.inputs.device)

@@ -11,9 +11,14 @@ import inspect
 import numpy as np
 import torch
 
+from skdre.nn._settings import usual_torch
+
 __all__ = ["pack_modules", "unpack_modules"]
 
 _MODULE, _TENSOR = "torch.nn.Module", "torch.Tensor"
+
+# Stands for a tensor or module that stood before, by its number.
+_SAME_AS = "same as"
 
 
 def _name(cls):
@@ -77,6 +82,8 @@ _OF_TORCH = {
     for each in vars(torch.nn).values()
     if inspect.isclass(each) and issubclass(each, torch.nn.Module)
 }
+# A part of MultiheadAttention.
+_OF_TORCH.add("torch.nn.modules.linear.NonDynamicallyQuantizableLinear")
 _KNOWN = _OURS | _OF_ZUKO | _OF_TORCH
 
 # What torch keeps for hooks and compilation, made anew by the constructor.
@@ -89,55 +96,76 @@ def _is_known(module):
     return _name(type(module)) in _KNOWN and not hooked
 
 
-def _pack_tensor(tensor):
-    if tensor is None:
-        return None
-    return {
-        # A copy: the estimator may go on to be trained.
-        "values": tensor.detach().cpu().numpy().copy(),
-        "requires_grad": bool(tensor.requires_grad),
-    }
+def _attributes(module):
+    # Recurrent layers leave out what no format stores; object has no such method in
+    # Python 3.10.
+    return module.__getstate__() if hasattr(module, "__getstate__") else vars(module)
 
 
-def _pack(value):
-    if isinstance(value, torch.nn.Module):
-        if not _is_known(value):
+class _Packer:
+    """Packs the values of one state; what stands in several places stays one thing."""
+
+    def __init__(self):
+        # Tensors and modules by identity, with their numbers; kept alive, for the
+        # identity of what is gone may come again.
+        self.seen = {}
+
+    def number(self, value):
+        """Number of a tensor or module, and whether it is new."""
+        is_new = id(value) not in self.seen
+        number, _ = self.seen.setdefault(id(value), (len(self.seen), value))
+        return number, is_new
+
+    def tensor(self, tensor):
+        if tensor is None:
+            return None
+        number, is_new = self.number(tensor)
+        if not is_new:
+            return {_SAME_AS: number}
+        return {
+            "number": number,
+            # A copy: the estimator may go on to be trained.
+            "values": tensor.detach().cpu().numpy().copy(),
+            "requires_grad": bool(tensor.requires_grad),
+            "parameter": isinstance(tensor, torch.nn.Parameter),
+        }
+
+    def module(self, module):
+        number, is_new = self.number(module)
+        if not is_new:
+            return {_SAME_AS: number}
+        return {
+            "number": number,
+            "module": type(module).__module__,
+            "class": type(module).__qualname__,
+            "training": module.training,
+            "parameters": {
+                name: self.tensor(each) for name, each in module._parameters.items()
+            },
+            "buffers": {
+                name: self.tensor(each) for name, each in module._buffers.items()
+            },
+            "not_persistent": sorted(module._non_persistent_buffers_set),
+            "modules": {name: self(each) for name, each in module._modules.items()},
+            "attributes": {
+                name: self(each)
+                for name, each in _attributes(module).items()
+                if name not in _OWN
+            },
+        }
+
+    def __call__(self, value):
+        if isinstance(value, torch.nn.Module):
+            # With an unknown part it stays as a whole, and what is shared stays so.
+            if all(_is_known(each) for each in value.modules()):
+                return {_MODULE: self.module(value)}
             on_device = any(each.device.type != "cpu" for each in value.parameters())
             return copy.deepcopy(value).cpu() if on_device else value
-        return {
-            _MODULE: {
-                "module": type(value).__module__,
-                "class": type(value).__qualname__,
-                "training": value.training,
-                "parameters": {
-                    name: _pack_tensor(each) for name, each in value._parameters.items()
-                },
-                "buffers": {
-                    name: _pack_tensor(each) for name, each in value._buffers.items()
-                },
-                "not_persistent": sorted(value._non_persistent_buffers_set),
-                "modules": {name: _pack(each) for name, each in value._modules.items()},
-                "attributes": {
-                    name: _pack(each)
-                    for name, each in vars(value).items()
-                    if name not in _OWN
-                },
-            }
-        }
-    if isinstance(value, torch.Tensor):
-        return {_TENSOR: _pack_tensor(value)}
-    if type(value) in (list, tuple):
-        return type(value)(_pack(each) for each in value)
-    return value
-
-
-def _unpack_tensor(packed, *, parameter):
-    if packed is None:
-        return None
-    tensor = torch.from_numpy(np.array(packed["values"]))
-    if parameter:
-        return torch.nn.Parameter(tensor, requires_grad=packed["requires_grad"])
-    return tensor.requires_grad_(packed["requires_grad"])
+        if isinstance(value, torch.Tensor):
+            return {_TENSOR: self.tensor(value)}
+        if type(value) in (list, tuple):
+            return type(value)(self(each) for each in value)
+        return value
 
 
 def _class_of(packed):
@@ -151,37 +179,62 @@ def _class_of(packed):
     return getattr(importlib.import_module(packed["module"]), packed["class"])
 
 
-def _unpack(value):
-    if type(value) in (list, tuple):
-        return type(value)(_unpack(each) for each in value)
-    if not isinstance(value, dict):
+class _Unpacker:
+    """Undoes a :class:`_Packer`, in the same order."""
+
+    def __init__(self):
+        self.made = {}
+
+    def tensor(self, packed):
+        if packed is None:
+            return None
+        if set(packed) == {_SAME_AS}:
+            return self.made[packed[_SAME_AS]]
+        tensor = torch.from_numpy(np.array(packed["values"]))
+        if packed["parameter"]:
+            tensor = torch.nn.Parameter(tensor, requires_grad=packed["requires_grad"])
+        else:
+            tensor.requires_grad_(packed["requires_grad"])
+        self.made[packed["number"]] = tensor
+        return tensor
+
+    def module(self, packed):
+        if set(packed) == {_SAME_AS}:
+            return self.made[packed[_SAME_AS]]
+        cls = _class_of(packed)
+        module = cls.__new__(cls)
+        torch.nn.Module.__init__(module)
+        self.made[packed["number"]] = module
+        for name, each in packed["parameters"].items():
+            module.register_parameter(name, self.tensor(each))
+        for name, each in packed["buffers"].items():
+            persistent = name not in packed["not_persistent"]
+            module.register_buffer(name, self.tensor(each), persistent=persistent)
+        for name, each in packed["modules"].items():
+            module.add_module(name, self(each))
+        for name, each in packed["attributes"].items():
+            module.__dict__[name] = self(each)
+        module.training = packed["training"]
+        # Recurrent layers find their weights again.
+        module.__setstate__(dict(vars(module)))
+        return module
+
+    def __call__(self, value):
+        if type(value) in (list, tuple):
+            return type(value)(self(each) for each in value)
+        if not isinstance(value, dict):
+            return value
+        if set(value) == {_TENSOR}:
+            return self.tensor(value[_TENSOR])
+        if set(value) == {_MODULE}:
+            return self.module(value[_MODULE])
         return value
-    if set(value) == {_TENSOR}:
-        return _unpack_tensor(value[_TENSOR], parameter=False)
-    if set(value) != {_MODULE}:
-        return value
-    value = value[_MODULE]
-    cls = _class_of(value)
-    module = cls.__new__(cls)
-    torch.nn.Module.__init__(module)
-    for name, each in value["attributes"].items():
-        module.__dict__[name] = _unpack(each)
-    for name, each in value["parameters"].items():
-        module.register_parameter(name, _unpack_tensor(each, parameter=True))
-    for name, each in value["buffers"].items():
-        module.register_buffer(
-            name,
-            _unpack_tensor(each, parameter=False),
-            persistent=name not in value["not_persistent"],
-        )
-    for name, each in value["modules"].items():
-        module.add_module(name, _unpack(each))
-    module.training = value["training"]
-    return module
 
 
 def pack_modules(state):
     """Replace the modules among the values of a state by what they are made of.
+
+    A tensor or module that stands in several places is packed once.
 
     Parameters
     ----------
@@ -195,7 +248,8 @@ def pack_modules(state):
         of zuko and of torch, on any device. Others stay, on the CPU: those of other
         packages, and those with hooks.
     """
-    return {name: _pack(value) for name, value in state.items()}
+    pack = _Packer()
+    return {name: pack(value) for name, value in state.items()}
 
 
 def unpack_modules(packed):
@@ -215,4 +269,6 @@ def unpack_modules(packed):
     ValueError
         If a class that is asked for is not in the table of known ones.
     """
-    return {name: _unpack(value) for name, value in packed.items()}
+    with usual_torch(grad=False):
+        unpack = _Unpacker()
+        return {name: unpack(value) for name, value in packed.items()}

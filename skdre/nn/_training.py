@@ -8,7 +8,7 @@ divergence, and seeds that are nobody else's.
 
 import math
 import warnings
-from contextlib import contextmanager
+from contextlib import nullcontext
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
@@ -18,6 +18,14 @@ from skorch.helper import predefined_split
 from torch.func import functional_call
 
 from skdre.nn._flat import FlatWeights
+from skdre.nn._settings import (
+    GLOBAL_DICE,
+    Dice,
+    draws_by_itself,
+    one_thread,
+    seeded,
+    usual_torch,
+)
 
 __all__ = [
     "KeepBest",
@@ -88,36 +96,6 @@ def resolve_device(device):
     return torch.device(device)
 
 
-@contextmanager
-def seeded(seed, device="cpu"):
-    """Seed torch inside the block, and leave its generators as they were after it."""
-    device = torch.device(device)
-    devices = []
-    if device.type == "cuda":
-        index = device.index
-        devices = [torch.cuda.current_device() if index is None else index]
-    with torch.random.fork_rng(devices=devices):
-        # torch.manual_seed would seed the devices that are not forked as well.
-        torch.default_generator.manual_seed(seed)
-        for index in devices:
-            with torch.cuda.device(index):
-                torch.cuda.manual_seed(seed)
-        yield
-
-
-@contextmanager
-def _one_thread(condition):
-    """Keep torch to one thread inside the block, if the condition holds."""
-    before = torch.get_num_threads()
-    if condition:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        if condition:
-            torch.set_num_threads(before)
-
-
 class TensorRows(torch.utils.data.Dataset):
     """Rows of tensors that lie on one device.
 
@@ -159,8 +137,10 @@ class TensorBatches:
         Most rows of a batch. The rows are dealt evenly, so no batch is left with a few
         rows and a noisy gradient.
     shuffle : bool, default=False
-        Draw a new order for each pass, from torch's CPU generator.
+        Draw a new order for each pass, from the attribute `dice`.
     """
+
+    dice = GLOBAL_DICE
 
     def __init__(self, rows, batch_size, shuffle=False):
         self.rows = rows
@@ -172,7 +152,7 @@ class TensorBatches:
 
     def __iter__(self):
         n_rows = len(self.rows)
-        order = torch.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
+        order = self.dice.randperm(n_rows) if self.shuffle else torch.arange(n_rows)
         order = order.to(self.rows.tensors[0].device)
         for index in order.tensor_split(len(self)):
             yield self.rows.take(index)
@@ -258,7 +238,9 @@ class KeepBestMembers(KeepBest):
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.best_epoch_ = 0
         self.best_weights_ = _clone(net.average_)
-        self.best_losses_ = self._best_judgement = torch.tensor(math.inf)
+        self.best_losses_ = self._best_judgement = torch.tensor(
+            math.inf, dtype=torch.float32
+        )
         self._total, self._n_rows = 0.0, 0
         _, held_out = net.get_split_datasets(X, y)
         for batch in net.get_iterator(held_out, training=False):
@@ -347,6 +329,9 @@ class TrainingNet(NeuralNet):
     criterion : callable
         The loss is ``criterion(module(inputs), targets)``, a mean over the batch, or
         a vector of such means, one for each member of an ensemble.
+    dice : Dice
+        What batches and module draw from: given to those that have an attribute
+        ``dice``; to other modules as torch's own.
     average_decay : float, default=0.99
         The average forgets over about 1 / (1 - average_decay) steps; 0 is no average.
     **kwargs : dict
@@ -362,12 +347,19 @@ class TrainingNet(NeuralNet):
         How often a loss or gradient was not finite.
     """
 
-    def __init__(self, module, criterion, *, average_decay=_AVERAGE_DECAY, **kwargs):
+    def __init__(
+        self, module, criterion, *, dice, average_decay=_AVERAGE_DECAY, **kwargs
+    ):
         super().__init__(module, criterion, **kwargs)
+        self.dice = dice
         self.average_decay = average_decay
 
     def initialize_module(self):
         super().initialize_module()
+        for each in self.module_.modules():
+            if hasattr(each, "dice"):
+                each.dice = self.dice
+        self.draws_by_itself_ = draws_by_itself(self.module_)
         self.weights_ = FlatWeights(self.module_)
         self.flat_average_ = self.weights_.flat.detach().clone()
         self.average_ = self.weights_.state(self.flat_average_)
@@ -394,6 +386,12 @@ class TrainingNet(NeuralNet):
             for name, callback in super().get_default_callbacks()
             if self.verbose or name != "print_log"
         ]
+
+    def get_iterator(self, dataset, training=False):
+        iterator = super().get_iterator(dataset, training)
+        if training and hasattr(iterator, "dice"):
+            iterator.dice = self.dice
+        return iterator
 
     def fit_loop(self, X, y=None, epochs=None, **kwargs):
         try:
@@ -455,7 +453,8 @@ class TrainingNet(NeuralNet):
 
     def infer(self, x, **fit_params):
         if self.module_.training:
-            return super().infer(x, **fit_params)
+            with self.dice.as_global() if self.draws_by_itself_ else nullcontext():
+                return super().infer(x, **fit_params)
         return functional_call(self.module_, self.average_, (x,), fit_params)
 
 
@@ -492,7 +491,7 @@ def train(
     max_epochs, batch_size, learning_rate, weight_decay, patience
         Of AdamW and of the loop. The learning rate falls to zero along a cosine.
     seed : int
-        Seeds the order of the rows and what the module draws.
+        Seeds the batches and what the module draws.
     keeper : callable, default=KeepBest
         :class:`KeepBest` or :class:`KeepBestMembers`, called with `patience`.
     callbacks : list of skorch callbacks, default=()
@@ -533,11 +532,12 @@ def train(
         "train_split": predefined_split(rows if held_out is None else held_out),
         "callbacks": [("keep_best", keeper(patience)), *callbacks],
         "device": device,
+        "dice": Dice(seed, device),
         "verbose": verbose,
     }
     net = TrainingNet(module, criterion, **params | net_params)
     small = device.type == "cpu" and min(batch_size, len(rows)) <= _ONE_THREAD_ROWS
-    with seeded(seed, device), _one_thread(small):
+    with usual_torch(grad=True), one_thread(small):
         net.fit(rows)
     net.weights_.release()
     if not math.isfinite(net.keeper_.best_loss_):
