@@ -9,6 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
+from skdre.importance._meta import fitted_part
 from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
@@ -23,7 +24,7 @@ __all__ = [
 def labelled_rows(estimator, X, y, sample_weight):
     """The labelled part of a validation set, for a fitted estimator."""
     check_consistent_length(X, y, sample_weight)
-    classification = is_classifier(estimator)
+    classification = is_classifier(fitted_part(estimator))
     y, unlabelled = check_labels(y, classification=classification)
     if classification:
         # A class that the estimator predicts is a label like any other.
@@ -149,7 +150,7 @@ def importance_weighted_score(
 
 def _weighted_scorer(estimator, scoring):
     if scoring is None:
-        scoring = "accuracy" if is_classifier(estimator) else "r2"
+        scoring = "accuracy" if is_classifier(fitted_part(estimator)) else "r2"
     scorer = get_scorer(scoring)
     function = getattr(scorer, "_score_func", scorer)
     if not callable(function):
