@@ -1,11 +1,11 @@
 """What a fitted TimeScoreRatio predicts: time scores and their integral."""
 
-import copy
 import warnings
 from functools import partial
 
 import numpy as np
 import torch
+from sklearn.utils._param_validation import validate_parameter_constraints
 
 from skdre.bridges._integrate import gauss_legendre, path_integral, runge_kutta
 from skdre.bridges._objectives import fokker_planck_time_score
@@ -20,7 +20,11 @@ _LARGE_ERROR = 0.05
 
 
 class TimeScorePrediction:
-    """Methods of estimators with a fitted ``network_``, ``path_`` and ``scaling_``."""
+    """Methods of estimators with a fitted ``network_``, ``path_`` and ``scaling_``.
+
+    What is predicted follows from the fit and the arguments alone, not from parameters
+    that were set since.
+    """
 
     def _outputs(self, Z, t):
         """Outputs of the network at standardised rows and times, as a tensor."""
@@ -31,13 +35,13 @@ class TimeScorePrediction:
     def _time_score(self, Z, t):
         """Time score at standardised rows, of shape (n_rows,)."""
         with usual_torch(grad=False):
-            if self.objective == "fokker-planck":
+            if self.objective_ == "fokker-planck":
                 device = next(self.network_.parameters()).device
                 z, t = (torch.as_tensor(each, device=device) for each in (Z, t))
                 score = fokker_planck_time_score(
                     self.network_, self.path_, z, t[:, None]
                 )
-            elif self.objective == "ctsm-v":
+            elif self.objective_ == "ctsm-v":
                 score = self._outputs(Z, t).sum(dim=1)
             else:
                 score = self._outputs(Z, t)[:, 0]
@@ -48,11 +52,21 @@ class TimeScorePrediction:
         with usual_torch(grad=False):
             return self._outputs(Z, t)[:, 1:].cpu().numpy()
 
-    def _integrate(self, Z, n_nodes):
-        margin = self.path_.margin if self.objective == "fokker-planck" else 0.0
+    def _integral(self, **changes):
+        """How the integral is taken: as in the fit, but for what is not None."""
+        changes = {name: value for name, value in changes.items() if value is not None}
+        validate_parameter_constraints(
+            {name: self._parameter_constraints[name] for name in changes},
+            changes,
+            caller_name=type(self).__name__,
+        )
+        return self.integral_ | changes
+
+    def _integrate(self, Z, *, integrator, n_nodes, tol):
+        margin = self.path_.margin if self.objective_ == "fokker-planck" else 0.0
         interval = (margin, 1.0)
-        if self.integrator == "rk45":
-            integrate = partial(runge_kutta, tol=self.tol, interval=interval)
+        if integrator == "rk45":
+            integrate = partial(runge_kutta, tol=tol, interval=interval)
         else:
             integrate = partial(gauss_legendre, n_nodes=n_nodes, interval=interval)
         if self.anchors_ is None:
@@ -63,16 +77,29 @@ class TimeScorePrediction:
             Z,
             self.anchors_,
             integrate,
-            gaussian=self.denominator == "gaussian",
+            gaussian=self.denominator_ == "gaussian",
         )
 
-    def decision_function(self, X):
+    @staticmethod
+    def _finer(integral):
+        """Twice the nodes and a tenth of the tolerance, of which one matters."""
+        finer = {"n_nodes": 2 * integral["n_nodes"], "tol": integral["tol"] / 10}
+        return integral | finer
+
+    def decision_function(self, X, *, integrator=None, n_nodes=None, tol=None):
         """Logarithm of the density ratio at the rows of X.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
+        integrator : {"gauss-legendre", "rk45"}, default=None
+            How the integral over time is taken; None is as the estimator was fitted,
+            here and below.
+        n_nodes : int, default=None
+            Nodes of "gauss-legendre".
+        tol : float, default=None
+            Tolerance of the steps of "rk45".
 
         Returns
         -------
@@ -86,32 +113,36 @@ class TimeScorePrediction:
             than 0.05 nats and 5 %, at some of the rows.
         """
         X = self._validate_rows(X)
+        integral = self._integral(integrator=integrator, n_nodes=n_nodes, tol=tol)
         Z = self.scaling_.transform(X)
-        log_ratio = self._integrate(Z, self.n_nodes)
-        if self.integrator == "gauss-legendre":
+        log_ratio = self._integrate(Z, **integral)
+        if integral["integrator"] == "gauss-legendre":
             index = np.unique(np.linspace(0, len(Z) - 1, _CHECKED_ROWS).astype(int))
-            self._warn_if_inaccurate(Z[index], log_ratio[index])
+            self._warn_if_inaccurate(Z[index], log_ratio[index], integral)
         return log_ratio
 
-    def _warn_if_inaccurate(self, Z, log_ratio):
-        error = np.abs(self._integrate(Z, 2 * self.n_nodes) - log_ratio)
+    def _warn_if_inaccurate(self, Z, log_ratio, integral):
+        error = np.abs(self._integrate(Z, **self._finer(integral)) - log_ratio)
         worst = np.argmax(error / np.maximum(1, np.abs(log_ratio)))
         if error[worst] > _LARGE_ERROR * max(1, abs(log_ratio[worst])):
+            n_nodes = integral["n_nodes"]
             warnings.warn(
-                f"The integral over time is not accurate: with n_nodes={self.n_nodes} "
-                f"and with twice as many a log ratio of {log_ratio[worst]:.3g} differs "
-                f"by {error[worst]:.2g} nats. Increase n_nodes.",
+                f"The integral over time is not accurate: with n_nodes={n_nodes} and "
+                f"with twice as many a log ratio of {log_ratio[worst]:.3g} differs by "
+                f"{error[worst]:.2g} nats. Increase n_nodes.",
                 UserWarning,
                 stacklevel=3,
             )
 
-    def integration_error(self, X):
+    def integration_error(self, X, *, integrator=None, n_nodes=None, tol=None):
         """How far the log ratio is off for its integral over time alone.
 
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
+        integrator, n_nodes, tol
+            As of :meth:`decision_function`.
 
         Returns
         -------
@@ -120,12 +151,10 @@ class TimeScorePrediction:
             "rk45", with a tenth of the tolerance.
         """
         X = self._validate_rows(X)
+        integral = self._integral(integrator=integrator, n_nodes=n_nodes, tol=tol)
         Z = self.scaling_.transform(X)
-        coarse = self._integrate(Z, self.n_nodes)
-        if self.integrator == "gauss-legendre":
-            return np.abs(self._integrate(Z, 2 * self.n_nodes) - coarse)
-        finer = copy.copy(self).set_params(tol=self.tol / 10)
-        return np.abs(finer._integrate(Z, self.n_nodes) - coarse)
+        coarse = self._integrate(Z, **integral)
+        return np.abs(self._integrate(Z, **self._finer(integral)) - coarse)
 
     def time_score(self, X, times):
         """Time score d/dt log p_t(x), whose integral is the log ratio.

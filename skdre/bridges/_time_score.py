@@ -110,7 +110,8 @@ class TimeScoreRatio(
         How many rows of the denominator these lines start from; the mean is taken.
     integrator : {"gauss-legendre", "rk45"}, default="gauss-legendre"
         Fixed nodes, or adaptive steps for each row by itself, as accurate as `tol` but
-        a hundred times slower.
+        a hundred times slower. This, `n_nodes` and `tol` are what predictions do unless
+        ``decision_function`` is told otherwise.
     n_nodes : int, default=16
         Nodes of "gauss-legendre".
     tol : float, default=1e-5
@@ -151,6 +152,13 @@ class TimeScoreRatio(
 
     Attributes
     ----------
+    objective_ : str
+        The loss, which says what the outputs of `network_` are.
+    denominator_ : {"sample", "gaussian"}
+        What the denominator was taken for.
+    integral_ : dict
+        How the integral over time is taken unless a prediction is told otherwise: the
+        "integrator", "n_nodes" and "tol" of the fit.
     network_ : torch.nn.Module
         The fitted scores of (x, t), base included, in double precision.
     scaling_ : object
@@ -374,6 +382,12 @@ class TimeScoreRatio(
             inputs = torch.as_tensor(Z, dtype=torch.float32, device=device)
             plan.check_network(network, inputs)
             of_path = {
+                "objective_": self.objective,
+                "denominator_": self.denominator,
+                "integral_": {
+                    name: getattr(self, name)
+                    for name in ("integrator", "n_nodes", "tol")
+                },
                 "path_": plan.path,
                 "scaling_": scaling,
                 "anchors_": self._anchors(

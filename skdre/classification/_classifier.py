@@ -196,15 +196,14 @@ class ClassifierRatio(
         tags.input_tags.allow_nan = takes_nan(self.estimator)
         return tags
 
-    def _passes_unchanged(self, X):
-        return self.estimator is not None and hasattr(X, "columns")
+    @staticmethod
+    def _passes_unchanged(X, estimator):
+        return estimator is not None and hasattr(X, "columns")
 
-    def _check_params(self, X):
+    def _check_params(self, X, estimator):
         return {
-            "dtype": None if self._passes_unchanged(X) else np.float64,
-            "ensure_all_finite": (
-                "allow-nan" if lets_nan_through(self.estimator) else True
-            ),
+            "dtype": None if self._passes_unchanged(X, estimator) else np.float64,
+            "ensure_all_finite": "allow-nan" if lets_nan_through(estimator) else True,
         }
 
     # The classifier validates its own parameters when it is fitted.
@@ -235,8 +234,9 @@ class ClassifierRatio(
         """
         if self.estimator is not None and not is_classifier(self.estimator):
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
-        rows = check_pool(self, X, y, sample_weight, **self._check_params(X))
-        inputs = X if self._passes_unchanged(X) else rows.X
+        check_params = self._check_params(X, self.estimator)
+        rows = check_pool(self, X, y, sample_weight, **check_params)
+        inputs = X if self._passes_unchanged(X, self.estimator) else rows.X
         distinct = distinct_rows(rows)
         inputs = _safe_indexing(inputs, distinct.index)
         bounds = None
@@ -266,6 +266,7 @@ class ClassifierRatio(
         self.bounds_ = bounds
         self.calibrator_ = calibrator
         self._fitted = fitted
+        self._is_default = self.estimator is None
         return self
 
     def _held_out_scores(self, inputs, rows, distinct, method):
@@ -360,8 +361,9 @@ class ClassifierRatio(
             If the classifier answers NaN.
         """
         check_is_fitted(self)
-        checked = self._validate_rows(X, **self._check_params(X))
-        inputs = X if self._passes_unchanged(X) else checked
+        given = None if self._is_default else self.estimator_
+        checked = self._validate_rows(X, **self._check_params(X, given))
+        inputs = X if self._passes_unchanged(X, given) else checked
         if self.bounds_ is not None:
             inputs = draw_in(inputs, *self.bounds_)
         score = self._fitted.score(inputs, self.score_method_)

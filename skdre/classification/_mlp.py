@@ -15,7 +15,7 @@ from skdre._core.scales import column_scales
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import EnsembleMLP, network_inputs
+from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre.nn._settings import (
     seeded,
     usual_torch,

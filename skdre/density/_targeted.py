@@ -69,6 +69,12 @@ class TargetedSampler(
         The fitted ratio p / q, in x or in z.
     share_ : float
         Share of the numerator in the flow's density.
+    target_ : {"numerator", "denominator"}
+        The distribution that is drawn from.
+    space_ : {"features", "data"}
+        What the ratio sees.
+    candidates_per_sample_ : int
+        Samples of the flow for each row, unless ``sample`` is told another number.
     classes_ : ndarray of shape (2,)
         The labels; the second is the numerator's.
     n_features_in_ : int
@@ -193,10 +199,19 @@ class TargetedSampler(
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, X, skip_check_array=True)
         self.flow_, self.ratio_, self.share_ = flow, ratio, share
+        self.target_, self.space_ = self.target, self.space
+        self.candidates_per_sample_ = self.candidates_per_sample
         self.classes_ = rows.classes
         return self
 
-    def sample(self, n_samples=1, random_state=None, *, return_effective_size=False):
+    def sample(
+        self,
+        n_samples=1,
+        random_state=None,
+        *,
+        candidates_per_sample=None,
+        return_effective_size=False,
+    ):
         """Draw rows of the target.
 
         Parameters
@@ -205,6 +220,9 @@ class TargetedSampler(
             Number of rows.
         random_state : int, RandomState instance or None, default=None
             Draws the candidates, and the rows among them.
+        candidates_per_sample : int, default=None
+            Samples of the flow for each row, at least 500 in all; None is what the
+            sampler was fitted with.
         return_effective_size : bool, default=False
             Whether to return the effective sample size of the candidates too.
 
@@ -219,7 +237,7 @@ class TargetedSampler(
         Raises
         ------
         ValueError
-            If n_samples is not an integer of at least 1.
+            If `n_samples` or `candidates_per_sample` is not an integer of at least 1.
 
         Warns
         -----
@@ -227,11 +245,17 @@ class TargetedSampler(
             If the effective sample size is less than `n_samples`.
         """
         check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
+        if candidates_per_sample is None:
+            candidates_per_sample = self.candidates_per_sample_
+        for name, value in {
+            "n_samples": n_samples,
+            "candidates_per_sample": candidates_per_sample,
+        }.items():
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}.")
         rng = check_random_state(random_state)
-        n_candidates = max(self.candidates_per_sample * n_samples, _LEAST_CANDIDATES)
-        in_features = self.space == "features"
+        n_candidates = max(candidates_per_sample * n_samples, _LEAST_CANDIDATES)
+        in_features = self.space_ == "features"
         if in_features:
             candidates = rng.normal(size=(n_candidates, self.n_features_in_))
         else:
@@ -239,7 +263,7 @@ class TargetedSampler(
         weights = mixture_weights(
             predict_log_ratio(self.ratio_, candidates),
             self.share_,
-            target=self.target,
+            target=self.target_,
         )
         size = self._check_effective_size(weights, n_samples)
         drawn = resample(weights, n_samples, method="systematic", random_state=rng)
@@ -251,7 +275,7 @@ class TargetedSampler(
     def _check_effective_size(self, weights, n_samples):
         if not weights.any():
             raise ValueError(
-                f"The ratio gives the target ({self.target}) no weight at any of "
+                f"The ratio gives the target ({self.target_}) no weight at any of "
                 f"{len(weights)} samples of the flow: the flow has not learnt it, or "
                 "the ratio overfits."
             )

@@ -152,6 +152,8 @@ class LikelihoodRatioAligner(
         The maps that standardise the columns.
     n_iter_ : int
         Steps of the map's training; 1 with a closed form.
+    moving_ : {"denominator", "numerator"}
+        The source.
     classes_ : ndarray of shape (2,)
         The labels; the second is the numerator's.
     n_features_in_ : int
@@ -338,7 +340,7 @@ class LikelihoodRatioAligner(
             attributes, gain = self._solve(samples, weights, device, rng), 0.0
         else:
             attributes, gain = self._train(samples, weights, device, rng, root, data)
-        attributes |= {"classes_": two.classes}
+        attributes |= {"classes_": two.classes, "moving_": self.moving}
         for name, value in attributes.items():
             setattr(self, name, value)
         warn_unless_aligned(
@@ -571,7 +573,7 @@ class LikelihoodRatioAligner(
                 f"y must hold the labels seen in fit, {self.classes_.tolist()}, got "
                 f"{rows.classes.tolist()}."
             )
-        is_source = rows.is_numerator == (self.moving == "numerator")
+        is_source = rows.is_numerator == (self.moving_ == "numerator")
         weight = rows.sample_weight
         weight = np.ones(len(rows.X)) if weight is None else weight
         U, log_det = self.marginal_maps_.forward(rows.X)

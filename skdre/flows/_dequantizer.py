@@ -69,6 +69,12 @@ class Dequantizer(
 
     Attributes
     ----------
+    n_levels_ : int
+        Levels of a pixel.
+    alpha_ : float
+        What keeps the logit away from 0 and 1.
+    random_state_ : int, RandomState instance or None
+        What every call of ``transform`` draws its noise from.
     n_features_in_ : int
         Number of pixels.
     feature_names_in_ : ndarray of shape (n_features_in_,)
@@ -149,23 +155,27 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         # Checked apart from validate_data, which would leave attributes behind.
-        self._check_levels(check_array(X, dtype=np.float64, input_name="X"))
+        checked = check_array(X, dtype=np.float64, input_name="X")
+        self._check_levels(checked, self.n_levels)
         validate_data(self, X, skip_check_array=True)
+        self.n_levels_, self.alpha_ = self.n_levels, self.alpha
+        self.random_state_ = self.random_state
         return self
 
-    def _check_levels(self, X):
+    @staticmethod
+    def _check_levels(X, n_levels):
         low, high = X.min(), X.max()
         whole = not (X % 1).any()
-        if whole and low >= 0 and high < self.n_levels:
+        if whole and low >= 0 and high < n_levels:
             return
         hint = ""
         if low >= 0 and high <= 1:
-            hint = f" Images in [0, 1] are multiplied by {self.n_levels - 1} first."
+            hint = f" Images in [0, 1] are multiplied by {n_levels - 1} first."
         elif whole and low >= 0:
             hint = f" For {int(high) + 1} levels set n_levels={int(high) + 1}."
         raise ValueError(
-            f"X must hold whole numbers from 0 to {self.n_levels - 1} "
-            f"(n_levels={self.n_levels}), got values from {low:g} to {high:g}"
+            f"X must hold whole numbers from 0 to {n_levels - 1} "
+            f"(n_levels={n_levels}), got values from {low:g} to {high:g}"
             f"{'' if whole else ', some of them fractions'}.{hint}"
         )
 
@@ -189,9 +199,9 @@ class Dequantizer(
         """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        self._check_levels(X)
-        rng = check_random_state(self.random_state)
-        return dequantize(X, self.n_levels, self.alpha, rng)
+        self._check_levels(X, self.n_levels_)
+        rng = check_random_state(self.random_state_)
+        return dequantize(X, self.n_levels_, self.alpha_, rng)
 
     def inverse_transform(self, X):
         """Map rows of the whole line to pixels.
@@ -208,7 +218,7 @@ class Dequantizer(
             Whole numbers from 0 to ``n_levels - 1``: those that ``transform`` was
             given, and the nearest level for rows that no image is mapped to.
         """
-        return quantize(self._check_mapped(X), self.n_levels, self.alpha)
+        return quantize(self._check_mapped(X), self.n_levels_, self.alpha_)
 
     def _check_mapped(self, X):
         check_is_fitted(self)
@@ -237,7 +247,7 @@ class Dequantizer(
             In nats.
         """
         Y = self._check_mapped(X)
-        return log_slope(Y, self.n_levels, self.alpha).sum(axis=1)
+        return log_slope(Y, self.n_levels_, self.alpha_).sum(axis=1)
 
     def bits_per_dimension(self, X, log_density):
         """Length of the code of an image that a density stands for, per pixel.

@@ -28,7 +28,7 @@ from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight
 from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
 from skdre.nn._estimator import NetworkMixin, late_gain, n_epochs_and_batches
-from skdre.nn._networks import EnsembleMLP, network_inputs
+from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre.nn._settings import (
     seeded,
     usual_torch,

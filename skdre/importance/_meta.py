@@ -15,7 +15,7 @@ from sklearn.utils.validation import (
 from skdre.importance._rows import as_rows, check_labels, check_target
 from skdre.utils._sample_weight import weight_parameter
 
-__all__ = ["TargetRowsMixin"]
+__all__ = ["TargetRowsMixin", "fitted_part"]
 
 
 def estimator_has(method):
@@ -25,6 +25,11 @@ def estimator_has(method):
         return True
 
     return check
+
+
+def fitted_part(estimator):
+    """What a fitted estimator predicts with; its parameters may have been set since."""
+    return estimator.estimator_ if isinstance(estimator, TargetRowsMixin) else estimator
 
 
 class TargetRowsMixin(MetaEstimatorMixin):

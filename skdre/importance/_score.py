@@ -10,6 +10,7 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import check_consistent_length
 
 from skdre.base import check_is_ratio, predict_log_ratio
+from skdre.importance._meta import fitted_part
 from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
@@ -24,7 +25,7 @@ __all__ = [
 def labelled_rows(estimator, X, y, sample_weight):
     """The labelled part of a validation set, for a fitted estimator."""
     check_consistent_length(X, y, sample_weight)
-    classification = is_classifier(estimator)
+    classification = is_classifier(fitted_part(estimator))
     y, unlabelled = check_labels(y, classification=classification)
     if classification:
         # A class that the estimator predicts is a label like any other.
@@ -152,7 +153,7 @@ def importance_weighted_score(
 
 def _weighted_scorer(estimator, scoring):
     if scoring is None:
-        scoring = "accuracy" if is_classifier(estimator) else "r2"
+        scoring = "accuracy" if is_classifier(fitted_part(estimator)) else "r2"
     scorer = get_scorer(scoring)
     function = getattr(scorer, "_score_func", scorer)
     if not callable(function):

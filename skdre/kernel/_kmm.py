@@ -296,7 +296,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Bound of the objective minus its minimum.
     objective_ : float
         Objective at the fitted weights.
-    gamma_, ridge_, eps_ : float
+    gamma_, ridge_, eps_, B_ : float
         The values used.
     solver_ : str
         The solver used.
@@ -307,7 +307,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     centers_ : ndarray of shape (n_centers, n_features)
         Rows that carry the ratio, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
-        Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0, B).
+        Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0, B_).
     intercept_ : float
         The constant in it.
     center_, scale_ : ndarray of shape (n_features,)
@@ -497,6 +497,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.classes_ = samples.classes
         self.center_, self.scale_ = center, scale
         self.gamma_, self.ridge_, self.eps_ = gamma, problem.ridge, problem.eps
+        self.B_ = problem.bound
         self.solver_ = solver
         self.kernel_residual_ = residual
         self.centers_, self.dual_coef_ = ratio.centers, ratio.coef
@@ -525,7 +526,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         function = _RatioFunction(self.centers_, self.dual_coef_, self.intercept_)
-        return log_of_ratio(function(Z, self.gamma_, self.B))
+        return log_of_ratio(function(Z, self.gamma_, self.B_))
 
     def _bandwidth(self, samples):
         if self.gamma == "median":

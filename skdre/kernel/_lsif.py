@@ -372,6 +372,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     ----------
     gamma_, ridge_ : float
         The values used.
+    alpha_ : float
+        Share of p in the denominator of the relative ratio that was fitted.
     gammas_ : ndarray of shape (n_gammas,)
         Bandwidths searched.
     ridges_ : ndarray of shape (n_ridges,)
@@ -577,6 +579,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.classes_ = samples.classes
         self.center_, self.scale_ = center, scale
         self.gamma_, self.ridge_ = float(gamma), float(ridge)
+        self.alpha_ = float(self.alpha)
         self.gammas_, self.ridges_, self.loo_scores_ = gammas, ridges, scores
         self.centers_, self.dual_coef_ = centers, theta[: len(centers)]
         self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
@@ -600,7 +603,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Z = np.clip(Z, *self.range_)
         relative = kernel_product(Z, self.centers_, self.dual_coef_, self.gamma_)
         relative = np.maximum(relative + self.intercept_, 0)
-        return log_of_ratio(ratio_of_relative(relative, self.alpha))
+        return log_of_ratio(ratio_of_relative(relative, self.alpha_))
 
     def predict_relative_ratio(self, X):
         """Relative ratio p / (alpha p + (1 - alpha) q) at the rows of X.
@@ -616,4 +619,5 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             That of ``predict_ratio``, hence below 1 / alpha; for alpha = 0 the ratio
             itself.
         """
-        return relative_of_ratio(self.predict_ratio(X), self.alpha)
+        ratio = self.predict_ratio(X)
+        return relative_of_ratio(ratio, self.alpha_)

@@ -218,9 +218,28 @@ def test_integrators_agree():
     fixed = ratio.decision_function(NEW[:30])
     error = ratio.integration_error(NEW[:30])
     assert error.max() < 1e-4
-    ratio.set_params(integrator="rk45")
-    assert_allclose(ratio.decision_function(NEW[:30]), fixed, atol=1e-3)
-    assert ratio.integration_error(NEW[:30]).max() < 1e-3
+    adaptive = ratio.decision_function(NEW[:30], integrator="rk45")
+    assert_allclose(adaptive, fixed, atol=1e-3)
+    assert ratio.integration_error(NEW[:30], integrator="rk45").max() < 1e-3
+    # The settings are the fit's, or a prediction's.
+    assert (ratio.decision_function(NEW[:30]) == fixed).all()
+    rough = ratio.decision_function(NEW[:30], integrator="rk45", tol=0.1)
+    assert 1e-6 < abs(rough - adaptive).max() < 1
+    assert ratio.integral_ == {
+        "integrator": "gauss-legendre",
+        "n_nodes": 16,
+        "tol": 1e-5,
+    }
+
+
+@pytest.mark.parametrize(
+    "params", [{"n_nodes": 1}, {"n_nodes": 2.5}, {"tol": 0}, {"integrator": "euler"}]
+)
+def test_bad_settings_of_a_prediction(params):
+    ratio = quick(max_iter=1).fit(X, Y)
+    for predict in (ratio.decision_function, ratio.integration_error):
+        with pytest.raises(ValueError, match=f"{next(iter(params))}.*TimeScoreRatio"):
+            predict(NEW, **params)
 
 
 @pytest.mark.parametrize(
@@ -237,10 +256,8 @@ def test_the_time_score_integrates_to_the_log_ratio(params):
     nodes, weights = np.polynomial.legendre.leggauss(48)
     score = ratio.time_score(NEW[:50], (nodes + 1) / 2)
     assert score.shape == (50, 48)
-    ratio.set_params(n_nodes=48)
-    assert_allclose(
-        score @ weights / 2, ratio.decision_function(NEW[:50]), rtol=1e-3, atol=1e-3
-    )
+    log_ratio = ratio.decision_function(NEW[:50], n_nodes=48)
+    assert_allclose(score @ weights / 2, log_ratio, rtol=1e-3, atol=1e-3)
 
 
 def test_time_score_of_gaussians():
@@ -277,8 +294,7 @@ def test_too_few_nodes_are_said():
         rough = ratio.decision_function(NEW)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        fine = ratio.set_params(n_nodes=40).decision_function(NEW)
-    ratio.set_params(n_nodes=2)
+        fine = ratio.decision_function(NEW, n_nodes=40)
     error = ratio.integration_error(NEW)
     assert np.corrcoef(error, abs(rough - fine))[0, 1] > 0.7
     assert error.max() > 0.05

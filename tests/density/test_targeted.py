@@ -105,8 +105,7 @@ def gaussian_sampler(**params):
 
 def p_value(sampler, cdf, through=lambda x: x, n_samples=4000):
     # So many candidates that their own error does not count.
-    sampler.set_params(candidates_per_sample=50)
-    rows = sampler.sample(n_samples, random_state=0)
+    rows = sampler.sample(n_samples, random_state=0, candidates_per_sample=50)
     assert rows.shape == (n_samples, 1)
     return kstest(through(rows[:, 0]), cdf).pvalue
 
@@ -184,7 +183,7 @@ def test_in_features_of_a_fitted_flow():
         sampler = TargetedSampler(flow, GaussianRatio(), target=target).fit(X, y)
         rows = sampler.sample(4000, random_state=0)[:, 0]
         assert kstest(rows, truth.cdf).statistic < 0.06
-        swapped = sampler.set_params(target=TARGETS[target == "numerator"])
+        swapped = sampler.set_params(target=TARGETS[target == "numerator"]).fit(X, y)
         rows = swapped.sample(4000, random_state=0)[:, 0]
         assert kstest(rows, truth.cdf).statistic > 0.3
 
@@ -261,8 +260,12 @@ def test_low_effective_size_says_what_to_do():
         sampler.sample(3000, random_state=0)
     said = str(caught[0].message)
     enough = int(said.partition("candidates_per_sample to ")[2].split()[0])
-    sampler.set_params(candidates_per_sample=enough + 1)
-    _, size = sampler.sample(3000, random_state=0, return_effective_size=True)
+    _, size = sampler.sample(
+        3000,
+        random_state=0,
+        candidates_per_sample=enough + 1,
+        return_effective_size=True,
+    )
     assert size > 3000
 
 

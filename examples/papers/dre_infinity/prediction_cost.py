@@ -55,25 +55,27 @@ class _Counter:
         self.rows += len(arguments[0])
 
 
-def predict_timed(model, X):
+def predict_timed(model, X, **params):
     """Log ratios, rows through the network for each row of X, and seconds."""
     counter = _Counter(model.network_)
     start = time.process_time()
     with warnings.catch_warnings():
         # That few nodes are not accurate is what is measured.
         warnings.simplefilter("ignore")
-        log_ratio = model.decision_function(X)
+        log_ratio = model.decision_function(X, **params)
     seconds = time.process_time() - start
     counter.handle.remove()
     return log_ratio, counter.rows / len(X), seconds
 
 
-def measure(model, X_few, X_many):
+def measure(model, X_few, X_many, **params):
     """The results of one prediction; `X_many` is None where that takes too long."""
-    log_ratio, evaluations, seconds = predict_timed(model, X_few)
+    log_ratio, evaluations, seconds = predict_timed(model, X_few, **params)
     result = {"evaluations": evaluations, "seconds_few": seconds}
     if X_many is not None:
-        _, result["evaluations"], result["seconds_many"] = predict_timed(model, X_many)
+        _, result["evaluations"], result["seconds_many"] = predict_timed(
+            model, X_many, **params
+        )
     return log_ratio, result
 
 
@@ -92,13 +94,11 @@ def run(problem, seed, *, rows=ROWS, many=MANY, max_iter=None):
 
     model = skdre.TimeScoreRatio(random_state=seed, **steps)
     fit_timed(model, *shift.pool())
-    model.set_params(n_nodes=REFERENCE_NODES)
-    reference, _, _ = predict_timed(model, X_few)
+    reference, _, _ = predict_timed(model, X_few, n_nodes=REFERENCE_NODES)
     for name, params in time_score_predictions().items():
-        model.set_params(**params)
         # RK45 goes row by row.
         slow = params["integrator"] == "rk45"
-        log_ratio, result = measure(model, X_few, None if slow else X_many)
+        log_ratio, result = measure(model, X_few, None if slow else X_many, **params)
         error = np.abs(log_ratio - reference)
         result["error"] = np.sqrt(np.mean(error**2))
         result["largest_error"] = error.max()
