@@ -25,7 +25,8 @@ def calibration_line(numerator, denominator):
     coef : ndarray of shape (2,)
         Intercept and slope.
     standard_error : ndarray of shape (2,)
-        Of the two independent samples (a sandwich, centred within each).
+        Of the two independent samples (a sandwich, centred within each); infinite where
+        one of them is a single row.
 
     References
     ----------
@@ -48,6 +49,9 @@ def calibration_line(numerator, denominator):
     probability = expit(model.decision_function(U))
     hessian = (rows * (weight * probability * (1 - probability))[:, None]).T @ rows
     each = rows * (weight * (domain - probability))[:, None]
+    if min(n_p, n_q) == 1:
+        # A single row says nothing on how far its sample's mean may be off.
+        return coef, np.full(2, np.inf)
     # The sizes of the two samples are given, only the rows within them are random.
     for part in (slice(n_p), slice(n_p, None)):
         each[part] -= each[part].mean(axis=0)
