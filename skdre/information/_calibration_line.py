@@ -17,8 +17,8 @@ def calibration_line(numerator, denominator):
     Parameters
     ----------
     numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Log ratios at held-out rows, which they must neither separate without error nor
-        all be equal at.
+        Log ratios at held-out rows. The two ranges must overlap in more than one value,
+        and not all log ratios be equal.
 
     Returns
     -------
@@ -57,4 +57,6 @@ def calibration_line(numerator, denominator):
         each[part] -= each[part].mean(axis=0)
     # From the scaled columns back to those of log r.
     back = np.array([[1, -center / scale], [0, 1 / scale]]) @ np.linalg.pinv(hessian)
-    return coef, np.sqrt(np.diag(back @ (each.T @ each) @ back.T))
+    variance = np.diag(back @ (each.T @ each) @ back.T)
+    # Below 0 by rounding, where the line is all but a step.
+    return coef, np.sqrt(np.where(variance >= 0, variance, np.inf))

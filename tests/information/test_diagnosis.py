@@ -276,6 +276,19 @@ def test_too_few_rows_to_see_what_lies_outside():
     assert diagnosis_of(q, np.append(p, 2.0))["numerator_outside"].grade == "good"
 
 
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_samples_that_share_one_value_show_no_slope(n):
+    """The likeliest line is a step at that value, and its errors mean nothing."""
+    p, q = np.append(np.ones(n), 2.0), np.append(np.zeros(n), 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        diagnosis, inverted = diagnosis_of(p, q), diagnosis_of(q, p)
+    assert diagnosis["calibration_slope"].grade == "unknown"
+    assert diagnosis["calibration_intercept"].grade == "unknown"
+    assert inverted["calibration_slope"].grade == "poor"
+    assert "wrong way round" in inverted["calibration_slope"].words
+
+
 def test_the_wrong_way_round_without_error():
     """No line fits: its slope is minus infinity."""
     diagnosis = diagnosis_of(np.linspace(-2, -1, 50), np.linspace(1, 2, 50))
