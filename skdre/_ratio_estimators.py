@@ -205,7 +205,7 @@ def check_is_ratio(estimator, name="estimator", *, fitted=False):
     >>> try:
     ...     check_is_ratio(SVC(), "ratio")
     ... except ValueError as error:
-    ...     print(str(error)[-70:])
+    ...     print(str(error).partition(". ")[2])
     Put ClassifierRatio(SVC(), calibration='sigmoid') in its place.
     """
     if objection := _objection(estimator, fitted):
@@ -257,8 +257,9 @@ def predict_log_ratio(estimator, X):
     >>> p, q = rng.normal(1, 1, (500, 1)), rng.normal(0, 1, (500, 1))
     >>> search = GridSearchCV(GaussianRatio(), {"shrink": [True, False]})
     >>> search = search.fit(*pool(numerator=p, denominator=q))
-    >>> predict_log_ratio(search, [[0.5], [2.5]]).round(0) + 0.0
-    array([0., 2.])
+    >>> truth = [0.0, 2.0]
+    >>> bool(np.allclose(predict_log_ratio(search, [[0.5], [2.5]]), truth, atol=0.7))
+    True
     """
     check_is_ratio(estimator, fitted=True)
     check_is_fitted(estimator)

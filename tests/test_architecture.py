@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "_version": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
     "metrics._losses": set(),
-    "metrics._scorers": {"metrics._losses"},
+    "metrics._scorers": {"_ratio_estimators", "metrics._losses"},
     "weighting": set(),
     "utils._compat": set(),
     "utils._sample_weight": set(),

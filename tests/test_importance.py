@@ -343,6 +343,10 @@ def test_effective_sample_size_and_its_warning():
     with pytest.warns(UserWarning, match=r"effective sample size .* of 120 source"):
         far = clone(model).fit(X, y, X_target=X_target + np.array([200.0, 0]))
     assert far.effective_sample_size_ < 1.1
+    # Of ten rows a single one is more than 5 %.
+    few = np.argsort(y)[[0, 1, 2, 3, 4, -5, -4, -3, -2, -1]]
+    with pytest.warns(UserWarning, match=r"effective sample size .* of 10 source"):
+        clone(model).fit(X[few], y[few], X_target=X_target + np.array([200.0, 0]))
 
 
 def test_without_target_rows_it_warns_and_every_weight_is_one():

@@ -5,6 +5,8 @@ import pytest
 import sklearn
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator
+from sklearn.ensemble import VotingClassifier
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import Pipeline
@@ -367,6 +369,19 @@ def test_scorers_take_weights_through_metadata_routing():
         )
     expected = -lsif_loss(IS_NUMERATOR, LOG_RATIO, sample_weight=weight)
     assert found[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", get_scorer_names())
+def test_scorers_score_ratios_and_nothing_else(name):
+    X, y = np.column_stack([LOG_RATIO, TRUTH]), IS_NUMERATOR.astype(int)
+    of_truth = name in ("neg_log_ratio_mse", "ratio_rank_correlation")
+    scorer = get_scorer(name, true_log_ratio=first_column if of_truth else None)
+    ratio = FirstColumn(2.0).fit(X, y)
+    vote = VotingClassifier([("a", FirstColumn(2.0))], voting="soft").fit(X, y)
+    assert scorer(vote, X, y) == pytest.approx(scorer(ratio, X, y))
+    with pytest.raises(ValueError, match=r"ClassifierRatio\(LogisticRegression"):
+        scorer(LogisticRegression().fit(X, y), X, y)
+    assert repr(scorer).startswith(f"get_scorer('{name}'")
 
 
 def test_get_scorer_rejects():

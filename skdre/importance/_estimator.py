@@ -36,13 +36,13 @@ def _default_ratio():
 
 def _check_effective_sample_size(weights, n_source):
     size = effective_sample_size(weights)
-    if size < _LOW_EFFECTIVE_SHARE * n_source:
+    # Of a few rows a single one is more than that share.
+    if size < max(_LOW_EFFECTIVE_SHARE * n_source, min(2, n_source / 2)):
         warnings.warn(
             f"The effective sample size of the importance weights is {size:.1f} of "
-            f"{n_source} source rows, below {_LOW_EFFECTIVE_SHARE:.0%}: a few rows "
-            "decide the fit. Source and target may hardly overlap, or the ratio "
-            "overfits. Lower flattening (say to 0.5), set clip, or regularise the "
-            "ratio more.",
+            f"{n_source} source rows: a few rows decide the fit. Source and target may "
+            "hardly overlap, or the ratio overfits. Lower flattening (say to 0.5), set "
+            "clip, or regularise the ratio more.",
             UserWarning,
             stacklevel=6,
         )
@@ -107,8 +107,8 @@ class ImportanceWeighted(
     Warns
     -----
     UserWarning
-        If the effective sample size is below 5 % of the source rows, or if there are no
-        target rows: then every weight is 1.
+        If the effective sample size is below 5 % of the source rows, or below 2 rows;
+        or if there are no target rows: then every weight is 1.
 
     See Also
     --------

@@ -17,15 +17,16 @@ def calibration_line(numerator, denominator):
     Parameters
     ----------
     numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Log ratios at held-out rows, which they must neither separate without error nor
-        all be equal at.
+        Log ratios at held-out rows. The two ranges must overlap in more than one value,
+        and not all log ratios be equal.
 
     Returns
     -------
     coef : ndarray of shape (2,)
         Intercept and slope.
     standard_error : ndarray of shape (2,)
-        Of the two independent samples (a sandwich, centred within each).
+        Of the two independent samples (a sandwich, centred within each); infinite where
+        one of them is a single row.
 
     References
     ----------
@@ -48,9 +49,14 @@ def calibration_line(numerator, denominator):
     probability = expit(model.decision_function(U))
     hessian = (rows * (weight * probability * (1 - probability))[:, None]).T @ rows
     each = rows * (weight * (domain - probability))[:, None]
+    if min(n_p, n_q) == 1:
+        # A single row says nothing on how far its sample's mean may be off.
+        return coef, np.full(2, np.inf)
     # The sizes of the two samples are given, only the rows within them are random.
     for part in (slice(n_p), slice(n_p, None)):
         each[part] -= each[part].mean(axis=0)
     # From the scaled columns back to those of log r.
     back = np.array([[1, -center / scale], [0, 1 / scale]]) @ np.linalg.pinv(hessian)
-    return coef, np.sqrt(np.diag(back @ (each.T @ each) @ back.T))
+    variance = np.diag(back @ (each.T @ each) @ back.T)
+    # Below 0 by rounding, where the line is all but a step.
+    return coef, np.sqrt(np.where(variance >= 0, variance, np.inf))

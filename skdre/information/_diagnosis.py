@@ -22,6 +22,9 @@ __all__ = ["Figure", "RatioDiagnosis", "diagnose", "diagnosis_of"]
 # 30 its own standard error is not known either.
 _FEW_ROWS, _MANY_ROWS = 30, 100
 
+# So many rows or fewer have no tail, as in `pareto_k`.
+_NO_TAIL = 25
+
 # Share of rows outside the other sample's support.
 _FEW_OUTSIDE, _MANY_OUTSIDE = 0.01, 0.1
 
@@ -159,6 +162,13 @@ def _log_loss(p, q):
     )
 
 
+_CONSTANT = "the ratio is the same everywhere"
+
+
+def _is_constant(p, q):
+    return np.ptp(np.concatenate([p, q])) == 0
+
+
 _BEYOND = "the numerator lies beyond these rows: no weights make up for it"
 
 
@@ -175,13 +185,20 @@ def _effective_rows(q, beyond):
     return Figure(name, size, np.nan, grade, words, of, 0)
 
 
-def _tail(q, beyond):
+def _tail(q, beyond, n_effective):
     k, limit = pareto_k(q), pareto_k_threshold(len(q)) if len(q) > 1 else np.nan
     if np.isnan(k):
         grade, words = "unknown", "25 rows or fewer show no tail"
+        if len(q) > _NO_TAIL:
+            words = "fewer than five rows above the others show no tail"
     elif k == -np.inf:
         grade = "unknown"
         words = "the largest weights are equal: the estimator gives them a bound"
+    elif k == np.inf:
+        grade, words = "poor", "a few rows stand out: weighted means rest on them"
+    elif k <= 0.7 and n_effective <= _NO_TAIL:
+        # However short their tail: no more rows than that carry the weight.
+        grade, words = "unknown", "25 rows or fewer in effect show no tail"
     elif beyond and k <= 0.7:
         grade, words = "unknown", _BEYOND
     elif k <= limit:
@@ -199,12 +216,18 @@ def _tail(q, beyond):
 
 def _outside(p, q):
     """Figures of the rows of p beyond all of q, and of those of q below all of p."""
+    if _is_constant(p, q):
+        names = "numerator outside", "denominator outside"
+        return [Figure(name, 0.0, np.nan, "unknown", _CONSTANT) for name in names]
     share = float(np.mean(p > q.max()))
     error = np.sqrt(share * (1 - share) / len(p))
     # If p = q, this many lie beyond the largest of q one time in twenty.
     by_chance = 3 / len(q)
-    if share <= max(_FEW_OUTSIDE, by_chance):
+    if share <= max(_FEW_OUTSIDE, min(by_chance, _MANY_OUTSIDE)):
         grade, words = "good", "the denominator's rows reach the numerator's"
+    elif share <= by_chance:
+        grade = "unknown"
+        words = f"{len(q)} rows of the denominator are too few to tell"
     else:
         grade = "fair" if share <= _MANY_OUTSIDE else "poor"
         words = "beyond all rows of the denominator: no weight reaches them"
@@ -212,8 +235,11 @@ def _outside(p, q):
 
     share = float(np.mean(q < p.min()))
     error = np.sqrt(share * (1 - share) / len(q))
-    if share <= max(_FEW_OUTSIDE, 3 / len(p)):
+    by_chance = 3 / len(p)
+    if share <= max(_FEW_OUTSIDE, min(by_chance, _MANY_OUTSIDE)):
         grade, words = "good", "the numerator's rows reach the denominator's"
+    elif share <= by_chance:
+        grade, words = "unknown", f"{len(p)} rows of the numerator are too few to tell"
     else:
         grade, words = "fair", "below all rows of the numerator: they weigh nothing"
     return numerator, Figure("denominator outside", share, error, grade, words)
@@ -222,13 +248,16 @@ def _outside(p, q):
 def _normalization(q, doubt):
     log_mean = logsumexp(q) - np.log(len(q))
     # Relative to the mean, which may be too large for a float.
-    relative = np.exp(q - log_mean).std(ddof=1) / np.sqrt(len(q)) if len(q) > 1 else 0
+    single = len(q) == 1
+    relative = np.nan if single else np.exp(q - log_mean).std(ddof=1) / np.sqrt(len(q))
     with np.errstate(over="ignore"):
         mean = float(np.exp(log_mean))
         error = float(relative * mean)
     distance = abs(mean - 1)
     if mean > _LARGEST_MEAN:
         grade, words = "poor", "far above 1: the ratio is too large at some rows"
+    elif single:
+        grade, words = "unknown", "a single row of the denominator shows no mean"
     elif doubt:
         grade, words = "unknown", doubt
     elif distance <= max(2 * error, 0.05):
@@ -241,14 +270,19 @@ def _normalization(q, doubt):
 
 def _calibration(p, q):
     names = "calibration intercept", "calibration slope"
-    constant = np.ptp(np.concatenate([p, q])) == 0
-    if constant or separated(p, q):
-        words = (
-            "the ratio is the same everywhere"
-            if constant
-            else "samples told apart without error show no slope"
-        )
-        return [Figure(name, np.nan, np.nan, "unknown", words) for name in names]
+    # Also where they share one value at the border: the best line is a step there too.
+    constant, inverted = _is_constant(p, q), p.max() <= q.min()
+    if constant or inverted or q.max() <= p.min():
+        words = "samples told apart without error show no slope"
+        grades = ["unknown", "unknown"]
+        if constant:
+            words = _CONSTANT
+        elif inverted:
+            words, grades[1] = "the ratio orders all rows the wrong way round", "poor"
+        return [
+            Figure(name, np.nan, np.nan, grade, words)
+            for name, grade in zip(names, grades, strict=True)
+        ]
     coef, error = calibration_line(p, q)
     figures = []
     for name, value, se, target, slight, large in (
@@ -290,9 +324,10 @@ def diagnosis_of(numerator, denominator):
     p, q = numerator, denominator
     outside = _outside(p, q)
     beyond = outside[0].grade == "poor"
-    rows, tail = _effective_rows(q, beyond), _tail(q, beyond)
+    rows = _effective_rows(q, beyond)
+    tail = _tail(q, beyond, rows.value)
     doubt = ""
-    if outside[0].grade != "good":
+    if outside[0].grade in ("fair", "poor"):
         doubt = "says nothing: it misses the rows of the numerator that lie outside"
     elif tail.grade in ("fair", "poor") or rows.value < min(_FEW_ROWS, len(q) / 2):
         doubt = "says little: a few rows decide it"
@@ -374,7 +409,9 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
     * ``"effective_sample_size"`` of the weights, Kish's: from 100 on good, below 30
       poor.
     * ``"pareto_k"``: tail index of the weights, :func:`skdre.information.pareto_k`;
-      good up to :math:`\min(1 - 1 / \log_{10} n, 0.7)`, poor above 0.7 [1]_.
+      good up to :math:`\min(1 - 1 / \log_{10} n, 0.7)`, poor above 0.7 [1]_, and
+      where a few rows carry the weight (plus infinity). Unknown where 25 rows or fewer,
+      also in effect, show no tail, and where the weights have a bound.
     * ``"numerator_outside"``: share of the rows of p whose ratio is above that of every
       row of q. They lie where there is p and no row of q, so no weighting of these
       makes up for them; above 10 % the figures of the weights are "unknown" unless

@@ -147,7 +147,7 @@ def separated(numerator, denominator):
     return numerator.min() > denominator.max()
 
 
-def _warn(divergence, kind, numerator, denominator):
+def _warn(divergence, kind, numerator, denominator, error):
     message = None
     if np.ptp(np.concatenate([numerator, denominator])) == 0:
         message = (
@@ -162,6 +162,12 @@ def _warn(divergence, kind, numerator, denominator):
             "estimate only says how far the ratio goes. 'jensen_shannon' and "
             "'total_variation' are finite, at log 2 and 1."
         )
+    elif error == 0 and not separated(numerator, denominator):
+        message = (
+            "All held-out rows of a sample give the same value, so the standard error "
+            "is 0. It does not say how far other rows would be from it: of n rows that "
+            "agree, one in n / 3 may be an exception."
+        )
     else:
         for power, log_ratio, name in (
             (divergence.tail_p, numerator, "numerator"),
@@ -169,7 +175,9 @@ def _warn(divergence, kind, numerator, denominator):
         ):
             if not power:
                 continue
-            k, limit = pareto_k(power * log_ratio), pareto_k_threshold(len(log_ratio))
+            k = pareto_k(power * log_ratio)
+            # NaN for a few rows, of which there may be one.
+            limit = np.nan if np.isnan(k) else pareto_k_threshold(len(log_ratio))
             if k > limit:
                 what = {1: "ratio", 2: "squared ratio", -1: "inverse ratio"}[power]
                 message = (
@@ -253,7 +261,8 @@ def divergence(
     -----
     UserWarning
         If the ratio is constant; if it separates the samples, so that the divergence
-        may be infinite; or if a mean of the ratio that is needed rests on a few rows.
+        may be infinite; if the standard error is 0 though it does not; or if a mean of
+        the ratio that is needed rests on a few rows.
 
     See Also
     --------
@@ -311,5 +320,5 @@ def divergence(
     rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
     chosen = DIVERGENCES[kind][bool(bound)]
     value, error = divergence_of(chosen, rows.numerator, rows.denominator)
-    _warn(chosen, kind, rows.numerator, rows.denominator)
+    _warn(chosen, kind, rows.numerator, rows.denominator, error)
     return Estimate(value, error, kind, rows.numerator, rows.denominator, chosen.unit)

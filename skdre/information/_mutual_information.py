@@ -307,8 +307,9 @@ class MutualInformation(
         -----
         UserWarning
             If values repeat, so that a variable may be discrete; if a column of Y is a
-            monotone function of one of X; or if the mean of the ratio over permuted
-            rows, which ``kind="nwj"`` and ``"dv"`` need, rests on a few of them.
+            monotone function of one of X; if the ratio is constant; or if the mean of
+            the ratio over permuted rows, which ``kind="nwj"`` and ``"dv"`` need, rests
+            on a few of them.
         """
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
@@ -351,7 +352,15 @@ class MutualInformation(
             permuted[test] = by_shift[:n_shifts].T
             columns[test] = test[own[:, :n_shifts]]
         value, error = _KINDS[self.kind](log_ratios, permuted, columns)
-        if self.kind != "direct":
+        if np.ptp(log_ratios) == 0 and np.ptp(permuted) == 0:
+            warnings.warn(
+                "The ratio is the same at all held-out pairs: the estimator sees no "
+                "dependence, and the standard error of 0 does not say how much of it "
+                "there would have to be.",
+                UserWarning,
+                stacklevel=2,
+            )
+        elif self.kind != "direct":
             _check_mean_of_ratio(permuted, self.kind)
 
         validate_data(self, X, skip_check_array=True)

@@ -7,6 +7,15 @@ __all__ = ["fit_generalized_pareto", "pareto_k", "pareto_k_threshold"]
 # Fewer values than this in the tail do not show its index.
 _MIN_TAIL = 5
 
+# So many weights have no tail, and so many equal ones at the top show no bound.
+_FEW_ROWS = 25
+
+# Weights that differ by rounding are equal.
+_TIE = 1e-12
+
+# Share of the weight that such a few rows may carry beyond the others.
+_FEW_ROWS_SHARE = 0.1
+
 # Strength and place of the weak prior on the index, in rows.
 _PRIOR_ROWS, _PRIOR_K = 10, 0.5
 
@@ -72,8 +81,11 @@ def pareto_k(log_weights):
     Returns
     -------
     k : float
-        NaN where 25 rows or fewer show no tail; minus infinity where the largest
-        weights are equal, so that the weights have a bound.
+        Minus infinity where the largest weights are equal, and many, so that the
+        weights have a bound. Plus infinity where fewer than five rows, or 25 equal ones
+        at most, stand out and carry more than a tenth of the whole weight beyond the
+        others. NaN where 25 rows or fewer, or a few that stand out by less, show no
+        tail.
 
     Raises
     ------
@@ -116,15 +128,20 @@ def pareto_k(log_weights):
         raise ValueError("log_weights must not hold NaN or plus infinity.")
     n = len(log_weights)
     n_tail = int(np.ceil(min(0.2 * n, 3 * np.sqrt(n))))
-    if n_tail < _MIN_TAIL or n <= n_tail:
+    if n <= _FEW_ROWS or (log_weights == -np.inf).all():
         return np.nan
-    ordered = np.sort(log_weights)
     # Where the largest weight is 1 nothing overflows.
-    tail = np.exp(ordered[-n_tail:] - ordered[-1])
-    exceedances = tail - np.exp(ordered[-n_tail - 1] - ordered[-1])
-    exceedances = exceedances[exceedances > 0]
-    if len(exceedances) < _MIN_TAIL or exceedances[0] == exceedances[-1]:
+    weights = np.exp(np.sort(log_weights) - log_weights.max())
+    threshold = weights[-n_tail - 1]
+    exceedances = weights[-n_tail:] - threshold
+    exceedances = exceedances[exceedances > _TIE * threshold]
+    if not len(exceedances):
         return -np.inf
+    if len(exceedances) < _MIN_TAIL or np.ptp(exceedances) <= _TIE:
+        if len(exceedances) > _FEW_ROWS:
+            return -np.inf
+        share = exceedances.sum() / weights.sum()
+        return np.inf if share > _FEW_ROWS_SHARE else np.nan
     k, _ = fit_generalized_pareto(exceedances)
     n_tail = len(exceedances)
     return (n_tail * k + _PRIOR_ROWS * _PRIOR_K) / (n_tail + _PRIOR_ROWS)
@@ -143,6 +160,11 @@ def pareto_k_threshold(n_samples):
     threshold : float
         :math:`\min(1 - 1 / \log_{10} n, 0.7)`: .5 for 100 weights, .7 from 2155 on.
 
+    Raises
+    ------
+    ValueError
+        If there are fewer than two weights.
+
     References
     ----------
     A. Vehtari, D. Simpson, A. Gelman, Y. Yao, J. Gabry. "Pareto smoothed importance
@@ -154,4 +176,6 @@ def pareto_k_threshold(n_samples):
     >>> pareto_k_threshold(100)
     0.5
     """
+    if n_samples < 2:
+        raise ValueError(f"n_samples must be at least 2, got {n_samples!r}.")
     return float(min(1 - 1 / np.log10(n_samples), 0.7))

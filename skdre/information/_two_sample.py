@@ -28,8 +28,8 @@ from skdre.information._permutation import (
 __all__ = ["STATISTICS", "additive_test", "two_sample_test"]
 
 
-# Logarithm of the largest ratio that is summed.
-_LARGEST = 600.0
+# Logarithm of the largest ratio that is summed, and the largest log ratio that is.
+_LARGEST, _LARGEST_LOG = 600.0, 1e290
 
 
 class _Additive(NamedTuple):
@@ -45,9 +45,9 @@ def _divergence(kind):
     def statistic(log_ratio, n_numerator):
         n_denominator = len(log_ratio) - n_numerator
         zeros = np.zeros(len(log_ratio))
-        if chosen.tail_p:
-            # So that sums of ratios stay finite.
-            log_ratio = np.clip(log_ratio, -_LARGEST, _LARGEST)
+        # So that sums stay finite: of a NaN no permuted one is as large.
+        limit = _LARGEST if chosen.tail_p else _LARGEST_LOG
+        log_ratio = np.clip(log_ratio, -limit, limit)
         f = chosen.f(log_ratio) if chosen.f else zeros
         g = chosen.g(log_ratio) if chosen.g else zeros
         return _Additive(

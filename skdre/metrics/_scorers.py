@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdre._ratio_estimators import predict_log_ratio
 from skdre.metrics._losses import (
     kliep_score,
     log_ratio_mse,
@@ -49,6 +50,38 @@ _BY_TRUTH = {
 }
 
 
+class _LabelScorer:
+    """A scorer that judges the log ratio by the labels."""
+
+    def __init__(self, name):
+        # Here, for nothing else in the package needs scikit-learn's metrics.
+        from sklearn.metrics import make_scorer
+
+        self.name = name
+        # Never called: it knows how to ask for weights through metadata routing.
+        self._requests = make_scorer(_BY_LABELS[name][0])
+
+    def __call__(self, estimator, X, y, sample_weight=None):
+        function, greater_is_better = _BY_LABELS[self.name]
+        log_ratio = predict_log_ratio(estimator, X)
+        score = function(y, log_ratio, sample_weight=sample_weight)
+        return score if greater_is_better else -score
+
+    def __repr__(self):
+        return f"get_scorer({self.name!r})"
+
+    def _accept_sample_weight(self):
+        # scikit-learn asks its scorers this before a search with sample_weight.
+        return True
+
+    def set_score_request(self, **requests):
+        self._requests.set_score_request(**requests)
+        return self
+
+    def get_metadata_routing(self):
+        return self._requests.get_metadata_routing()
+
+
 class _TruthScorer:
     """A scorer that compares with the true ratio, and needs no labels."""
 
@@ -60,7 +93,7 @@ class _TruthScorer:
         function, greater_is_better = _BY_TRUTH[self.name]
         score = function(
             self.true_log_ratio(X),
-            estimator.decision_function(X),
+            predict_log_ratio(estimator, X),
             sample_weight=sample_weight,
         )
         return score if greater_is_better else -score
@@ -77,8 +110,9 @@ def get_scorer(name, *, true_log_ratio=None):
     """Get a scorer of density-ratio estimators by its name.
 
     A scorer is called as ``scorer(estimator, X, y, sample_weight=None)`` on a fitted
-    estimator and new rows of both samples, and serves as ``scoring=`` of a search or a
-    cross-validation. Higher is always better: losses come with their sign turned.
+    ratio estimator and new rows of both samples, and serves as ``scoring=`` of a search
+    or a cross-validation. Higher is always better: losses come with their sign turned.
+    Anything that :func:`skdre.predict_log_ratio` takes can be scored, and nothing else.
 
     Parameters
     ----------
@@ -137,15 +171,7 @@ def get_scorer(name, *, true_log_ratio=None):
             f"true_log_ratio is not used by the scorer {name!r}, which scores by the "
             f"labels; it belongs to {sorted(_BY_TRUTH)}."
         )
-    # Here, for nothing else in the package needs scikit-learn's metrics.
-    from sklearn.metrics import make_scorer
-
-    function, greater_is_better = _BY_LABELS[name]
-    return make_scorer(
-        function,
-        response_method="decision_function",
-        greater_is_better=greater_is_better,
-    )
+    return _LabelScorer(name)
 
 
 def get_scorer_names():

@@ -224,6 +224,79 @@ def test_constant_ratio():
     assert diagnosis["normalization"].value == 1
 
 
+def test_constant_ratio_shows_no_overlap():
+    found = grades(diagnosis_of(np.zeros(500), np.zeros(600)))
+    assert found["numerator_outside"] == found["denominator_outside"] == "unknown"
+    # But that it is too large on average it shows.
+    assert grades(diagnosis_of(np.ones(500), np.ones(600)))["normalization"] == "poor"
+
+
+@pytest.mark.parametrize(
+    "q",
+    [
+        np.append(np.zeros(99), 50.0),
+        np.linspace(-1e6, 0, 1000),
+        np.append(np.zeros(495), np.full(5, 50.0)),
+    ],
+)
+def test_a_row_with_all_the_weight_is_poor(q):
+    diagnosis = diagnosis_of(q[-50:], q)
+    assert diagnosis["pareto_k"].value == np.inf
+    assert diagnosis["pareto_k"].grade == "poor"
+    assert diagnosis["effective_sample_size"].grade == "poor"
+    assert diagnosis["normalization"].grade != "good"
+    assert "inf" in repr(diagnosis)
+
+
+def test_few_rows_in_effect_have_no_good_tail():
+    """Five of 100 rows carry the weight, evenly: their short tail says nothing."""
+    q = np.append(np.zeros(95), 5 - np.arange(5) / 100)
+    figure = diagnosis_of(q[-50:], q)["pareto_k"]
+    assert figure.value < 0.5
+    assert figure.grade == "unknown"
+
+
+def test_single_rows_are_never_good():
+    p, q = log_ratios(200, 200)
+    for one, other in ((p, np.zeros(1)), (np.zeros(1), q), (np.ones(1), np.zeros(1))):
+        diagnosis = diagnosis_of(one, other)
+        assert diagnosis["calibration_slope"].grade == "unknown"
+        assert diagnosis["calibration_intercept"].grade == "unknown"
+        if len(other) == 1:
+            assert diagnosis["normalization"].grade == "unknown"
+            assert np.isnan(diagnosis["normalization"].standard_error)
+
+
+def test_too_few_rows_to_see_what_lies_outside():
+    """Of two rows of q most rows of p may lie beyond both, and none of them says so."""
+    p, q = np.linspace(0, 1, 100), np.array([0.0, 0.5])
+    assert diagnosis_of(p, q)["numerator_outside"].value > 0.4
+    assert diagnosis_of(p, q)["numerator_outside"].grade == "unknown"
+    assert diagnosis_of(-q, -p)["denominator_outside"].grade == "unknown"
+    assert diagnosis_of(q, np.append(p, 2.0))["numerator_outside"].grade == "good"
+
+
+@pytest.mark.parametrize("n", [1, 3, 50])
+def test_samples_that_share_one_value_show_no_slope(n):
+    """The likeliest line is a step at that value, and its errors mean nothing."""
+    p, q = np.append(np.ones(n), 2.0), np.append(np.zeros(n), 1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        diagnosis, inverted = diagnosis_of(p, q), diagnosis_of(q, p)
+    assert diagnosis["calibration_slope"].grade == "unknown"
+    assert diagnosis["calibration_intercept"].grade == "unknown"
+    assert inverted["calibration_slope"].grade == "poor"
+    assert "wrong way round" in inverted["calibration_slope"].words
+
+
+def test_the_wrong_way_round_without_error():
+    """No line fits: its slope is minus infinity."""
+    diagnosis = diagnosis_of(np.linspace(-2, -1, 50), np.linspace(1, 2, 50))
+    assert diagnosis["calibration_slope"].grade == "poor"
+    assert "wrong way round" in diagnosis["calibration_slope"].words
+    assert diagnosis["log_loss"].grade == "poor"
+
+
 def test_few_rows():
     diagnosis = diagnosis_of(*log_ratios(6, 7, shift=0.3))
     assert diagnosis["pareto_k"].grade == "unknown"

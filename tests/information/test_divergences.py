@@ -289,6 +289,24 @@ def test_constant_ratio_is_warned_of():
     assert float(estimate) == 0
 
 
+def test_a_standard_error_of_0_is_warned_of():
+    """All ratios above 1, of samples that overlap: a total variation of 0, surely."""
+    X, y = pooled(50, p=norm(0.1, 1))
+    with pytest.warns(UserWarning, match="the standard error is 0"):
+        estimate = divergence(TrueRatio(1, 1e3), X, y, kind="total_variation")
+    assert float(estimate) == estimate.standard_error == 0
+
+
+def test_a_single_row_is_no_tail():
+    X, y = pooled(50)
+    rows = np.append(np.flatnonzero(y == 1)[:1], np.flatnonzero(y == 0))
+    fitted = TrueRatio().fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimate = divergence(fitted, X[rows], y[rows], kind="pearson", cv="prefit")
+    assert estimate.standard_error == np.inf
+
+
 class Zeros(TrueRatio):
     """A ratio that is 0 left of 0, as a histogram's may be."""
 

@@ -428,6 +428,13 @@ def test_functions_of_one_another(map):
         mutual_information(X, Y, TrueRatio())
 
 
+def test_a_constant_ratio_is_warned_of():
+    X, Y = draw(100, d=1)
+    with pytest.warns(UserWarning, match="sees no dependence"):
+        estimate = mutual_information(X, Y, TrueRatio(sign=0))
+    assert float(estimate) == estimate.standard_error == 0
+
+
 @pytest.mark.parametrize("kind", ["nwj", "dv"])
 def test_bounds_that_rest_on_few_rows(kind):
     X, Y = draw(100, d=10, rho=0.95)

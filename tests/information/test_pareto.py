@@ -74,7 +74,38 @@ def test_bounded_weights_and_few_rows():
     with_zeros = np.append(np.zeros(99), -np.inf)
     assert pareto_k(with_zeros) == -np.inf
     assert np.isnan(pareto_k(np.arange(20.0)))
+    assert np.isnan(pareto_k(np.arange(25.0)))
     assert np.isfinite(pareto_k(np.arange(26.0)))
+
+
+@pytest.mark.parametrize(
+    "log_weights",
+    [
+        np.append(np.zeros(99), 50.0),
+        np.append(np.full(99, -np.inf), 0.0),
+        np.linspace(-1e6, 0, 1000),
+        np.append(np.zeros(97), [3.0, 4.0, 5.0]),
+        np.append(np.zeros(95), np.full(5, 50.0)),
+        np.append(np.zeros(95), 50 + 1e-14 * np.arange(5)),
+        np.append(np.minimum(np.random.default_rng(0).normal(size=100), 0), 40.0),
+    ],
+)
+def test_a_few_rows_with_the_weight_are_no_bound(log_weights):
+    for shift in (0.0, -1e3, 1e3):
+        assert pareto_k(log_weights + shift) == np.inf
+    rng = np.random.default_rng(0)
+    assert pareto_k(rng.permutation(log_weights)) == np.inf
+
+
+def test_tails_that_do_not_show():
+    # One row above the others, by 1 %: it matters little.
+    assert np.isnan(pareto_k(np.append(np.zeros(99), 0.01)))
+    # No weight at all.
+    assert np.isnan(pareto_k(np.full(100, -np.inf)))
+    # Equal but for rounding, and a twentieth of many rows.
+    noise = np.random.default_rng(0).uniform(size=100)
+    assert pareto_k(1e-15 * noise) == -np.inf
+    assert pareto_k(np.append(np.zeros(950), np.full(50, 3.0))) == -np.inf
 
 
 @pytest.mark.parametrize(
@@ -94,3 +125,5 @@ def test_threshold():
     assert pareto_k_threshold(100) == pytest.approx(0.5)
     assert pareto_k_threshold(1000) == pytest.approx(2 / 3)
     assert pareto_k_threshold(10**6) == 0.7
+    with pytest.raises(ValueError, match="at least 2"):
+        pareto_k_threshold(1)

@@ -55,6 +55,18 @@ class FirstColumn(DensityRatioMixin, BaseEstimator):
         return np.asarray(X[:, 0], dtype=float)
 
 
+@pytest.mark.parametrize("name", list(STATISTICS))
+def test_the_largest_floats_are_no_evidence(name):
+    """Their sums overflow, and of a NaN no permuted statistic is as large."""
+    log_ratio = np.resize([1.0, -1.0], 40) * np.finfo(np.float64).max
+    rng = np.random.default_rng(0)
+    result = additive_test(name, log_ratio, log_ratio, 99, rng)
+    assert np.isfinite(result.statistic)
+    assert result.pvalue > 0.1
+    # And ties are none either.
+    assert additive_test(name, np.ones(20), np.ones(20), 99, rng).pvalue == 1
+
+
 # Statistics and permutations, by brute force.
 
 
