@@ -14,9 +14,18 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
+from skdre._columns import (
+    as_matrix,
+    check_rows,
+    is_frame,
+    named_columns,
+    plain_missing,
+    refuse_masked,
+    refuse_times,
+    validate_rows,
+)
 from skdre._samples import (
     LabelledRows,
     TwoSamples,
@@ -24,6 +33,7 @@ from skdre._samples import (
     check_pool,
     encode_domains,
     pool,
+    pool_rows,
     split_samples,
 )
 from skdre.metrics import ratio_log_loss
@@ -34,13 +44,22 @@ __all__ = [
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
+    "as_matrix",
     "bounded_log_ratio",
     "check_pool",
+    "check_rows",
     "encode_domains",
     "exp_log_ratio",
+    "is_frame",
     "log_of_ratio",
+    "named_columns",
+    "plain_missing",
     "pool",
+    "pool_rows",
+    "refuse_masked",
+    "refuse_times",
     "split_samples",
+    "validate_rows",
 ]
 
 # exp of anything above overflows to infinity in float64.
@@ -199,8 +218,7 @@ class DensityRatioMixin(DocumentedMixin, ClassifierMixin):
     def _validate_rows(self, X, **check_params):
         """Rows to predict at, checked against the rows seen in fit."""
         check_is_fitted(self)
-        check_params = {"dtype": np.float64} | check_params
-        return validate_data(self, X, reset=False, **check_params)
+        return validate_rows(self, X, **check_params)
 
     def predict_ratio(self, X):
         """Density ratio p(x) / q(x) at the rows of X.

@@ -11,12 +11,20 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DensityRatioMixin, check_pool
+from skdre.base import (
+    DensityRatioMixin,
+    check_pool,
+    is_frame,
+    named_columns,
+    plain_missing,
+    refuse_times,
+)
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,
     fit_classifier,
     lets_nan_through,
+    takes_any_column,
     takes_nan,
 )
 from skdre.nn._rows import held_out_weights
@@ -119,7 +127,10 @@ class ClassifierRatio(
     without ``sample_weight`` gets rows as often as whole weights say.
 
     **Data frames** reach `estimator` as they are, with their categorical columns;
-    anything else as an array of float64. Missing values pass where it lets them.
+    anything else as an array of float64. Only nullable columns of pandas that hold
+    missing values become floats, or objects, with NaN, for scikit-learn's transformers
+    do not take pandas.NA. Missing values pass where `estimator` may take them, dates
+    and other objects where it begins with a step that may make numbers of them.
 
     **Good classifiers to know.**
 
@@ -195,7 +206,13 @@ class ClassifierRatio(
         return tags
 
     def _passes_unchanged(self, X):
-        return self.estimator is not None and hasattr(X, "columns")
+        return self.estimator is not None and is_frame(X)
+
+    def _as_inputs(self, X):
+        """A frame as the classifier gets it."""
+        if not takes_any_column(self.estimator):
+            refuse_times(X)
+        return plain_missing(X)
 
     def _check_params(self, X):
         return {
@@ -234,12 +251,13 @@ class ClassifierRatio(
         if self.estimator is not None and not is_classifier(self.estimator):
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
         rows = check_pool(self, X, y, sample_weight, **self._check_params(X))
-        inputs = X if self._passes_unchanged(X) else rows.X
+        inputs = self._as_inputs(X) if self._passes_unchanged(X) else rows.X
         weight = rows.sample_weight
         if weight is None:
             weight = np.ones(len(rows.is_numerator))
 
-        fitted = fit_classifier(self.estimator, inputs, rows.is_numerator, weight)
+        with named_columns(inputs):
+            fitted = fit_classifier(self.estimator, inputs, rows.is_numerator, weight)
         present = np.flatnonzero(weight)
         seen = inputs if weight.all() else _safe_indexing(inputs, present)
         method = choose_score(fitted, seen, calibrated=self.calibration is not None)
@@ -356,8 +374,9 @@ class ClassifierRatio(
         """
         check_is_fitted(self)
         checked = self._validate_rows(X, **self._check_params(X))
-        inputs = X if self._passes_unchanged(X) else checked
-        score = self._fitted.score(inputs, self.score_method_)
+        inputs = self._as_inputs(X) if self._passes_unchanged(X) else checked
+        with named_columns(inputs):
+            score = self._fitted.score(inputs, self.score_method_)
         if self.calibrator_ is None:
             return score
         limit = np.finfo(np.float64).max
