@@ -5,10 +5,12 @@ weighted by the density ratio target/source; :func:`importance_weighted_score` a
 :func:`importance_weighted_scorer` validate on labelled source rows with the same
 weights, so that parameters are chosen without a single target label.
 :class:`AlignedClassifier` fits a classifier on source rows moved onto the target.
+:class:`TargetRows` keeps the target's rows whole in a search.
 """
 
 from skdre.importance._aligned import AlignedClassifier
 from skdre.importance._estimator import ImportanceWeighted
+from skdre.importance._rows import TargetRows
 from skdre.importance._score import (
     importance_weighted_score,
     importance_weighted_scorer,
@@ -17,6 +19,7 @@ from skdre.importance._score import (
 __all__ = [
     "AlignedClassifier",
     "ImportanceWeighted",
+    "TargetRows",
     "importance_weighted_score",
     "importance_weighted_scorer",
 ]

@@ -7,7 +7,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skdre.importance._rows import as_rows, check_labels
 from skdre.utils._sample_weight import takes_any_parameter
@@ -56,7 +56,7 @@ def _own_log_ratio(estimator, X):
             "has no ratio of its own: pass a fitted ratio estimator."
         )
     if estimator.ratio_ is None:
-        return np.zeros(len(X))
+        return np.zeros(_num_samples(X))
     return estimator.ratio_.decision_function(X)
 
 
