@@ -312,8 +312,9 @@ def _words(X, name, message):
     if not found:
         return None
     _, value, column, dtype, kind = min(found, key=lambda each: each[0])
+    what = "no number" if kind in ("other", *_RANKED) else f"a {kind}, no number"
     return (
-        f"{name} holds {value!r} in {column} (dtype {dtype}), which is no number: "
+        f"{name} holds {value!r} in {column} (dtype {dtype}), which is {what}: "
         f"{_INSTEAD[kind]}. {message}"
     )
 
@@ -503,9 +504,9 @@ def _is_numeric(values):
 def plain_missing(X):
     """A frame without pandas.NA, which scikit-learn's transformers cannot take.
 
-    Nullable numbers with missing values become floats with NaN, nullable strings
-    objects with NaN. Columns without missing values stay as they are, and so do frames
-    of polars.
+    Nullable numbers and truth values with missing ones become floats with NaN, nullable
+    strings objects with NaN, and polars' truth values with missing ones floats. Columns
+    without missing values stay as they are.
 
     Parameters
     ----------
@@ -524,7 +525,12 @@ def plain_missing(X):
     dtype('float64')
     """
     if not hasattr(X, "iloc"):
-        return X
+        truths = [
+            values.cast(float)
+            for values in (X[name] for name in X.columns)
+            if str(values.dtype) == "Boolean" and values.null_count()
+        ]
+        return X.with_columns(truths) if truths else X
     changed = X
     for number in range(X.shape[1]):
         values = X.iloc[:, number]

@@ -98,6 +98,7 @@ def encode_domains(y, *, name):
             f"{name} requires y to be passed, but the target y is None: y holds the "
             "domain of each row of X (see skdre.pool)."
         )
+    refuse_masked(y, "y")
     y = column_or_1d(y, warn=True)
     try:
         classes, codes = np.unique(y, return_inverse=True)
@@ -195,6 +196,7 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     check_lengths(X, y)
     if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
         sample_weight = _check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
