@@ -8,8 +8,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import issparse
-from sklearn.utils import check_array
+from scipy.sparse import issparse, vstack
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import (
     _check_sample_weight,
@@ -18,7 +17,16 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skdre._core.rows import as_numbers, count_draws, merge, row_keys
+from skdre._columns import (
+    check_rows,
+    refuse_masked,
+)
+from skdre._core.rows import (
+    as_numbers,
+    count_draws,
+    merge,
+    row_keys,
+)
 from skdre._stacking import stack_frames
 
 __all__ = [
@@ -29,6 +37,7 @@ __all__ = [
     "distinct_rows",
     "encode_domains",
     "pool",
+    "pool_rows",
     "split_samples",
     "two_samples",
     "warn_of_separating_columns",
@@ -143,6 +152,7 @@ def encode_domains(y, *, name):
             f"{name} requires y to be passed, but the target y is None: y holds the "
             "domain of each row of X (see skdre.pool)."
         )
+    refuse_masked(y, "y")
     y = column_or_1d(y, warn=True)
     try:
         classes, codes = np.unique(y, return_inverse=True)
@@ -240,6 +250,7 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     check_lengths(X, y)
     if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
         sample_weight = _check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
@@ -250,7 +261,7 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
                     "classes need rows of positive weight."
                 )
     check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
-    checked = check_array(X, estimator=estimator, input_name="X", **check_params)
+    checked = check_rows(X, estimator=estimator, **check_params)
     return LabelledRows(checked, is_numerator, sample_weight, classes)
 
 
@@ -524,8 +535,41 @@ def pool(*, numerator, denominator):
     >>> X.ravel(), y
     (array([2., 3., 0.]), array([1, 1, 0]))
     """
+    for name, sample in (("numerator", numerator), ("denominator", denominator)):
+        if issparse(sample):
+            raise TypeError(
+                f"{name} is a sparse matrix, while a dense one is needed: pass "
+                f"{name}.toarray() if it fits into memory."
+            )
+    return pool_rows(numerator, denominator)
+
+
+def pool_rows(numerator, denominator):
+    """:func:`pool` for what takes any rows and leaves it to a part: sparse ones too.
+
+    Parameters
+    ----------
+    numerator, denominator : array-like, sparse matrix or DataFrame
+
+    Returns
+    -------
+    X, y
+        As of :func:`pool`; a sparse X in CSR format if both samples are sparse.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`pool`, and if only one of the samples is sparse.
+
+    Examples
+    --------
+    >>> from scipy.sparse import csr_array
+    >>> from skdre.base import pool_rows
+    >>> X, y = pool_rows(csr_array([[1.0]]), csr_array([[2.0], [0.0]]))
+    >>> X.shape, y
+    ((3, 1), array([1, 0, 0]))
+    """
     samples = {"numerator": numerator, "denominator": denominator}
-    # Asked of the type: a LazyFrame warns of the cost when it is asked itself.
     frames = [name for name, each in samples.items() if hasattr(type(each), "columns")]
     if len(frames) == 1:
         raise TypeError(
@@ -548,23 +592,46 @@ def pool(*, numerator, denominator):
     if frames:
         X = stack_frames(first, second, ("numerator", "denominator"))
     else:
-        if first.shape[1] != second.shape[1]:
-            raise ValueError(
-                "numerator and denominator must have the same number of columns, got "
-                f"{first.shape[1]} and {second.shape[1]}."
-            )
-        X = np.concatenate([first, second])
+        X = _stack_arrays(first, second)
     y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
     return X, y
 
 
 def _as_array(name, sample):
     if issparse(sample):
-        raise TypeError(
-            f"{name} is a sparse matrix, while a dense one is needed: pass "
-            f"{name}.toarray() if it fits into memory."
-        )
+        return sample
+    refuse_masked(sample, name)
     try:
         return np.asarray(sample)
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
+
+
+def _stack_arrays(first, second):
+    if first.shape[1] != second.shape[1]:
+        raise ValueError(
+            "numerator and denominator must have the same number of columns, got "
+            f"{first.shape[1]} and {second.shape[1]}."
+        )
+    if issparse(first) or issparse(second):
+        if not (issparse(first) and issparse(second)):
+            raise TypeError(
+                "One of numerator and denominator is sparse and the other is not: pass "
+                "two sparse matrices, or two arrays."
+            )
+        return vstack([first, second], format="csr")
+    # numpy would make words of the numbers, and numbers of the dates.
+    kinds = [
+        "n" if each.dtype.kind in "biuf" else each.dtype.kind
+        for each in (first, second)
+    ]
+    if (
+        kinds[0] != kinds[1]
+        and not {"n", "O"} >= set(kinds)
+        and (set(kinds) != {"O", "U"})
+    ):
+        raise ValueError(
+            f"numerator is an array of dtype {first.dtype} and denominator one of "
+            f"{second.dtype}, which have no type in common: convert one of them."
+        )
+    return np.concatenate([first, second])

@@ -14,12 +14,18 @@ from sklearn.utils.validation import (
     _check_sample_weight,
     check_is_fitted,
     column_or_1d,
-    validate_data,
 )
 
-from skdre._atomic import (
-    AtomicFitMixin,
-    atomic,
+from skdre._atomic import AtomicFitMixin, atomic
+from skdre._columns import (
+    as_matrix,
+    check_rows,
+    is_frame,
+    named_columns,
+    plain_missing,
+    refuse_masked,
+    refuse_times,
+    validate_rows,
 )
 from skdre._ratio_estimators import (
     check_is_ratio,
@@ -34,6 +40,7 @@ from skdre._samples import (
     distinct_rows,
     encode_domains,
     pool,
+    pool_rows,
     split_samples,
 )
 from skdre.metrics import ratio_log_loss
@@ -45,19 +52,28 @@ __all__ = [
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
+    "as_matrix",
     "atomic",
     "bounded_log_ratio",
     "check_is_ratio",
     "check_pool",
+    "check_rows",
     "distinct_rows",
     "encode_domains",
     "exp_log_ratio",
+    "is_frame",
     "is_ratio_estimator",
     "log_of_ratio",
+    "named_columns",
+    "plain_missing",
     "pool",
+    "pool_rows",
     "predict_log_ratio",
     "predict_ratio",
+    "refuse_masked",
+    "refuse_times",
     "split_samples",
+    "validate_rows",
 ]
 
 # exp of anything above overflows to infinity in float64.
@@ -266,8 +282,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     def _validate_rows(self, X, **check_params):
         """Rows to predict at, checked against the rows seen in fit."""
         check_is_fitted(self)
-        check_params = {"dtype": np.float64} | check_params
-        return validate_data(self, X, reset=False, **check_params)
+        return validate_rows(self, X, **check_params)
 
     def predict_ratio(self, X):
         """Density ratio p(x) / q(x) at the rows of X.

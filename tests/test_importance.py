@@ -22,7 +22,6 @@ from sklearn.model_selection import (
     StratifiedKFold,
     cross_val_predict,
     cross_val_score,
-    cross_validate,
 )
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
@@ -37,6 +36,7 @@ from sklearn.utils.estimator_checks import (
 from skdre.base import DensityRatioMixin, pool, split_samples
 from skdre.importance import (
     ImportanceWeighted,
+    TargetRows,
     importance_weighted_score,
     importance_weighted_scorer,
 )
@@ -816,38 +816,66 @@ def test_X_target_of_another_length_is_used_whole_in_every_fold():
 
 
 @pytest.mark.parametrize("kind", ["array", "frame", "list"])
-def test_X_target_as_long_as_X_is_never_cut_silently(kind):
-    X, y, X_target = make_shift(100, 100)
+@pytest.mark.parametrize("n_target", [100, 61])
+def test_target_rows_are_used_whole_in_every_fold(kind, n_target):
+    X, y, X_target = make_shift(100, n_target)
     convert = {"array": np.asarray, "frame": pd.DataFrame, "list": np.ndarray.tolist}
-    X, X_target = convert[kind](X), convert[kind](X_target)
+    held = TargetRows(convert[kind](X_target))
+    X_given = convert[kind](X)
     model = ImportanceWeighted(SVC(), GaussianRatio())
-
-    # Apart from cross-validation equal lengths are nothing special.
-    model.fit(X, y, X_target=X_target)
-    assert_array_equal(FITS[0][0][FITS[0][1] == 1], np.asarray(X_target))
-    direct = {"X_target": X_target}
-    clone(model).fit(X, y, **direct)
+    whole = clone(model).fit(X, y, X_target=X_target)
+    assert_array_equal(
+        clone(model).fit(X_given, y, X_target=held).sample_weight_,
+        whole.sample_weight_,
+    )
     FITS.clear()
 
-    message = "X_target has as many rows as X"
     grid = {"estimator__C": [0.1, 5.0]}
-    with pytest.raises(ValueError, match=message):
-        GridSearchCV(model, grid).fit(X, y, X_target=X_target)
-    with pytest.raises(ValueError, match=message):
-        GridSearchCV(model, grid, error_score="raise").fit(X, y, X_target=X_target)
-    with joblib.parallel_backend("threading"), pytest.raises(ValueError, match=message):
-        GridSearchCV(model, grid, n_jobs=2).fit(X, y, X_target=X_target)
-    for validate in (cross_validate, cross_val_predict):
-        with pytest.raises(ValueError, match=message):
-            validate(model, X, y, params={"X_target": X_target})
+    search = GridSearchCV(model, grid, cv=3, error_score="raise")
+    search.fit(X_given, y, X_target=held)
+    assert_array_equal(search.best_estimator_.sample_weight_, whole.sample_weight_)
+    validation = {"cv": 3, "params": {"X_target": held}}
+    scores = cross_val_score(model, X_given, y, error_score="raise", **validation)
+    cross_val_predict(model, X_given, y, **validation)
     outer = make_pipeline(FunctionTransformer(), model)
-    with pytest.raises(ValueError, match=message):
-        cross_validate(outer, X, y, params={"importanceweighted__X_target": X_target})
+    params = {"importanceweighted__X_target": held}
+    again = cross_val_score(outer, X_given, y, cv=3, params=params)
+    assert_array_equal(again, scores)
     with config_context(enable_metadata_routing=True):
         routed = clone(model).set_fit_request(X_target=True)
-        with pytest.raises(ValueError, match=message):
-            cross_validate(routed, X, y, params={"X_target": X_target})
-    assert not FITS
+        again = cross_val_score(routed, X_given, y, error_score="raise", **validation)
+        assert_array_equal(again, scores)
+        search = GridSearchCV(routed, grid, cv=3, error_score="raise")
+        search.fit(X_given, y, X_target=held)
+        outer = make_pipeline(FunctionTransformer(), routed)
+        again = cross_val_score(outer, X_given, y, error_score="raise", **validation)
+        assert_array_equal(again, scores)
+    assert len(FITS) == 7 + 3 + 3 + 3 + 3 + 7 + 3
+    for rows, domain in FITS:
+        assert_array_equal(rows[domain == 1], X_target)
+
+
+def test_target_rows_reach_other_processes():
+    X, y, X_target = make_shift(60, 60)
+    model = ImportanceWeighted(SVC(), GaussianRatio())
+    held = TargetRows(X_target)
+    assert repr(held) == "TargetRows(ndarray of shape (60, 2))"
+    validation = {"cv": 2, "params": {"X_target": held}}
+    alone = cross_val_score(model, X, y, **validation)
+    with joblib.parallel_backend("threading"):
+        assert_array_equal(cross_val_score(model, X, y, n_jobs=2, **validation), alone)
+    assert_array_equal(pickle.loads(pickle.dumps(held)).X, X_target)
+
+
+def test_X_target_as_long_as_X_is_allowed_in_a_search():
+    """scikit-learn cuts it to the training rows; the last fit has all of it."""
+    X, y, X_target = make_shift(100, 100)
+    model = ImportanceWeighted(SVC(), GaussianRatio())
+    search = GridSearchCV(model, {"estimator__C": [5.0]}, error_score="raise")
+    search.fit(X, y, X_target=X_target)
+    assert [int((domain == 1).sum()) for _, domain in FITS] == [80] * 5 + [100]
+    with pytest.warns(UserWarning, match="TargetRows"):
+        clone(model).fit(X, y)
 
 
 def test_an_own_fit_inside_a_cross_validation_may_use_equal_lengths():

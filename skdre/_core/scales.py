@@ -19,8 +19,8 @@ _MOST_ROWS = 10_000
 # counting half, and the fences lie this many widths of it outside: eight standard
 # deviations of a normal away.
 _TAIL, _WIDTHS = 0.05, 2.0
-# Values beyond the fences are drawn in to where the fences lie this many widths outside,
-# at five standard deviations of a normal.
+# Values beyond the fences are drawn in to this many widths outside the bulk, at five
+# standard deviations of a normal.
 _NEAREST = 1.0
 # A value with this share of a column is an atom. The bulk is that of the other values
 # where they have the second share, otherwise the atoms belong to it.

@@ -29,6 +29,7 @@ from skdre.bridges._waymarks import (
 )
 from skdre.bridges.paths import PATHS, Path, check_path
 from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
+from skdre.nn._networks import ACTIVATIONS
 from skdre.nn._settings import (
     Dice,
     seeded,

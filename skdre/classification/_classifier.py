@@ -12,14 +12,28 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._core.folds import held_out_weights
-from skdre._core.scales import column_scales, draw_in
-from skdre.base import DensityRatioMixin, check_pool, distinct_rows
+from skdre._core.folds import (
+    held_out_weights,
+)
+from skdre._core.scales import (
+    column_scales,
+    draw_in,
+)
+from skdre.base import (
+    DensityRatioMixin,
+    check_pool,
+    distinct_rows,
+    is_frame,
+    named_columns,
+    plain_missing,
+    refuse_times,
+)
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,
     fit_classifier,
     lets_nan_through,
+    takes_any_column,
     takes_nan,
 )
 from skdre.utils._compat import CallbackSupportMixin, single_task
@@ -121,7 +135,10 @@ class ClassifierRatio(
     without ``sample_weight`` gets rows as often as whole weights say.
 
     **Data frames** reach `estimator` as they are, with their categorical columns;
-    anything else as an array of float64. Missing values pass where it lets them.
+    anything else as an array of float64. Only nullable columns of pandas that hold
+    missing values become floats, or objects, with NaN, for scikit-learn's transformers
+    do not take pandas.NA. Missing values pass where `estimator` may take them, dates
+    and other objects where it begins with a step that may make numbers of them.
 
     **Good classifiers to know.**
 
@@ -198,7 +215,14 @@ class ClassifierRatio(
 
     @staticmethod
     def _passes_unchanged(X, estimator):
-        return estimator is not None and hasattr(X, "columns")
+        return estimator is not None and is_frame(X)
+
+    @staticmethod
+    def _as_inputs(X, estimator):
+        """A frame as the classifier gets it."""
+        if not takes_any_column(estimator):
+            refuse_times(X)
+        return plain_missing(X)
 
     def _check_params(self, X, estimator):
         return {
@@ -236,7 +260,9 @@ class ClassifierRatio(
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
         check_params = self._check_params(X, self.estimator)
         rows = check_pool(self, X, y, sample_weight, **check_params)
-        inputs = X if self._passes_unchanged(X, self.estimator) else rows.X
+        inputs = rows.X
+        if self._passes_unchanged(X, self.estimator):
+            inputs = self._as_inputs(X, self.estimator)
         distinct = distinct_rows(rows)
         inputs = _safe_indexing(inputs, distinct.index)
         bounds = None
@@ -245,7 +271,8 @@ class ClassifierRatio(
             bounds = np.stack([scales.low, scales.high])
             inputs = scales.draw_in(inputs)
 
-        fitted = fit_classifier(self.estimator, inputs, distinct)
+        with named_columns(inputs):
+            fitted = fit_classifier(self.estimator, inputs, distinct)
         method = choose_score(fitted, inputs, calibrated=self.calibration is not None)
         held_out = None
         if self.calibration is not None:
@@ -362,11 +389,13 @@ class ClassifierRatio(
         """
         check_is_fitted(self)
         given = None if self._is_default else self.estimator_
-        checked = self._validate_rows(X, **self._check_params(X, given))
-        inputs = X if self._passes_unchanged(X, given) else checked
+        inputs = self._validate_rows(X, **self._check_params(X, given))
+        if self._passes_unchanged(X, given):
+            inputs = self._as_inputs(X, given)
         if self.bounds_ is not None:
             inputs = draw_in(inputs, *self.bounds_)
-        score = self._fitted.score(inputs, self.score_method_)
+        with named_columns(inputs):
+            score = self._fitted.score(inputs, self.score_method_)
         if self.calibrator_ is None:
             return score
         limit = np.finfo(np.float64).max

@@ -20,6 +20,7 @@ __all__ = [
     "choose_score",
     "fit_classifier",
     "lets_nan_through",
+    "takes_any_column",
     "takes_nan",
 ]
 
@@ -31,12 +32,38 @@ _MOST_REPEATS = 1_000_000
 
 
 def lets_nan_through(estimator):
-    """Whether missing values reach a part that may take them, and is to judge."""
+    """Whether missing values reach a part that may take them, and is to judge.
+
+    A transformer judges itself: it imputes, or what comes after it refuses.
+    """
+    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
+        return True
+    if hasattr(estimator, "estimator") and not isinstance(estimator, type):
+        return lets_nan_through(estimator.estimator)
     if isinstance(estimator, Pipeline):
         return lets_nan_through(estimator.steps[0][1])
-    if isinstance(estimator, str) or hasattr(estimator, "transformers"):
-        return True
     return takes_nan(estimator)
+
+
+def takes_any_column(estimator):
+    """Whether dates and the like reach a part that may make numbers of them."""
+    if isinstance(estimator, Pipeline):
+        first = estimator.steps[0][1]
+        if isinstance(first, str):
+            return True
+        # StandardScaler makes seconds of dates, and says nothing.
+        numeric = type(first).__module__.startswith("sklearn.") and not (
+            hasattr(first, "transformers") or hasattr(first, "transformer_list")
+        )
+        if not numeric:
+            return True
+        tags = get_tags(first)
+        return (
+            tags.no_validation or tags.input_tags.string or tags.input_tags.categorical
+        )
+    if hasattr(estimator, "estimator"):
+        return takes_any_column(estimator.estimator)
+    return not type(estimator).__module__.startswith(("sklearn.", "skdre."))
 
 
 def takes_nan(estimator):

@@ -12,8 +12,13 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import AtomicFitMixin, DocumentedMixin, pool
+from skdre.base import (
+    AtomicFitMixin,
+    DocumentedMixin,
+    pool_rows,
+)
 from skdre.importance._meta import TargetRowsMixin
+from skdre.importance._rows import named_target
 from skdre.importance._score import labelled_rows
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
 from skdre.utils._sample_weight import fit_weighted
@@ -146,9 +151,11 @@ class AlignedClassifier(
             Labels of the source rows. Without `X_target`, -1 marks a target row.
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows of X, counted as repetition, in both fits.
-        X_target : array-like or DataFrame of shape (n_target_samples, n_features), \
-                default=None
-            Target rows; then all rows of X are source rows.
+        X_target : array-like, DataFrame or TargetRows of shape \
+                (n_target_samples, n_features), default=None
+            Target rows; then all rows of X are source rows. In a search or a
+            cross-validation as :class:`skdre.importance.TargetRows`, which
+            scikit-learn does not cut into folds.
 
         Returns
         -------
@@ -158,10 +165,10 @@ class AlignedClassifier(
         ------
         ValueError
             If the inner estimator is no classifier, weights are given that a part does
-            not take, -1 marks rows but leaves one class, or X_target was cut into folds
-            by a cross-validation.
+            not take, or -1 marks rows but leaves one class. What the rows may hold, the
+            aligner and the classifier say.
         TypeError
-            If X or X_target is sparse, or only one of them is a DataFrame.
+            If only one of X and X_target is sparse, or a DataFrame.
         """
         if not is_classifier(self.estimator):
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
@@ -177,10 +184,13 @@ class AlignedClassifier(
                 _default_aligner() if self.aligner is None else clone(self.aligner)
             )
             aligner = _set_frame_output(aligner, source)
-            with inner_fit(root, self, aligner, "fit-aligner", **data):
+            with (
+                named_target(None if X_target is None else target),
+                inner_fit(root, self, aligner, "fit-aligner", **data),
+            ):
                 aligner = fit_weighted(
                     aligner,
-                    *pool(numerator=target, denominator=source),
+                    *pool_rows(target, source),
                     None if weight is None else np.concatenate([target_weight, weight]),
                     "aligner",
                 )

@@ -12,10 +12,11 @@ from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
     check_is_ratio,
-    pool,
+    pool_rows,
     predict_log_ratio,
 )
 from skdre.importance._meta import TargetRowsMixin
+from skdre.importance._rows import named_target
 from skdre.importance._score import importance_weighted_score
 from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
 from skdre.utils._sample_weight import fit_weighted
@@ -132,9 +133,12 @@ class ImportanceWeighted(
     deal target rows into the test folds. :meth:`score` and
     :func:`importance_weighted_scorer` leave them out there; a scorer of scikit-learn's,
     as ``scoring="accuracy"``, takes -1 for a label and each of them for an error,
-    which no estimator can notice. `X_target` in a search is used whole in
-    every fold. But when it happens to be as long as X, scikit-learn cuts it into folds
-    like a ``sample_weight``; that is recognised, and is an error.
+    which no estimator can notice. Or keep the target's rows apart and give
+    ``X_target=TargetRows(X_target)`` (:class:`skdre.importance.TargetRows`) to the
+    search, in ``params`` of :func:`~sklearn.model_selection.cross_val_score`: it is
+    then used whole in every fold, with metadata routing or without. A plain array that
+    happens to be as long as X is taken for one value a row, like ``sample_weight``, and
+    scikit-learn cuts it into folds with X: every fit then sees part of the target.
 
     **In a pipeline** whose earlier steps transform X, target rows in X are transformed
     with it. `X_target` is not, unless metadata routing is on and the pipeline has
@@ -210,9 +214,11 @@ class ImportanceWeighted(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights of the rows of X, counted as repetition: they weight the samples in
             the ratio's fit, and multiply the source rows' importance weights.
-        X_target : array-like or DataFrame of shape (n_target_samples, n_features), \
-                default=None
-            Target rows; then all rows of X are source rows.
+        X_target : array-like, DataFrame or TargetRows of shape \
+                (n_target_samples, n_features), default=None
+            Target rows; then all rows of X are source rows. In a search or a
+            cross-validation as :class:`skdre.importance.TargetRows`, which
+            scikit-learn does not cut into folds.
 
         Returns
         -------
@@ -222,10 +228,10 @@ class ImportanceWeighted(
         ------
         ValueError
             If the inner estimator cannot be weighted or is neither classifier nor
-            regressor, if target rows come both ways, if -1 marks rows but leaves one
-            class, or if X_target was cut into folds by a cross-validation.
+            regressor, if target rows come both ways, or if -1 marks rows but leaves
+            one class. What the rows may hold, the ratio and the inner estimator say.
         TypeError
-            If X or X_target is sparse, or only one of them is a DataFrame.
+            If only one of X and X_target is sparse, or a DataFrame.
         """
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
@@ -238,10 +244,13 @@ class ImportanceWeighted(
         ratio, log_ratio = None, np.zeros(len(y))
         if target is not None:
             ratio = _default_ratio() if self.ratio is None else clone(self.ratio)
-            with inner_fit(root, self, ratio, "fit-ratio", **data):
+            with (
+                named_target(None if X_target is None else target),
+                inner_fit(root, self, ratio, "fit-ratio", **data),
+            ):
                 ratio = fit_weighted(
                     ratio,
-                    *pool(numerator=target, denominator=source),
+                    *pool_rows(target, source),
                     None if weight is None else np.concatenate([target_weight, weight]),
                     "ratio",
                 )

@@ -12,6 +12,7 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
+from skdre.base import DensityRatioMixin, check_rows
 from skdre.importance._rows import as_rows, check_labels, check_target
 from skdre.utils._sample_weight import weight_parameter
 
@@ -67,6 +68,17 @@ class TargetRowsMixin(MetaEstimatorMixin):
         adapter = self._adapter
         return adapter is not None and get_tags(adapter).input_tags.allow_nan
 
+    @property
+    def _adapter_refuses_nan(self):
+        """Whether no part of it can take missing values, or remove them."""
+        adapter = self._adapter
+        if adapter is None:
+            return True
+        is_whole = isinstance(adapter, DensityRatioMixin) and not (
+            hasattr(adapter, "steps") or hasattr(adapter, "estimator")
+        )
+        return is_whole and not self._adapter_takes_nan
+
     def _split_rows(self, X, y, sample_weight, X_target):
         """Check everything that can be checked before a part is fitted."""
         if not (is_classifier(self.estimator) or is_regressor(self.estimator)):
@@ -100,7 +112,10 @@ class TargetRowsMixin(MetaEstimatorMixin):
                     "Input y contains NaN, which marks target rows inside X, while "
                     "X_target is given too: give the target rows one way."
                 )
-            target = check_target(X_target, X, allow_nan=self._adapter_takes_nan)
+            target = check_target(X_target, X)
+            if self._adapter_refuses_nan:
+                # Said before anything is fitted.
+                check_rows(target, "X_target", dtype=None, accept_sparse=True)
             source, target_weight = X, np.ones(target.shape[0])
         elif unlabelled.any():
             self._check_labelled_part(y[~unlabelled])
@@ -115,8 +130,9 @@ class TargetRowsMixin(MetaEstimatorMixin):
         else:
             warnings.warn(
                 f"There are no target rows, so {self._without_target}, as if there "
-                "were no shift. Pass target rows as fit(X, y, X_target=...), or inside "
-                "X with y = -1 (classes) or NaN (regression).",
+                "were no shift. Pass target rows as fit(X, y, X_target=...), in a "
+                "search as X_target=skdre.importance.TargetRows(...), or inside X with "
+                "y = -1 (classes) or NaN (regression).",
                 UserWarning,
                 stacklevel=6,
             )

@@ -1,16 +1,20 @@
 """Telling source rows from target rows, and checking both."""
 
-import sys
+import re
+from contextlib import contextmanager
 
 import numpy as np
 from scipy import sparse
-from sklearn.utils import check_array, validation
+from sklearn.utils import check_array
 
-__all__ = ["as_rows", "check_labels", "check_target"]
+from skdre.base import check_rows, is_frame, refuse_masked
+
+__all__ = ["TargetRows", "as_rows", "check_labels", "check_target", "named_target"]
 
 
 def check_labels(y, *, classification):
     """y as an array, and the mask of its unlabelled rows."""
+    refuse_masked(y, "y")
     if not classification:
         y = check_array(
             y,
@@ -59,14 +63,15 @@ def _is_missing(value):
 
 
 def as_rows(X, name):
-    """A DataFrame as it is, anything else as a two-dimensional array."""
+    """A DataFrame or a sparse matrix, and anything else as a two-dimensional array.
+
+    What the rows may hold is left to the parts that are fitted on them.
+    """
     if sparse.issparse(X):
-        raise TypeError(
-            f"Sparse data was passed for {name}, but dense data is required: density "
-            f"ratios are estimated from dense rows. Use {name}.toarray()."
-        )
-    if hasattr(X, "columns"):
+        return X.tocsr()
+    if is_frame(X):
         return X
+    refuse_masked(X, name)
     X = np.asarray(X)
     if X.ndim != 2:
         raise ValueError(
@@ -77,11 +82,75 @@ def as_rows(X, name):
     return X
 
 
-def check_target(X_target, X, *, allow_nan):
+class TargetRows:
+    """Target rows for ``X_target``, which no cross-validation cuts into folds.
+
+    scikit-learn cuts every array that is as long as X into folds, as it does with
+    ``sample_weight``, and an `X_target` that happens to have that length too. This
+    holder is no array to it and reaches every fit whole.
+
+    Parameters
+    ----------
+    X : array-like or DataFrame of shape (n_target_samples, n_features)
+        Target rows. They are not copied.
+
+    Attributes
+    ----------
+    X : array-like or DataFrame of shape (n_target_samples, n_features)
+        As given.
+
+    See Also
+    --------
+    skdre.ImportanceWeighted : Takes it as `X_target`, as does
+        :class:`skdre.AlignedClassifier`.
+
+    Notes
+    -----
+    Where a pipeline transforms `X_target` (metadata routing with
+    ``transform_input=["X_target"]``), its steps need the rows themselves: put the
+    pipeline inside the meta-estimator, or the target rows into X.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import cross_val_score
+    >>> from skdre import GaussianRatio, ImportanceWeighted
+    >>> from skdre.importance import TargetRows
+    >>> rng = np.random.default_rng(0)
+    >>> X, X_target = rng.normal(0, 1, (100, 1)), rng.normal(1, 0.5, (100, 1))
+    >>> y = (X.ravel() + rng.normal(size=100) > 0).astype(int)
+    >>> model = ImportanceWeighted(LogisticRegression(), GaussianRatio())
+    >>> cross_val_score(model, X, y, params={"X_target": TargetRows(X_target)}).shape
+    (5,)
+    """
+
+    # Neither a length nor a shape, by which scikit-learn knows what to cut.
+
+    def __init__(self, X):
+        self.X = X
+
+    def __repr__(self):
+        shape = getattr(self.X, "shape", None)
+        shown = type(self.X).__name__ + ("" if shape is None else f" of shape {shape}")
+        return f"TargetRows({shown})"
+
+
+def check_target(X_target, X):
     """Target rows given apart, with the columns of X and in their order."""
-    given, X_target = X_target, as_rows(X_target, "X_target")
-    framed = hasattr(X, "columns")
-    if framed != hasattr(X_target, "columns"):
+    while isinstance(X_target, TargetRows):
+        X_target = X_target.X
+    X_target = as_rows(X_target, "X_target")
+    if sparse.issparse(X_target) != sparse.issparse(X):
+        one, other = (
+            ("X_target", "X") if sparse.issparse(X_target) else ("X", "X_target")
+        )
+        raise TypeError(
+            f"Sparse data was passed for {one}, but dense data for {other}: pass two "
+            f"sparse matrices, or {one}.toarray()."
+        )
+    framed = is_frame(X)
+    if framed != is_frame(X_target):
         raise TypeError(
             f"X is a {type(X).__name__} and X_target a {type(X_target).__name__}; pass "
             "two DataFrames with the same columns, or two arrays."
@@ -101,37 +170,29 @@ def check_target(X_target, X, *, allow_nan):
         )
     if X_target.shape[0] == 0:
         raise ValueError("X_target is empty: it must hold at least one row.")
-    check_array(
-        X_target, dtype=None, ensure_all_finite=not allow_nan, input_name="X_target"
-    )
-    if X_target.shape[0] == X.shape[0] and _cut_by_cross_validation(given):
-        raise ValueError(
-            f"X_target has as many rows as X ({X.shape[0]}) inside a "
-            "cross-validation, where scikit-learn cuts every array that is as long as "
-            "X into folds, so part of the target rows may be missing. Put the target "
-            "rows into X instead, with y = -1 (classes) or NaN (regression); they are "
-            "then split on purpose."
-        )
     return X_target
 
 
-def _cut_by_cross_validation(X_target):
-    """Whether scikit-learn may have cut `X_target`, of X's length, to a fold's rows.
+@contextmanager
+def named_target(X_target):
+    """Let the errors of a part that is fitted on both samples name `X_target`.
 
-    A fold's rows look like anyone's rows, so only the caller can tell: one of
-    scikit-learn's modules that cut parameters, holding this very array among them.
+    None where the target's rows stand in X.
     """
-    cutter = getattr(validation, "_check_method_params", None)
-    frame = sys._getframe(1)
-    while frame is not None:
-        if (
-            frame.f_globals.get("_check_method_params", frame) is cutter
-            and frame.f_globals.get("__name__") != validation.__name__
-        ):
-            for parameters in frame.f_locals.values():
-                if isinstance(parameters, dict) and any(
-                    value is X_target for value in parameters.values()
-                ):
-                    return True
-        frame = frame.f_back
-    return False
+    try:
+        yield
+    except ValueError as error:
+        found = re.search(r"Input X contains (NaN|infinity)", str(error))
+        if X_target is None or found is None or _is_finite(X_target):
+            raise
+        raise ValueError(
+            str(error).replace(found[0], f"Input X_target contains {found[1]}")
+        ) from error
+
+
+def _is_finite(X):
+    try:
+        check_rows(X, dtype=None if is_frame(X) else "numeric", accept_sparse=True)
+    except ValueError as error:
+        return "contains" not in str(error)
+    return True

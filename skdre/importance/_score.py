@@ -7,7 +7,7 @@ from sklearn.base import is_classifier
 from sklearn.metrics import get_scorer
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._meta import fitted_part
@@ -58,7 +58,7 @@ def _own_log_ratio(estimator, X):
             "has no ratio of its own: pass a fitted ratio estimator."
         )
     if estimator.ratio_ is None:
-        return np.zeros(len(X))
+        return np.zeros(_num_samples(X))
     return predict_log_ratio(estimator.ratio_, X)
 
 

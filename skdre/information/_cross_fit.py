@@ -10,9 +10,15 @@ from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdre.base import check_pool, pool, predict_log_ratio
+from skdre.base import (
+    as_matrix,
+    check_pool,
+    is_frame,
+    pool_rows,
+    predict_log_ratio,
+)
 from skdre.utils._compat import run_task
 
 __all__ = [
@@ -65,7 +71,7 @@ def log_ratio_at(ratio, rows):
         is no ratio estimator.
     """
     log_ratio = predict_log_ratio(ratio, rows)
-    n_rows = np.shape(rows)[0]
+    n_rows = _num_samples(rows)
     wanted = f"ratio={ratio!r} must give one finite log ratio for each row, but its "
     if log_ratio.shape != (n_rows,):
         raise ValueError(
@@ -89,7 +95,7 @@ def log_ratio_at(ratio, rows):
 
 def _fit_fold(ratio, fold, task):
     ratio = clone(ratio)
-    X, y = pool(numerator=fold.train_numerator, denominator=fold.train_denominator)
+    X, y = pool_rows(fold.train_numerator, fold.train_denominator)
     with nullcontext() if task is None else run_task(*task, ratio, X=X, y=y):
         ratio.fit(X, y)
     tests = fold.test_numerator, fold.test_denominator
@@ -160,7 +166,7 @@ def split_rows(cv, X, y=None, *, rng, unit="row"):
         cv = random_folds(cv, shuffle=True, random_state=rng)
     parts = list(check_cv(cv, y, classifier=y is not None).split(X, y))
     tests = np.sort(np.concatenate([test for _, test in parts]))
-    if not np.array_equal(tests, np.arange(np.shape(X)[0])):
+    if not np.array_equal(tests, np.arange(_num_samples(X))):
         raise ValueError(
             f"cv={given!r} must hold out every {unit} once: use KFold or another "
             "splitter whose test folds are a partition."
@@ -177,12 +183,13 @@ def domain_rows(name, X, y):
     ----------
     name : str
         Of the public function, for messages.
-    X : array-like or DataFrame of shape (n_samples, n_features)
+    X : array-like, sparse matrix or DataFrame of shape (n_samples, n_features)
+        One-dimensional for a single column.
     y : array-like of shape (n_samples,)
 
     Returns
     -------
-    X : ndarray or DataFrame of shape (n_samples, n_features)
+    X : ndarray, sparse matrix or DataFrame of shape (n_samples, n_features)
     is_numerator : ndarray of bool of shape (n_samples,)
     classes : ndarray of shape (2,)
 
@@ -192,8 +199,11 @@ def domain_rows(name, X, y):
         If y does not name two domains, or X is no matrix with a row for each label.
     """
     caller = type(name, (), {})()
-    rows = check_pool(caller, X, y, dtype=None, ensure_all_finite=False)
-    return X if hasattr(X, "columns") else rows.X, rows.is_numerator, rows.classes
+    X = as_matrix(X)
+    rows = check_pool(
+        caller, X, y, dtype=None, ensure_all_finite=False, accept_sparse="csr"
+    )
+    return X if is_frame(X) else rows.X, rows.is_numerator, rows.classes
 
 
 def pool_folds(X, is_numerator, parts):

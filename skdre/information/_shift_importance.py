@@ -3,7 +3,9 @@
 from numbers import Integral
 
 import numpy as np
+from scipy.sparse import hstack, issparse
 from sklearn.inspection import permutation_importance
+from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, _safe_indexing, check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
@@ -13,7 +15,11 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from skdre.base import check_is_ratio, predict_log_ratio
+from skdre.base import (
+    check_is_ratio,
+    is_frame,
+    predict_log_ratio,
+)
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.metrics import ratio_log_loss
 
@@ -22,6 +28,41 @@ __all__ = ["shift_importance"]
 
 def _minus_log_loss(estimator, X, is_numerator):
     return -ratio_log_loss(is_numerator, predict_log_ratio(estimator, X))
+
+
+class _Shuffled:
+    """A scorer of a table whose entries are given by the numbers of their rows.
+
+    The permutations are scikit-learn's, of a matrix of row numbers; the table itself,
+    a frame of any library or a sparse matrix, is put together from its columns.
+    """
+
+    def __init__(self, scorer, X):
+        self.scorer = scorer
+        self.X = X
+
+    def __call__(self, estimator, numbers, y):
+        return self.scorer(estimator, shuffled_table(self.X, numbers), y)
+
+
+def shuffled_table(X, numbers):
+    """The table whose entry (i, j) is that of X in row numbers[i, j] and column j."""
+    moved = np.flatnonzero((numbers != np.arange(len(numbers))[:, None]).any(axis=0))
+    if issparse(X):
+        X = X.tocsc(copy=True)
+        columns = [
+            X[:, [j]].tocsr()[numbers[:, j]] if j in moved else X[:, [j]]
+            for j in range(X.shape[1])
+        ]
+        return hstack(columns, format="csr")
+    if not is_frame(X):
+        return np.take_along_axis(np.asarray(X), numbers, axis=0)
+    if hasattr(X, "iloc"):
+        X = X.copy(deep=False)
+        for j in moved:
+            X.isetitem(j, X.iloc[:, j].take(numbers[:, j]).set_axis(X.index))
+        return X
+    return X.with_columns(X[X.columns[j]].gather(numbers[:, j]) for j in moved)
 
 
 @validate_params(
@@ -131,9 +172,11 @@ def shift_importance(
         [
             permutation_importance(
                 ratio,
-                _safe_indexing(X, test),
+                np.tile(np.arange(len(test))[:, None], X.shape[1]),
                 np.asarray(labels)[test],
-                scoring=scoring,
+                scoring=_Shuffled(
+                    check_scoring(ratio, scoring), _safe_indexing(X, test)
+                ),
                 n_repeats=n_repeats,
                 n_jobs=n_jobs,
                 random_state=rng,

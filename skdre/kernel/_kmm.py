@@ -307,7 +307,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     centers_ : ndarray of shape (n_centers, n_features)
         Rows that carry the ratio, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
-        Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0, B_).
+        Their coefficients: r(x) = clip(f(x), 0, B_) with f(x) = k(x, centers_) @
+        dual_coef_ + intercept_.
     intercept_ : float
         The constant in it.
     center_, scale_ : ndarray of shape (n_features,)
