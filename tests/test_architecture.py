@@ -63,7 +63,7 @@ MAY_IMPORT = {
         "flows",
     },
     "importance": {"base", "metrics", "pipeline", "weighting"},
-    "information": {"base", "metrics", "pipeline", "weighting"},
+    "information": {"_core", "base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},

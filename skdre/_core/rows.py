@@ -19,9 +19,11 @@ import numpy as np
 
 __all__ = [
     "PooledRows",
+    "are_atoms",
     "as_numbers",
     "count_draws",
     "merge",
+    "observations",
     "repeats_of",
     "row_keys",
 ]
@@ -236,6 +238,78 @@ def _is_constant(mass):
     return mass.size == 0 or bool(np.ptp(mass) <= 1e-9 * mass.max())
 
 
+def are_atoms(X, keys, weights, is_numeric=None):
+    """Which distinct rows of some samples are made of atoms alone.
+
+    Parameters
+    ----------
+    X : sequence of ndarray of shape (n_distinct, n_features)
+        Distinct rows of each sample.
+    keys : sequence of ndarray of uint64 of shape (n_distinct,)
+        Their keys.
+    weights : sequence of ndarray of shape (n_distinct,)
+        Their positive total weights.
+    is_numeric : ndarray of bool of shape (n_features,), default=None
+        Columns that may be continuous; None are all.
+
+    Returns
+    -------
+    is_atom : list of ndarray of bool of shape (n_distinct,)
+    """
+    if is_numeric is None:
+        is_numeric = np.ones(X[0].shape[1], bool)
+    ends = np.cumsum([len(each) for each in X])[:-1]
+    # A row that stands in two samples is one row of the table.
+    index, row, _ = merge(np.concatenate(keys))
+    masses = []
+    for rows, weight in zip(np.split(row, ends), weights, strict=True):
+        share = weight / weight.max()
+        masses.append(np.bincount(rows, share / share.sum(), len(index)))
+    holds = _hold_continuous_value(np.concatenate(X)[index], masses, is_numeric)
+    return np.split(~holds[row], ends)
+
+
+def observations(X, domain=None):
+    """Number of the observation that each row belongs to: that of its first copy.
+
+    Copies of a row with a continuous value are one observation; repeats of a row of
+    atoms are observations of their own.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Numbers or objects.
+    domain : ndarray of shape (n_samples,), default=None
+        Rows of different domains are no copies of each other.
+
+    Returns
+    -------
+    observation : ndarray of int of shape (n_samples,)
+        The position of a row.
+    """
+    X, is_numeric = as_numbers(X)
+    keys = row_keys(X)
+    domain = np.zeros(len(X), int) if domain is None else domain
+    parts = [np.flatnonzero(domain == each) for each in np.unique(domain)]
+    merged = [merge(keys[part]) for part in parts]
+    firsts = [part[first] for part, (first, _, _) in zip(parts, merged, strict=True)]
+    found = np.arange(len(X))
+    if sum(map(len, firsts)) == len(X):
+        return found
+    weights = [weight for _, _, weight in merged]
+    is_atom = are_atoms(
+        [X[each] for each in firsts],
+        [keys[each] for each in firsts],
+        weights,
+        is_numeric,
+    )
+    for part, first, (_, row, _), atom in zip(
+        parts, firsts, merged, is_atom, strict=True
+    ):
+        found[part] = np.where(atom[row], part, first[row])
+    return found
+
+
 def count_draws(X, keys, weights, n_given, is_numeric=None):
     """Weights of distinct rows in draws, and which rows are made of atoms alone.
 
@@ -263,19 +337,7 @@ def count_draws(X, keys, weights, n_given, is_numeric=None):
     UserWarning
         If weights of atoms alone sum to a number far from that of the rows.
     """
-    if is_numeric is None:
-        is_numeric = np.ones(X[0].shape[1], bool)
-    shares = [weight / weight.max() for weight in weights]
-    shares = [share / share.sum() for share in shares]
-    # A row that stands in both samples is one row of the table.
-    index, row, _ = merge(np.concatenate(keys))
-    in_q, in_p = np.split(row, [len(weights[0])])
-    masses = [
-        np.bincount(rows, share, len(index))
-        for rows, share in zip((in_q, in_p), shares, strict=True)
-    ]
-    holds = _hold_continuous_value(np.concatenate(X)[index], masses, is_numeric)[row]
-    is_atom = np.split(~holds, [len(weights[0])])
+    is_atom = are_atoms(X, keys, weights, is_numeric)
     scaled, units = [], []
     for weight, atom in zip(weights, is_atom, strict=True):
         largest = weight.max()

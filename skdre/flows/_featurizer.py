@@ -15,6 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length, validate_data
 
+from skdre._core.rows import observations
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, LogDensity, build_flow
@@ -313,7 +314,9 @@ class FlowFeaturizer(
             check_consistent_length(X, y)
         domain = domains(y, len(X))
         rng = check_random_state(self.random_state)
-        training, held_out = hold_out(domain, self.validation_fraction, rng)
+        training, held_out = hold_out(
+            domain, self.validation_fraction, rng, observations(X, domain)
+        )
         seed = int(rng.randint(np.iinfo(np.int32).max))
 
         if warm:

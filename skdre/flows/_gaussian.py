@@ -9,6 +9,8 @@ from zuko.flows import UnconditionalDistribution
 from zuko.lazy import LazyTransform
 from zuko.transforms import LULinearTransform
 
+from skdre._core.rows import observations
+
 __all__ = [
     "SHRINKAGES",
     "GaussianFlow",
@@ -111,8 +113,13 @@ def left_out_log_densities(U, weight, noise_scale, rng):
     log_density : ndarray of shape (n_shrinkages,)
         In nats.
     """
-    n_folds = min(_N_FOLDS, len(U))
-    fold = rng.permutation(len(U)) % n_folds
+    # Copies of a row are left out together, unless there is nothing else.
+    number = np.unique(observations(U), return_inverse=True)[1]
+    if number.max() == 0:
+        number = np.arange(len(U))
+    n_rows = number.max() + 1
+    n_folds = min(_N_FOLDS, n_rows)
+    fold = rng.permutation(n_rows)[number] % n_folds
     total = np.zeros(len(SHRINKAGES))
     for k in range(n_folds):
         out = fold == k

@@ -33,17 +33,19 @@ def balanced_weight(domain, counts=None):
     return weight / weight.mean()
 
 
-def hold_out(domain, fraction, rng):
+def hold_out(domain, fraction, rng, observation):
     """Positions of the training rows and of the held-out rows, drawn by domain.
 
-    A domain of one row is trained on. Without any held-out row the training rows
-    stand in for them.
+    Copies of a row, which share an observation, stay together. A domain of one
+    observation is trained on. Without any held-out row the training rows stand in for
+    them.
     """
     held_out = []
+    first = np.unique(observation)
     for label in (0, 1):
-        rows = rng.permutation(np.flatnonzero(domain == label))
+        rows = rng.permutation(first[domain[first] == label])
         n_held_out = min(max(round(fraction * rows.size), 1), rows.size - 1)
         held_out.append(rows[: max(n_held_out, 0)])
-    held_out = np.sort(np.concatenate(held_out))
+    held_out = np.flatnonzero(np.isin(observation, np.concatenate(held_out)))
     training = np.setdiff1d(np.arange(domain.size), held_out)
     return training, held_out if held_out.size else training

@@ -6,12 +6,14 @@ from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
 from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skdre._core.rows import observations
 from skdre.base import (
     as_matrix,
     check_pool,
@@ -22,6 +24,7 @@ from skdre.base import (
 from skdre.utils._compat import run_task
 
 __all__ = [
+    "DomainRows",
     "Fold",
     "FoldResult",
     "HeldOut",
@@ -137,7 +140,7 @@ def cross_fit(ratio, folds, *, n_jobs=None, tasks=None):
     )
 
 
-def split_rows(cv, X, y=None, *, rng, unit="row"):
+def split_rows(cv, X, y=None, *, rng, observation=None, unit="row"):
     """Training and test positions of folds that hold out every row once.
 
     Parameters
@@ -148,6 +151,9 @@ def split_rows(cv, X, y=None, *, rng, unit="row"):
     y : ndarray of shape (n_rows,), default=None
         Domains, which random folds then share out evenly.
     rng : RandomState
+    observation : ndarray of int of shape (n_rows,), default=None
+        Number of the observation that each row belongs to; random folds keep the copies
+        of a row together.
     unit : str, default="row"
         What a row is called in messages.
 
@@ -164,6 +170,8 @@ def split_rows(cv, X, y=None, *, rng, unit="row"):
     if isinstance(cv, Integral):
         random_folds = KFold if y is None else StratifiedKFold
         cv = random_folds(cv, shuffle=True, random_state=rng)
+        if observation is not None:
+            return _split_observations(cv, y, observation)
     parts = list(check_cv(cv, y, classifier=y is not None).split(X, y))
     tests = np.sort(np.concatenate([test for _, test in parts]))
     if not np.array_equal(tests, np.arange(_num_samples(X))):
@@ -172,6 +180,45 @@ def split_rows(cv, X, y=None, *, rng, unit="row"):
             "splitter whose test folds are a partition."
         )
     return parts
+
+
+def _split_observations(cv, y, observation):
+    first, number = np.unique(observation, return_inverse=True)
+    domain = None if y is None else y[first]
+    return [
+        tuple(np.flatnonzero(np.isin(number, part)) for part in parts)
+        for parts in cv.split(first, domain)
+    ]
+
+
+class DomainRows(NamedTuple):
+    """A labelled pool as it came.
+
+    Attributes
+    ----------
+    X : ndarray, sparse matrix or DataFrame of shape (n_samples, n_features)
+    is_numerator : ndarray of bool of shape (n_samples,)
+    classes : ndarray of shape (2,)
+    observation : ndarray of int of shape (n_samples,)
+        Position of the first copy of each row.
+    """
+
+    X: object
+    is_numerator: np.ndarray
+    classes: np.ndarray
+    observation: np.ndarray
+
+    def distinct(self):
+        """The pool with one copy of each row."""
+        first = np.unique(self.observation)
+        if len(first) == len(self.observation):
+            return self
+        return DomainRows(
+            _safe_indexing(self.X, first),
+            self.is_numerator[first],
+            self.classes,
+            np.arange(len(first)),
+        )
 
 
 def domain_rows(name, X, y):
@@ -189,9 +236,7 @@ def domain_rows(name, X, y):
 
     Returns
     -------
-    X : ndarray, sparse matrix or DataFrame of shape (n_samples, n_features)
-    is_numerator : ndarray of bool of shape (n_samples,)
-    classes : ndarray of shape (2,)
+    rows : DomainRows
 
     Raises
     ------
@@ -203,7 +248,12 @@ def domain_rows(name, X, y):
     rows = check_pool(
         caller, X, y, dtype=None, ensure_all_finite=False, accept_sparse="csr"
     )
-    return X if is_frame(X) else rows.X, rows.is_numerator, rows.classes
+    # Sparse rows are taken for distinct ones.
+    observation = np.arange(len(rows.is_numerator))
+    if not issparse(rows.X):
+        observation = observations(rows.X, rows.is_numerator)
+    given = X if is_frame(X) else rows.X
+    return DomainRows(given, rows.is_numerator, rows.classes, observation)
 
 
 def pool_folds(X, is_numerator, parts):
@@ -256,16 +306,13 @@ def _check_prefit(estimator, classes):
         )
 
 
-def held_out(estimator, X, is_numerator, classes, *, cv, rng, n_jobs=None):
+def held_out(estimator, rows, *, cv, rng, n_jobs=None):
     """Log ratios at held-out rows of a labelled pool.
 
     Parameters
     ----------
     estimator : ratio estimator
-    X : ndarray or DataFrame of shape (n_samples, n_features)
-    is_numerator : ndarray of bool of shape (n_samples,)
-    classes : ndarray of shape (2,)
-        The labels that the pool came with.
+    rows : DomainRows
     cv : int, splitter, iterable, None or "prefit"
         "prefit" takes the estimator as it is fitted, and all rows as held out.
     rng : RandomState
@@ -282,19 +329,23 @@ def held_out(estimator, X, is_numerator, classes, *, cv, rng, n_jobs=None):
     NotFittedError
         If `cv` is "prefit" and the estimator is not fitted.
     """
+    X, is_numerator, classes, observation = rows
     if isinstance(cv, str):
         _check_prefit(estimator, classes)
         log_ratio = log_ratio_at(estimator, X)
         parts = log_ratio[is_numerator], log_ratio[~is_numerator]
         return HeldOut(*parts, [estimator], [np.arange(len(is_numerator))])
-    counts = int(is_numerator.sum()), int((~is_numerator).sum())
+    first = np.unique(observation)
+    counts = [int((is_numerator[first] == domain).sum()) for domain in (True, False)]
     n_folds = 5 if cv is None else cv
     if isinstance(n_folds, Integral) and min(counts) < n_folds:
         raise ValueError(
             f"cv={cv!r} needs as many rows of each domain, got {counts[0]} of the "
             f"numerator and {counts[1]} of the denominator."
         )
-    parts = split_rows(cv, X, is_numerator.astype(int), rng=rng)
+    parts = split_rows(
+        cv, X, is_numerator.astype(int), rng=rng, observation=observation
+    )
     for index in (each for part in parts for each in part):
         if is_numerator[index].all() or not is_numerator[index].any():
             raise ValueError(

@@ -451,6 +451,6 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    X, is_numerator, classes = domain_rows("diagnose", X, y)
-    rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
+    given = domain_rows("diagnose", X, y).distinct()
+    rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     return diagnosis_of(rows.numerator, rows.denominator)

@@ -92,7 +92,7 @@ def _check(name, log_ratio):
     return log_ratio
 
 
-def _mean(function, name, log_ratio):
+def _mean(function, name, log_ratio, observation=None):
     """Mean over a sample, and the variance of it."""
     if function is None:
         return 0.0, 0.0
@@ -109,12 +109,21 @@ def _mean(function, name, log_ratio):
                 "a bound."
             )
         mean = values.mean()
-        # Of a single row there is nothing to hold the mean against.
-        variance = values.var(ddof=1) / len(values) if len(values) > 1 else np.inf
+        variance = _variance_of_mean(values - mean, observation)
     return mean, variance if np.isfinite(variance) else np.inf
 
 
-def divergence_of(divergence, numerator, denominator):
+def _variance_of_mean(deviation, observation):
+    """Variance of a mean over rows, of which the copies of one are one observation."""
+    totals = deviation
+    if observation is not None:
+        totals = np.bincount(np.unique(observation, return_inverse=True)[1], deviation)
+    n = len(totals)
+    # Of a single one there is nothing to hold the mean against.
+    return n / (n - 1) * np.sum((totals / len(deviation)) ** 2) if n > 1 else np.inf
+
+
+def divergence_of(divergence, numerator, denominator, observations=(None, None)):
     """A divergence and its standard error, from log ratios at the two samples.
 
     Parameters
@@ -124,11 +133,13 @@ def divergence_of(divergence, numerator, denominator):
         Log ratio at rows of p.
     denominator : array-like of shape (n_denominator,)
         Log ratio at rows of q.
+    observations : pair of ndarray of int, default=(None, None)
+        Number of the observation that each row of p, and of q, belongs to.
 
     Returns
     -------
     value, standard_error : float
-        The rows are independent, and the ratio is taken as given.
+        The observations are independent, and the ratio is taken as given.
 
     Raises
     ------
@@ -136,9 +147,9 @@ def divergence_of(divergence, numerator, denominator):
         If a log ratio is NaN, or infinite where its mean is needed.
     """
     name = "numerator"
-    p, in_p = _mean(divergence.f, name, _check(name, numerator))
+    p, in_p = _mean(divergence.f, name, _check(name, numerator), observations[0])
     name = "denominator"
-    q, in_q = _mean(divergence.g, name, _check(name, denominator))
+    q, in_q = _mean(divergence.g, name, _check(name, denominator), observations[1])
     return float(p + q), float(np.sqrt(in_p + in_q))
 
 
@@ -316,9 +327,14 @@ def divergence(
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    X, is_numerator, classes = domain_rows("divergence", X, y)
-    rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
+    given = domain_rows("divergence", X, y)
+    rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     chosen = DIVERGENCES[kind][bool(bound)]
-    value, error = divergence_of(chosen, rows.numerator, rows.denominator)
+    value, error = divergence_of(
+        chosen,
+        rows.numerator,
+        rows.denominator,
+        [given.observation[given.is_numerator == each] for each in (True, False)],
+    )
     _warn(chosen, kind, rows.numerator, rows.denominator, error)
     return Estimate(value, error, kind, rows.numerator, rows.denominator, chosen.unit)

@@ -9,6 +9,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._core.rows import observations
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -314,6 +315,9 @@ class MutualInformation(
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
         checked, Y = self._check_pairs(X, Y)
+        # The copy of a pair is no other pair, and its permutation is no permutation.
+        first = np.unique(observations(np.hstack([checked, Y])))
+        checked, Y = checked[first], Y[first]
         rng = check_random_state(self.random_state)
         parts = self._split(checked, rng)
         ratio = self.ratio

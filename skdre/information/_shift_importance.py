@@ -161,8 +161,9 @@ def shift_importance(
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    X, is_numerator, classes = domain_rows("shift_importance", X, y)
-    rows = held_out(estimator, X, is_numerator, classes, cv=cv, rng=rng, n_jobs=n_jobs)
+    given = domain_rows("shift_importance", X, y)
+    X, is_numerator = given.X, given.is_numerator
+    rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     # A clone of a fold knows the domains as 0 and 1.
     labels = column_or_1d(y) if isinstance(cv, str) else is_numerator.astype(int)
     if scoring is None:

@@ -17,7 +17,13 @@ from sklearn.utils._param_validation import (
 from sklearn.utils.parallel import Parallel, delayed
 
 from skdre.base import check_is_ratio
-from skdre.information._cross_fit import Fold, cross_fit, domain_rows, held_out
+from skdre.information._cross_fit import (
+    DomainRows,
+    Fold,
+    cross_fit,
+    domain_rows,
+    held_out,
+)
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
     ShiftTest,
@@ -151,9 +157,9 @@ def _cross_fitted_statistic(name, estimator, X, is_numerator, cv, seed, permuted
             warnings.simplefilter("ignore")
         rows = held_out(
             estimator,
-            X,
-            is_numerator,
-            np.array([False, True]),
+            DomainRows(
+                X, is_numerator, np.array([False, True]), np.arange(len(is_numerator))
+            ),
             cv=cv,
             rng=np.random.RandomState(seed),
         )
@@ -213,7 +219,8 @@ def two_sample_test(
         well it sees the difference is the power of the test.
     X : array-like or DataFrame of shape (n_samples, n_features)
         Rows of both samples, see :func:`skdre.pool`. They must be independent: rows
-        that stand twice, or belong together, make every test see a shift.
+        that belong together make every test see a shift. Copies of a row that holds a
+        continuous value are left out.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     statistic : {"kl", "reverse_kl", "pearson", "jensen_shannon", \
@@ -297,13 +304,15 @@ def two_sample_test(
     """
     check_is_ratio(estimator, fitted=method == "prefit")
     rng = check_random_state(random_state)
-    X, is_numerator, classes = domain_rows("two_sample_test", X, y)
+    # Copies of a row would make the test see a shift: each row is tested once.
+    given = domain_rows("two_sample_test", X, y).distinct()
+    X, is_numerator = given.X, given.is_numerator
     if method == "refit":
         return _refit_test(
             statistic, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng
         )
     if method == "prefit":
-        rows = held_out(estimator, X, is_numerator, classes, cv="prefit", rng=rng)
+        rows = held_out(estimator, given, cv="prefit", rng=rng)
         log_ratios = rows.numerator, rows.denominator
     else:
         result = _split_log_ratios(estimator, X, is_numerator, test_size, rng)

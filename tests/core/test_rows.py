@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skdre import GaussianRatio, pool
 from skdre._core.folds import held_out_weights
-from skdre._core.rows import PooledRows, as_numbers, merge, row_keys
+from skdre._core.rows import PooledRows, as_numbers, merge, observations, row_keys
 from skdre.base import split_samples
 
 
@@ -263,3 +263,22 @@ def test_fewer_folds_than_asked_for(rng):
     flag = pooled([[1.0], [1.0]], [[0.0], [0.0], [1.0]])
     found = held_out_weights(flag.is_numerator, flag.weight, flag.is_atom, 5)
     assert len(found) == 2
+
+
+def test_observations(rng):
+    p, q = zero_inflated(rng), zero_inflated(rng)
+    X = np.concatenate([p, q])
+    domain = np.repeat([1, 0], 300)
+    assert_array_equal(observations(X, domain), np.arange(600))
+    twice = np.concatenate([X, X])
+    found = observations(twice, np.tile(domain, 2))
+    is_zero = twice[:, 0] == 0
+    assert_array_equal(found[is_zero], np.flatnonzero(is_zero))
+    copies = np.flatnonzero(~is_zero)
+    assert_array_equal(found[copies], copies % 600)
+    # The same amount in both samples was paid twice.
+    both = np.concatenate([p, p])
+    assert_array_equal(observations(both, domain), np.arange(600))
+    assert_array_equal(observations(both)[300:][p[:, 0] > 0], np.flatnonzero(p[:, 0]))
+    words = np.array([["a", "b"], ["a", "b"], ["c", "b"]], dtype=object)
+    assert_array_equal(observations(words), [0, 1, 2])
