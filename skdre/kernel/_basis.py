@@ -7,10 +7,11 @@ matrix between rows of unbounded number: products with one are formed block by b
 from dataclasses import replace
 
 import numpy as np
-from scipy.linalg import LinAlgError, cholesky, solve_triangular
+from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 
 from skdre._core.scales import column_scales
+from skdre.kernel._linear_algebra import jittered_cholesky
 
 # Rows of a kernel block are chosen so that the block holds about this many entries:
 # few enough to stay in a processor's cache while it is multiplied and exponentiated.
@@ -64,6 +65,27 @@ def robust_center(samples):
     m_p = _weighted_median(samples.numerator, samples.numerator_weight)
     m_q = _weighted_median(samples.denominator, samples.denominator_weight)
     return m_p / 2 + m_q / 2
+
+
+def range_of(samples):
+    """Least and greatest value of each column over both samples.
+
+    Parameters
+    ----------
+    samples : skdre.base.TwoSamples
+        The two samples.
+
+    Returns
+    -------
+    box : ndarray of shape (2, n_features)
+    """
+    both = samples.numerator, samples.denominator
+    return np.stack(
+        [
+            np.minimum(*(X.min(axis=0) for X in both)),
+            np.maximum(*(X.max(axis=0) for X in both)),
+        ]
+    )
 
 
 def standardization(samples, standardize):
@@ -149,38 +171,6 @@ def kernel_product(X, Y, coef, gamma):
         # Not by BLAS, which sums in an order that depends on the number of rows.
         out[rows] = np.einsum("ij,j->i", gaussian_kernel(X[rows], Y, gamma), coef)
     return out
-
-
-def jittered_cholesky(A, jitter=0.0):
-    """Lower Cholesky factor of a positive semidefinite matrix.
-
-    Rounding may leave such a matrix indefinite: a multiple of the identity is added,
-    `jitter` at first and then more, until there is a factor.
-
-    Parameters
-    ----------
-    A : ndarray of shape (n, n)
-        Symmetric matrix of finite numbers. The jitter is added to it in place.
-    jitter : float, default=0.0
-        Multiple of the identity to begin with.
-
-    Returns
-    -------
-    factor : ndarray of shape (n, n)
-    """
-    diagonal = np.diag_indices_from(A)
-    size = max(np.abs(A[diagonal]).max(), np.finfo(np.float64).tiny)
-    A[diagonal] += jitter
-    least = np.finfo(np.float64).eps * size * len(A)
-    # The last of these is larger than any row's sum, with which no matrix is singular.
-    for added in [0.0, *least * 10.0 ** np.arange(20)]:
-        A[diagonal] += added
-        try:
-            # The transpose is in LAPACK's order.
-            return cholesky(A.T, lower=True, check_finite=False)
-        except LinAlgError:
-            continue
-    raise ValueError("A kernel matrix holds numbers that are not finite.")
 
 
 def quantile_index(projection, weight, n_rows):

@@ -23,13 +23,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
-    jittered_cholesky,
     kernel_product,
     standardization,
     standardize,
     standardize_samples,
     submatrix,
 )
+from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._search import (
     CenterKernel,
     bandwidth_grid,
@@ -101,7 +101,9 @@ def nonnegative_quadratic(H, c, start):
                 break
             # As far as no entry turns negative; those that become 0 are freed no more.
             shrink = np.full(len(index), np.inf)
-            shrink[negative] = y[index][negative] / (y[index] - z)[negative]
+            # An entry just freed may have a z of 0 or below by rounding: 0 / 0 is 0.
+            fall = np.maximum(y[index] - z, np.finfo(np.float64).tiny)
+            shrink[negative] = y[index][negative] / fall[negative]
             y[index] += shrink.min() * (z - y[index])
             bound = index[shrink == shrink.min()]
             y[bound] = 0
@@ -343,8 +345,9 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     n_components : int, default=100
         Most centres, which are rows of the numerator.
     intercept : bool, default=True
-        Whether the ratio has the constant :math:`\alpha_0 \ge 0`. Without it the ratio
-        vanishes away from the numerator's rows.
+        Whether the ratio has the constant :math:`\alpha_0 \ge 0`, which is all that is
+        left far from the numerator's rows, and at most 1. Without it the ratio vanishes
+        there.
     cv : int, cross-validation generator or iterable, default=5
         Number of folds, into which the rows of each sample are dealt along a random
         projection (fewer where a sample has fewer rows), or what splits X and y, for

@@ -15,7 +15,6 @@ from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     NystroemFeatures,
     gaussian_kernel,
-    jittered_cholesky,
     kernel_product,
     median_gamma,
     row_blocks,
@@ -24,6 +23,7 @@ from skdre.kernel._basis import (
     standardize,
     standardize_samples,
 )
+from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
 from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
 from skdre.utils._compat import CallbackSupportMixin, single_task

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from scipy.linalg import LinAlgError, eigh
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
@@ -25,10 +24,12 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skdre.base import RATIO_FLOOR, DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     kernel_product,
+    range_of,
     standardization,
     standardize,
     standardize_samples,
 )
+from skdre.kernel._linear_algebra import damped_inverse, eigen
 from skdre.kernel._search import (
     CenterKernel,
     bandwidth_grid,
@@ -53,9 +54,6 @@ _LARGEST_RATIO = 1 / RATIO_FLOOR
 
 # A kernel's mean below this is not told from 0.
 _TINY = 1e-200
-# The sum of an eigenvalue and the ridge is at least this: squares of what is divided by
-# it stay finite.
-_LEAST_EIGENVALUE = 1e-100
 
 
 @dataclass(frozen=True)
@@ -115,34 +113,6 @@ def one_row_less(weight, repeats):
         return 1.0, np.zeros(1)
     rest = weight.sum() * (1 - 1 / n_rows)
     return weight.sum() / rest, weight / repeats / rest
-
-
-def eigen(H):
-    """Eigenvalues and eigenvectors of a positive semidefinite matrix."""
-    try:
-        return eigh(H, check_finite=False)
-    except LinAlgError:
-        # LAPACK's quick routine gives up on some matrices with entries near 1e-300.
-        return eigh(H, driver="ev", check_finite=False)
-
-
-def damped_inverse(values, ridges):
-    """1 / (eigenvalue + ridge), where rounding is not taken for an eigenvalue.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_columns,)
-        Eigenvalues, ascending; rounding may have left some below 0.
-    ridges : ndarray of shape (n_ridges,)
-        Ridges.
-
-    Returns
-    -------
-    inverse : ndarray of shape (n_columns, n_ridges)
-    """
-    rounding = np.finfo(np.float64).eps * len(values) * values[-1]
-    damped = np.maximum(values, 0)[:, None] + ridges
-    return 1 / np.maximum(damped, max(rounding, _LEAST_EIGENVALUE))
 
 
 def left_out_ratios(
@@ -303,27 +273,6 @@ def solve_ridge(p, q, alpha, ridge):
     values, vectors = eigen(H)
     inverse = damped_inverse(values, np.array([ridge]))[:, 0]
     return vectors @ (inverse * (vectors.T @ p.mean))
-
-
-def range_of(samples):
-    """Least and greatest value of each column over both samples.
-
-    Parameters
-    ----------
-    samples : skdre.base.TwoSamples
-        The two samples.
-
-    Returns
-    -------
-    box : ndarray of shape (2, n_features)
-    """
-    both = samples.numerator, samples.denominator
-    return np.stack(
-        [
-            np.minimum(*(X.min(axis=0) for X in both)),
-            np.maximum(*(X.max(axis=0) for X in both)),
-        ]
-    )
 
 
 class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):

@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve
 
-from skdre.kernel._basis import jittered_cholesky, row_blocks, submatrix
+from skdre.kernel._basis import row_blocks, submatrix
+from skdre.kernel._linear_algebra import jittered_cholesky
 
 _MAX_HALVINGS = 40
 

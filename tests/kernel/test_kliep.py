@@ -316,3 +316,10 @@ def test_a_warm_start_far_from_a_row_is_given_up():
         warnings.simplefilter("error")
         model = KLIEPRatio(random_state=0).fit(*shift.pool())
     assert np.isfinite(model.cv_scores_).all()
+
+
+def test_the_quadratic_ends_where_an_entry_neither_grows_nor_falls():
+    # The second entry is freed, and its minimum underflows to where it is: 0 / 0.
+    H, c = np.diag([1.0, 1e280]), np.array([1e-31, 2e-44])
+    y = nonnegative_quadratic(H, c, np.array([1.0, 0.0]))
+    assert_allclose(y, [1e-31, 0], rtol=1e-12)

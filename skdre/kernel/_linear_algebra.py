@@ -1,0 +1,70 @@
+"""Factors of positive semidefinite matrices that rounding may have made indefinite."""
+
+import numpy as np
+from scipy.linalg import LinAlgError, cholesky, eigh
+
+# The sum of an eigenvalue and the ridge is at least this: squares of what is divided by
+# it stay finite.
+_LEAST_EIGENVALUE = 1e-100
+
+
+def jittered_cholesky(A, jitter=0.0):
+    """Lower Cholesky factor of a positive semidefinite matrix.
+
+    Rounding may leave such a matrix indefinite: a multiple of the identity is added,
+    `jitter` at first and then more, until there is a factor.
+
+    Parameters
+    ----------
+    A : ndarray of shape (n, n)
+        Symmetric matrix of finite numbers. The jitter is added to it in place.
+    jitter : float, default=0.0
+        Multiple of the identity to begin with.
+
+    Returns
+    -------
+    factor : ndarray of shape (n, n)
+    """
+    diagonal = np.diag_indices_from(A)
+    size = max(np.abs(A[diagonal]).max(), np.finfo(np.float64).tiny)
+    A[diagonal] += jitter
+    least = np.finfo(np.float64).eps * size * len(A)
+    # The last of these is larger than any row's sum, with which no matrix is singular.
+    *steps, last = [0.0, *least * 10.0 ** np.arange(20)]
+    for step in steps:
+        A[diagonal] += step
+        try:
+            # The transpose is in LAPACK's order.
+            return cholesky(A.T, lower=True)
+        except LinAlgError:
+            continue
+    A[diagonal] += last
+    return cholesky(A.T, lower=True)
+
+
+def eigen(H):
+    """Eigenvalues and eigenvectors of a positive semidefinite matrix."""
+    try:
+        return eigh(H, check_finite=False)
+    except LinAlgError:
+        # LAPACK's quick routine gives up on some matrices with entries near 1e-300.
+        return eigh(H, driver="ev", check_finite=False)
+
+
+def damped_inverse(values, ridges):
+    """1 / (eigenvalue + ridge), where rounding is not taken for an eigenvalue.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_columns,)
+        Eigenvalues, ascending; rounding may have left some below 0.
+    ridges : ndarray of shape (n_ridges,)
+        Ridges.
+
+    Returns
+    -------
+    inverse : ndarray of shape (n_columns, n_ridges)
+    """
+    rounding = np.finfo(np.float64).eps * len(values) * values[-1]
+    damped = np.maximum(values, 0)[:, None] + ridges
+    return 1 / np.maximum(damped, max(rounding, _LEAST_EIGENVALUE))
