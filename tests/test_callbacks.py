@@ -121,6 +121,27 @@ def test_tasks_and_the_fitted_estimator(estimator):
     )
 
 
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        MLPRatio(**TINY | {"max_iter": 2000}, patience=25, learning_rate=1e-9),
+        MultinomialRatio(**TINY | {"max_iter": 2000}, patience=25, learning_rate=1e-9),
+        FlowFeaturizer(
+            "realnvp", n_transforms=1, hidden_features=(4,), max_epochs=50, patience=2
+        ),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_epochs_end_where_training_stops_early(estimator):
+    tasks = Tasks()
+    clone(estimator).set_callbacks(tasks).fit(X, Y)
+    begun, ended = (
+        sum(task[1] == "epoch" for task in found)
+        for found in (tasks.begun, tasks.ended)
+    )
+    assert 0 < begun == ended < 100
+
+
 def test_automatic_choice_hands_callbacks_on():
     params = TINY | {"max_iter": 200, "learning_rate": 0.03}
     near, far = MLPRatio(**params), TelescopingRatio(n_bridges=2, **params)

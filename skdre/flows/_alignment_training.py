@@ -13,7 +13,7 @@ from skdre.flows._density import log_density, through
 from skdre.nn._estimator import late_gain, n_epochs_and_batches
 from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
 from skdre.nn._settings import GLOBAL_DICE
-from skdre.nn._training import StopTraining, TensorRows, train
+from skdre.nn._training import TensorRows, train
 
 __all__ = [
     "DomainLogDensity",
@@ -191,7 +191,7 @@ class StopAtSmallGradient(Callback):
         norm = gradient_norm(net.module_, net.average_, self.rows)
         net.history.record("gradient_norm", norm)
         if norm < self.tol:
-            raise StopTraining
+            net.stop_ = True
 
 
 def gradient_norm(module, state, rows):

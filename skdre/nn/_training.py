@@ -13,7 +13,7 @@ from contextlib import nullcontext
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from torch.func import functional_call
 
@@ -30,7 +30,6 @@ from skdre.nn._settings import (
 __all__ = [
     "KeepBest",
     "KeepBestMembers",
-    "StopTraining",
     "TaskCallback",
     "TensorBatches",
     "TensorRows",
@@ -158,14 +157,6 @@ class TensorBatches:
             yield self.rows.take(index)
 
 
-class StopTraining(KeyboardInterrupt):
-    """Ends a fit in good order.
-
-    skorch ends a fit at any KeyboardInterrupt; this one tells the package's own stops
-    from Ctrl-C.
-    """
-
-
 class KeepBest(Callback):
     """Keep the weights of the best epoch, and stop when there is no better one.
 
@@ -197,7 +188,7 @@ class KeepBest(Callback):
         epoch = len(net.history)
         self._consider(net, net.history[-1, "valid_loss"], epoch)
         if epoch - self.best_epoch_ >= self.patience:
-            raise StopTraining
+            net.stop_ = True
 
     def on_train_end(self, net, **kwargs):
         net.module_.load_state_dict(self.best_weights_)
@@ -256,7 +247,7 @@ class KeepBestMembers(KeepBest):
         epoch = len(net.history)
         self._consider_members(net, epoch)
         if epoch - self.best_epoch_ >= self.patience:
-            raise StopTraining
+            net.stop_ = True
 
     def _consider_members(self, net, epoch):
         losses = self._total / self._n_rows
@@ -307,7 +298,7 @@ class TaskCallback(Callback):
 
     def on_epoch_end(self, net, **kwargs):
         if self.epoch_.call_on_fit_task_end(**self._arguments(net)):
-            raise StopTraining
+            net.stop_ = True
 
 
 def _clone(weights):
@@ -343,6 +334,9 @@ class TrainingNet(NeuralNet):
         The average, as a state of the module.
     interrupted_ : bool
         Whether Ctrl-C ended the training.
+    stop_ : bool
+        Whether the training ends with this epoch: callbacks may set it, and all of them
+        are told of the end of the epoch first.
     n_roll_backs_ : int
         How often a loss or gradient was not finite.
     """
@@ -364,7 +358,7 @@ class TrainingNet(NeuralNet):
         self.flat_average_ = self.weights_.flat.detach().clone()
         self.average_ = self.weights_.state(self.flat_average_)
         self.n_steps_ = self.n_roll_backs_ = 0
-        self.interrupted_ = False
+        self.interrupted_ = self.stop_ = False
         return self
 
     def initialize_criterion(self):
@@ -395,12 +389,24 @@ class TrainingNet(NeuralNet):
 
     def fit_loop(self, X, y=None, epochs=None, **kwargs):
         try:
-            return super().fit_loop(X, y, epochs, **kwargs)
-        except StopTraining:
-            return self
+            for _ in range(self.max_epochs if epochs is None else epochs):
+                super().fit_loop(X, y, 1, **kwargs)
+                if self.stop_:
+                    break
         except KeyboardInterrupt:
             self.interrupted_ = True
-            return self
+        return self
+
+    def notify(self, method_name, **kwargs):
+        getattr(self, method_name)(self, **kwargs)
+        for _, callback in self.callbacks_:
+            try:
+                getattr(callback, method_name)(self, **kwargs)
+            except KeyboardInterrupt:
+                # skorch's way of stopping, which is not the user's Ctrl-C.
+                if not isinstance(callback, EarlyStopping):
+                    raise
+                self.stop_ = True
 
     @property
     def keeper_(self):
@@ -419,7 +425,9 @@ class TrainingNet(NeuralNet):
         step = self.train_step_single(batch, **fit_params)
         norm = torch.nn.utils.clip_grad_norm_(self.weights_.flat, _MAX_NORM)
         if not (math.isfinite(step["loss"].item()) and math.isfinite(norm.item())):
-            self._roll_back()
+            # When it has given up the epoch goes on to its end, which all are told of.
+            if self.n_roll_backs_ < _MAX_ROLL_BACKS:
+                self._roll_back()
             return step
         for group in self.optimizer_.param_groups:
             group["lr"] = self.learning_rate()
@@ -438,8 +446,7 @@ class TrainingNet(NeuralNet):
         self.module_.load_state_dict(self.keeper_.best_weights_)
         self.flat_average_.copy_(self.weights_.flat.detach())
         self.optimizer_.state.clear()
-        if self.n_roll_backs_ >= _MAX_ROLL_BACKS:
-            raise StopTraining
+        self.stop_ = self.stop_ or self.n_roll_backs_ >= _MAX_ROLL_BACKS
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         loss = super().get_loss(y_pred, y_true, X=X, training=training)

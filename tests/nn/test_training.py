@@ -1,12 +1,13 @@
 """The training loop, on a problem whose solution is known: a line."""
 
 import math
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skdre.nn import _training
@@ -166,6 +167,48 @@ def test_best_epoch_is_restored_and_patience_stops():
     loss = nn.MSELoss()(module(x), held_out.tensors[1]).item()
     assert loss == pytest.approx(losses[best], rel=1e-5)
     assert loss < 0.5 * losses[-1]
+
+
+class Count(Callback):
+    """The epochs that begin and end."""
+
+    def initialize(self):
+        self.begun = self.ended = 0
+        return self
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.begun += 1
+
+    def on_epoch_end(self, net, **kwargs):
+        self.ended += 1
+
+
+class StopAtThird(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        net.stop_ = len(net.history) == 3
+
+
+@pytest.mark.parametrize("reason", ["patience", "callback", "skorch", "divergence"])
+def test_the_last_epoch_is_told_to_all(reason, poisoned):
+    counts = [Count(), Count()]
+    params = {"held_out": TensorRows(line().tensors[0], -line().tensors[1])}
+    between, n_epochs, warns = [], 3, nullcontext()
+    if reason == "patience":
+        params["patience"] = 3
+    elif reason == "callback":
+        between = [StopAtThird()]
+    elif reason == "skorch":
+        between = [EarlyStopping(patience=2)]
+    else:
+        params = {"criterion": poisoned}
+        poisoned.bad_steps = range(10, 1000)
+        n_epochs, warns = 5, pytest.warns(ConvergenceWarning, match="gave up")
+    with warns:
+        net = fit(new_line(), callbacks=[counts[0], *between, counts[1]], **params)
+    assert len(net.history) == n_epochs
+    assert not net.interrupted_
+    for each in counts:
+        assert each.begun == each.ended == n_epochs
 
 
 def test_never_ends_worse_than_it_began():
