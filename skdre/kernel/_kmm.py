@@ -302,7 +302,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     centers_ : ndarray of shape (n_centers, n_features)
         Standardised rows that carry the ratio.
     dual_coef_ : ndarray of shape (n_centers,)
-        Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0, B_).
+        Their coefficients: r(x) = clip(k(x, centers_) @ dual_coef_ + intercept_, 0,
+        B_).
     intercept_ : float
         The constant in it.
     center_, scale_ : ndarray of shape (n_features,)

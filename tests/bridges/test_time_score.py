@@ -225,7 +225,11 @@ def test_integrators_agree():
     assert (ratio.decision_function(NEW[:30]) == fixed).all()
     rough = ratio.decision_function(NEW[:30], integrator="rk45", tol=0.1)
     assert 1e-6 < abs(rough - adaptive).max() < 1
-    assert ratio.integral_ == {"integrator": "gauss-legendre", "n_nodes": 16, "tol": 1e-5}
+    assert ratio.integral_ == {
+        "integrator": "gauss-legendre",
+        "n_nodes": 16,
+        "tol": 1e-5,
+    }
 
 
 @pytest.mark.parametrize(
