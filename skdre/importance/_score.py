@@ -4,7 +4,7 @@ import inspect
 
 import numpy as np
 from sklearn.base import is_classifier
-from sklearn.metrics import get_scorer
+from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_consistent_length
@@ -151,9 +151,15 @@ def importance_weighted_score(
     return float(scorer(estimator, X, y, sample_weight=weights))
 
 
+def _default_score(estimator, X, y, sample_weight):
+    # A scorer would ask the parameters, which may have been set since the fit.
+    metric = accuracy_score if is_classifier(fitted_part(estimator)) else r2_score
+    return metric(y, estimator.predict(X), sample_weight=sample_weight)
+
+
 def _weighted_scorer(estimator, scoring):
     if scoring is None:
-        scoring = "accuracy" if is_classifier(fitted_part(estimator)) else "r2"
+        return _default_score
     scorer = get_scorer(scoring)
     function = getattr(scorer, "_score_func", scorer)
     if not callable(function):

@@ -35,7 +35,6 @@ from skdre.utils._check_tools import (
     assert_same_ratio,
     bad_fits,
     fit,
-    fitted_attributes,
     log_ratio_of,
     make_shift,
     new_rows,
@@ -45,16 +44,17 @@ from skdre.utils._check_tools import (
     tolerance_for,
     uneven_counts,
 )
-from skdre.utils._late_failures import assert_failures_change_nothing
+from skdre.utils._state_checks import (
+    check_failed_fit_changes_nothing,
+    check_late_failure_changes_nothing,
+    check_parameters_set_after_fit,
+)
 
 __all__ = [
     "check_ratio_estimator",
     "parametrize_with_ratio_checks",
     "yield_ratio_checks",
 ]
-
-# Rows of each sample where nothing is asked of how good the ratio is.
-_FEW_SAMPLES = 60
 
 
 def check_is_binary_classifier(name, estimator):
@@ -369,46 +369,6 @@ def check_errors(name, estimator):
     )
 
 
-def check_failed_fit_changes_nothing(name, estimator):
-    """A fit that raises for its input leaves a fitted estimator as it was."""
-    X, y = make_shift().pool()
-    X_new, _ = new_rows()
-    fitted = fit(estimator, X, y)
-    expected = log_ratio_of(fitted, X_new)
-    before = fitted_attributes(fitted)
-    wide = np.column_stack([X, X[:, :1]])
-    wide[0, 0] = np.nan
-    fits = [*bad_fits(estimator), ("NaN in a wider X", "", {"X": wide, "y": y})]
-    if find_spec("pandas"):
-        import pandas as pd
-
-        frame = pd.DataFrame(wide[:, :2], columns=["a", "b"])
-        fits.append(("NaN in a DataFrame", "", {"X": frame, "y": y}))
-    for what, _, arguments in fits:
-        assert_raises(name, what, "", fitted.fit, **arguments)
-        after = fitted_attributes(fitted)
-        changed = {
-            key for key in before | after if before.get(key) is not after.get(key)
-        }
-        assert not changed, f"{name}: fit with {what} fails, but changes {changed}."
-        np.testing.assert_array_equal(
-            log_ratio_of(fitted, X_new),
-            expected,
-            f"{name}: fit with {what} fails, but changes the ratio.",
-        )
-
-
-def check_late_failure_changes_nothing(name, estimator):
-    """A fit that raises at its last steps changes nothing, be it the first or a refit.
-
-    Errors are raised at the last attribute that is set, for memory in the midst of the
-    fit and at its end, by the random_state and in callbacks.
-    """
-    X, y = make_shift(_FEW_SAMPLES).pool()
-    fit_arguments = {"X": X, "y": y}
-    assert_failures_change_nothing(name, seeded(estimator), fit_arguments, X[::10])
-
-
 def check_dataframe(name, estimator):
     """A DataFrame serves as X, and its columns are held to at predict."""
     import pandas as pd
@@ -523,6 +483,7 @@ def yield_ratio_checks(estimator):
     yield check_pickling
     yield check_cloning
     yield check_errors
+    yield check_parameters_set_after_fit
     if not isinstance(estimator, Pipeline) or isinstance(estimator, AtomicFitMixin):
         yield check_failed_fit_changes_nothing
         yield check_late_failure_changes_nothing

@@ -293,6 +293,16 @@ def _fit_in_turns(self, X, y, sample_weight=None):
 HalfFits.fit, FailsLate.fit = _fit_half, _fit_in_turns
 
 
+class ReadsParameters(GaussianRatio):
+    """Predicts with a parameter, as it is at that time."""
+
+    def __init__(self, factor=1.0):
+        self.factor = factor
+
+    def decision_function(self, X):
+        return self.factor * super().decision_function(X)
+
+
 class NormalisesOverBatch(GaussianRatio):
     def decision_function(self, X):
         log_ratio = super().decision_function(X)
@@ -386,6 +396,7 @@ BROKEN = {
     OtherProbability: {"check_derived_methods"},
     ScoresAccuracy: {"check_score_is_log_loss"},
     ScoresWithoutWeights: {"check_score_is_log_loss"},
+    ReadsParameters: {"check_parameters_set_after_fit"},
     NormalisesOverBatch: {"check_rows_are_independent"},
     # and no two fits of it can be compared to the bit
     NotRepeatable: {
