@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 from skdre.datasets import make_warped_shift
@@ -50,11 +49,6 @@ def warped(warp, n_samples=500, n_features=2):
 def fitted(warp, marginals="auto"):
     X, y = warped(warp).pool()
     return FlowFeaturizer(marginals=marginals, random_state=0).fit(X, y)
-
-
-@parametrize_with_checks([FlowFeaturizer(max_epochs=3)])
-def test_scikit_learn(estimator, check):
-    check(estimator)
 
 
 # The density ------------------------------------------------------------------------
