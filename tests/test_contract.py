@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 from sklearn import pipeline
-from sklearn.base import clone
-from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.base import clone, is_classifier
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    check_cv,
+    cross_val_score,
+)
 from sklearn.preprocessing import StandardScaler
 
-from skdre import FlowFeaturizer, KMMRatio, make_pipeline
+from skdre import FlowFeaturizer, GaussianRatio, KMMRatio, make_pipeline
 from skdre.datasets import make_warped_shift
+from skdre.utils import _check_tools, estimator_checks
+from skdre.utils._check_tools import fit
 from skdre.utils._test_instances import make_instances
 from skdre.utils.estimator_checks import parametrize_with_ratio_checks
 
@@ -20,7 +27,45 @@ RATIOS = [
 ]
 
 
+# These ask about the fit itself, or fit a fitted estimator again.
+FIT_ANEW = {
+    "check_fit_is_repeatable",
+    "check_global_seeds",
+    "check_failed_fit_changes_nothing",
+}
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """Fits of one estimator, by what they were given."""
+    return {}
+
+
+@pytest.fixture
+def _shared_fits(fits, request, monkeypatch):
+    """Fit once what many checks fit alike; that fits repeat is a check of its own."""
+    estimator, check = (request.getfixturevalue(n) for n in ("estimator", "check"))
+    if check.__name__ in FIT_ANEW:
+        return
+    if fits.get("estimator") is not estimator:
+        fits.clear()
+        fits["estimator"] = estimator
+
+    def shared(given, X, y, sample_weight=None, seed=0):
+        if given is not estimator or not isinstance(X, np.ndarray):
+            return fit(given, X, y, sample_weight, seed)
+        weight = None if sample_weight is None else sample_weight.tobytes()
+        key = X.shape, X.tobytes(), y.dtype, repr(y.tolist()), weight, seed
+        if key not in fits:
+            fits[key] = fit(given, X, y, sample_weight, seed)
+        return fits[key]
+
+    for module in (estimator_checks, _check_tools):
+        monkeypatch.setattr(module, "fit", shared)
+
+
 @parametrize_with_ratio_checks(RATIOS)
+@pytest.mark.usefixtures("_shared_fits")
 def test_ratio(estimator, check):
     check(estimator)
 
@@ -29,12 +74,27 @@ def test_ratio(estimator, check):
 def test_model_selection_needs_nothing_said(estimator):
     """Default splits and default score, on sorted labels and unequal samples."""
     X, y = make_warped_shift((150, 60), 2, random_state=0).pool()
-    scores = cross_val_score(clone(estimator), X, y, error_score="raise")
-    # Better than knowing nothing; an inverted ratio is far worse.
-    assert scores.mean() > -np.log(2)
-    search = GridSearchCV(pipeline.make_pipeline(StandardScaler(), estimator), {})
+    # Alone it is split like the classifier that the pipeline below is.
+    splitter = check_cv(None, y, classifier=is_classifier(estimator))
+    assert isinstance(splitter, StratifiedKFold)
+    search = GridSearchCV(
+        pipeline.make_pipeline(StandardScaler(), clone(estimator)),
+        {},
+        error_score="raise",
+    )
     search.fit(X, y)
+    # Better than knowing nothing; an inverted ratio is far worse.
+    assert search.best_score_ > -np.log(2)
+    fitted, scaled = search.best_estimator_[-1], search.best_estimator_[0].transform(X)
+    assert search.score(X, y) == pytest.approx(fitted.score(scaled, y))
     log_ratio = search.decision_function(X)
     np.testing.assert_allclose(
         search.predict_proba(X)[:, 1], 1 / (1 + np.exp(-log_ratio)), rtol=1e-6
     )
+
+
+@pytest.mark.parametrize("estimator", [KMMRatio(), GaussianRatio()], ids=str)
+def test_cross_validation_needs_no_pipeline(estimator):
+    X, y = make_warped_shift((150, 60), 2, random_state=0).pool()
+    scores = cross_val_score(estimator, X, y, error_score="raise")
+    assert scores.mean() > -np.log(2)

@@ -65,7 +65,7 @@ def _table():
                 "density": "realnvp",
                 "n_transforms": 1,
                 "hidden_features": (8,),
-                "max_iter": 50,
+                "max_iter": 10,
             },
         ],
         "MLPRatio": [network],

@@ -20,7 +20,6 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
-from sklearn.utils.estimator_checks import parametrize_with_checks
 from skorch.callbacks import Callback
 
 from skdre.datasets import make_warped_shift
@@ -52,9 +51,10 @@ def fitted(warp, marginals="auto"):
     return FlowFeaturizer(marginals=marginals, random_state=0).fit(X, y)
 
 
-@parametrize_with_checks([FlowFeaturizer(max_epochs=3)])
-def test_scikit_learn(estimator, check):
-    check(estimator)
+@functools.cache
+def sketched(warp, marginals):
+    """For what holds of any flow, however well it was trained."""
+    return quick(marginals=marginals).fit(*warped(warp).pool())
 
 
 # The density ------------------------------------------------------------------------
@@ -65,22 +65,22 @@ def test_density_of_one_feature_integrates_to_one(marginals):
     rng = np.random.default_rng(0)
     X = rng.gamma(2, size=(400, 1)) * 1e3
     flow = quick(marginals=marginals).fit(X)
-    grid = np.linspace(-30_000, 60_000, 300_001)
+    grid = np.linspace(-30_000, 60_000, 60_001)
     density = np.exp(flow.score_samples(grid[:, None]))
     assert trapezoid(density, grid) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("marginals", ["standardize", "gaussianize"])
 def test_density_of_two_features_integrates_to_one(marginals):
-    flow = fitted("banana", marginals)
+    flow = sketched("banana", marginals)
     X = warped("banana").pool()[0]
     span = np.ptp(X, axis=0)
     axes = [
-        np.linspace(low - s, high + s, 501)
+        np.linspace(low - s, high + s, 301)
         for low, high, s in zip(X.min(0), X.max(0), span, strict=True)
     ]
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    density = np.exp(flow.score_samples(grid.reshape(-1, 2))).reshape(501, 501)
+    density = np.exp(flow.score_samples(grid.reshape(-1, 2))).reshape(301, 301)
     total = trapezoid(trapezoid(density, axes[1]), axes[0])
     assert total == pytest.approx(1, abs=5e-3)
 
@@ -88,7 +88,7 @@ def test_density_of_two_features_integrates_to_one(marginals):
 @pytest.mark.parametrize("warp", WARPS)
 @pytest.mark.parametrize("marginals", ["standardize", "gaussianize"])
 def test_log_density_is_the_change_of_variables(warp, marginals):
-    flow = fitted(warp, marginals)
+    flow = sketched(warp, marginals)
     X = np.asarray(warped(warp).numerator)[:20]
     Z = flow.transform(X)
     log_det = log_det_by_differences(flow.transform, X, 1e-6 * np.abs(X))
@@ -128,7 +128,7 @@ def test_density_is_near_the_true_one(warp):
 @pytest.mark.parametrize("warp", WARPS)
 @pytest.mark.parametrize("marginals", ["standardize", "gaussianize"])
 def test_round_trip(warp, marginals):
-    flow = fitted(warp, marginals)
+    flow = sketched(warp, marginals)
     X = np.asarray(warped(warp).pool()[0])
     assert_allclose(flow.inverse_transform(flow.transform(X)), X, rtol=1e-4)
     Z = np.random.default_rng(0).normal(size=(200, 2))
@@ -629,11 +629,6 @@ def test_running_out_of_epochs_is_said():
     X, y = warped("banana").pool()
     with pytest.warns(ConvergenceWarning, match=r"still rose.*max_epochs=10"):
         quick(marginals="standardize", learning_rate=0.02).fit(X, y)
-
-
-def test_import_of_skdre_loads_no_torch():
-    code = "import skdre, skdre.kernel, sys; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_works_without_scikit_learns_callbacks():

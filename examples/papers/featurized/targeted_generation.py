@@ -167,7 +167,8 @@ class Judge:
 def samplers(quick, device, seed):
     """The two samplers of the table; the second takes the first one's flow."""
     flow = FlowFeaturizer(
-        hidden_features=(256,),
+        n_transforms=1 if quick else 5,
+        hidden_features=(16 if quick else 256,),
         marginals="standardize",
         max_epochs=2 if quick else 60,
         batch_size=256,
