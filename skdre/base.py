@@ -22,7 +22,6 @@ from skdre._columns import (
     is_frame,
     named_columns,
     plain_missing,
-    refuse_masked,
     refuse_times,
     validate_rows,
 )
@@ -36,6 +35,7 @@ from skdre._samples import (
     pool_rows,
     split_samples,
 )
+from skdre._values import refuse_complex, refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
@@ -56,6 +56,7 @@ __all__ = [
     "plain_missing",
     "pool",
     "pool_rows",
+    "refuse_complex",
     "refuse_masked",
     "refuse_times",
     "split_samples",
@@ -311,9 +312,11 @@ class DensityRatioMixin(DocumentedMixin, ClassifierMixin):
             If y holds a label unseen in fit, or only one of the two, or a weight is
             negative.
         """
+        refuse_masked(y, "y")
         y = column_or_1d(y, warn=True)
         check_lengths(X, y)
         if sample_weight is not None:
+            refuse_masked(sample_weight, "sample_weight")
             sample_weight = _check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )

@@ -23,17 +23,18 @@ HELPERS = {"utils._compat", "utils._sample_weight"}
 # package's. Nothing else may be imported, at the top of a module or in a function.
 MAY_IMPORT = {
     "_version": set(),
+    "_values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
-    "metrics._losses": set(),
-    "metrics._scorers": {"metrics._losses"},
-    "weighting": set(),
+    "metrics._losses": {"_values"},
+    "metrics._scorers": {"_values", "metrics._losses"},
+    "weighting": {"_values"},
     "utils._compat": set(),
     "utils._sample_weight": set(),
     "_moments": set(),
-    "_columns": set(),
+    "_columns": {"_values"},
     "_stacking": set(),
-    "_samples": {"_columns", "_stacking"},
-    "base": {"_columns", "_samples", "metrics"},
+    "_samples": {"_columns", "_stacking", "_values"},
+    "base": {"_columns", "_samples", "_values", "metrics"},
     "pipeline": {"base"},
     "kernel": {"base"},
     "nn": {"base"},
@@ -69,7 +70,7 @@ DEFAULTS = {
     ("information", "auto"),
 }
 
-NUMPY_ONLY = {"_moments", "metrics._losses", "weighting", "bridges.paths"}
+NUMPY_ONLY = {"_moments", "_values", "metrics._losses", "weighting", "bridges.paths"}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 

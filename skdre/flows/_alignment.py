@@ -12,9 +12,15 @@ from sklearn.base import (
 )
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin, check_pool, split_samples
+from skdre.base import (
+    DocumentedMixin,
+    check_pool,
+    check_rows,
+    split_samples,
+    validate_rows,
+)
 from skdre.flows._alignment_training import (
     DomainLogDensity,
     DomainRows,
@@ -497,7 +503,7 @@ class LikelihoodRatioAligner(
             T(x).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_rows(self, X)
         return self._map(X, lambda transform, u: transform(u))
 
     def inverse_transform(self, X):
@@ -518,7 +524,7 @@ class LikelihoodRatioAligner(
             If X is not of as many features as in fit.
         """
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_rows(X)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} was fitted "

@@ -12,9 +12,9 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import DocumentedMixin
+from skdre.base import DocumentedMixin, check_rows, validate_rows
 
 __all__ = ["Dequantizer"]
 
@@ -145,7 +145,7 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         # Checked apart from validate_data, which would leave attributes behind.
-        self._check_levels(check_array(X, dtype=np.float64, input_name="X"))
+        self._check_levels(check_rows(X))
         validate_data(self, X, skip_check_array=True)
         return self
 
@@ -184,7 +184,7 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_rows(self, X)
         self._check_levels(X)
         rng = check_random_state(self.random_state)
         return dequantize(X, self.n_levels, self.alpha, rng)
@@ -208,7 +208,7 @@ class Dequantizer(
 
     def _check_mapped(self, X):
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_rows(X)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but Dequantizer was fitted with "

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from skdre.base import check_pool
+from skdre.base import as_matrix, check_pool
 from skdre.information._permutation import (
     ShiftTest,
     permutation_pvalue,
@@ -178,8 +178,8 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`.
+    X : array-like of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     model : "gaussian" or estimator, default="gaussian"
@@ -251,7 +251,7 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
     """
     rng = check_random_state(random_state)
     caller = type("score_test", (), {})()
-    rows = check_pool(caller, X, y)
+    rows = check_pool(caller, as_matrix(X), y)
     points, function = _log_density_scores(model, rows.X)
     scores = studentized(_standardized(function, points, rng))
     n_rows, n_numerator = len(scores), int(rows.is_numerator.sum())

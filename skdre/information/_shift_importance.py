@@ -87,8 +87,8 @@ def shift_importance(
     ----------
     estimator : ratio estimator
         Any estimator of the contract, or a pipeline that ends in one.
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`.
+    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     scoring : str, callable or None, default=None
