@@ -16,15 +16,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skdre._columns import (
-    as_matrix,
-    check_rows,
-    is_frame,
-    named_columns,
-    plain_missing,
-    refuse_times,
-    validate_rows,
-)
+from skdre._columns import validate_rows
 from skdre._samples import (
     LabelledRows,
     TwoSamples,
@@ -32,10 +24,12 @@ from skdre._samples import (
     check_pool,
     encode_domains,
     pool,
-    pool_rows,
     split_samples,
 )
-from skdre._values import refuse_complex, refuse_masked
+from skdre._samples import (
+    pool_rows as pool_rows,
+)
+from skdre._values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
@@ -44,23 +38,13 @@ __all__ = [
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
-    "as_matrix",
     "bounded_log_ratio",
     "check_pool",
-    "check_rows",
     "encode_domains",
     "exp_log_ratio",
-    "is_frame",
     "log_of_ratio",
-    "named_columns",
-    "plain_missing",
     "pool",
-    "pool_rows",
-    "refuse_complex",
-    "refuse_masked",
-    "refuse_times",
     "split_samples",
-    "validate_rows",
 ]
 
 # exp of anything above overflows to infinity in float64.

@@ -17,7 +17,7 @@ ROOT = Path(skdre.__file__).parent
 HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest")
 
 # Helpers that know scikit-learn only, free for all to use.
-HELPERS = {"utils._compat", "utils._sample_weight"}
+HELPERS = {"_columns", "_values", "utils._compat", "utils._sample_weight"}
 
 # What each room may know of the others; a module of its own line is no part of its
 # package's. Nothing else may be imported, at the top of a module or in a function.
@@ -25,16 +25,16 @@ MAY_IMPORT = {
     "_version": set(),
     "_values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
-    "metrics._losses": {"_values"},
-    "metrics._scorers": {"_values", "metrics._losses"},
-    "weighting": {"_values"},
+    "metrics._losses": set(),
+    "metrics._scorers": {"metrics._losses"},
+    "weighting": set(),
     "utils._compat": set(),
     "utils._sample_weight": set(),
     "_moments": set(),
-    "_columns": {"_values"},
+    "_columns": set(),
     "_stacking": set(),
-    "_samples": {"_columns", "_stacking", "_values"},
-    "base": {"_columns", "_samples", "_values", "metrics"},
+    "_samples": {"_stacking"},
+    "base": {"_samples", "metrics"},
     "pipeline": {"base"},
     "kernel": {"base"},
     "nn": {"base"},

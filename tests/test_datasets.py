@@ -312,7 +312,7 @@ LOADERS = [
 @pytest.mark.filterwarnings("error")
 def test_files_that_are_none_of_theirs(load, tmp_path):
     path = tmp_path / "file.csv"
-    with pytest.raises(FileNotFoundError, match="path must name a file.*file.csv"):
+    with pytest.raises(FileNotFoundError, match=r"path must name a file.*file.csv"):
         load(path)
     with pytest.raises(ValueError, match=r"path must name a file.*folder"):
         load(tmp_path)
@@ -327,7 +327,7 @@ def test_files_that_are_none_of_theirs(load, tmp_path):
     lines = {
         load_blood_transfusion: "h\n1,2,x,4,0\n1,2,3,4,1\n",
         load_breast_cancer_wisconsin: "7,x,2,3,4,5,6,7,8,9,2\n7,1,2,3,4,5,6,7,8,9,4\n",
-        load_white_wine_quality: "x" + ";1" * 10 + ";5\n1" + ";1" * 10 + ";5\n",
+        load_white_wine_quality: "1" + ";1" * 10 + ";5\n1;x" + ";1" * 9 + ";5\n",
     }
     path.write_text(lines[load])
     with pytest.raises(ValueError, match="path must name a"):

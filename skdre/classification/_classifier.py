@@ -11,14 +11,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import (
-    DensityRatioMixin,
-    check_pool,
-    is_frame,
-    named_columns,
-    plain_missing,
-    refuse_times,
-)
+from skdre._columns import is_frame, named_columns, plain_missing, refuse_times
+from skdre.base import DensityRatioMixin, check_pool
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,

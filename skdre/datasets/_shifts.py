@@ -12,7 +12,9 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
-from skdre.base import check_rows, is_frame, pool, refuse_masked
+from skdre._columns import check_rows, is_frame
+from skdre._values import refuse_masked
+from skdre.base import pool
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,13 +14,8 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import (
-    DocumentedMixin,
-    check_pool,
-    check_rows,
-    split_samples,
-    validate_rows,
-)
+from skdre._columns import check_rows, validate_rows
+from skdre.base import DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
     DomainRows,

@@ -8,7 +8,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdre.base import check_rows, validate_rows
+from skdre._columns import check_rows, validate_rows
 from skdre.flows._fisher import parameter_gradients
 from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
 from skdre.flows._marginals import FEW_ROWS, MARGINALS

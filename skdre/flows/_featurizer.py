@@ -15,7 +15,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length
 
-from skdre.base import DocumentedMixin, validate_rows
+from skdre._columns import validate_rows
+from skdre.base import DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, LogDensity, build_flow
 from skdre.flows._gaussian import (

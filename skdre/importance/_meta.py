@@ -12,7 +12,8 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skdre.base import DensityRatioMixin, check_rows
+from skdre._columns import check_rows
+from skdre.base import DensityRatioMixin
 from skdre.importance._rows import as_rows, check_labels, check_target
 from skdre.utils._sample_weight import weight_parameter
 

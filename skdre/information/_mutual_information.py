@@ -9,12 +9,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre.base import (
-    DocumentedMixin,
-    as_matrix,
-    check_rows,
-    validate_rows,
-)
+from skdre._columns import as_matrix, check_rows, validate_rows
+from skdre.base import DocumentedMixin
 from skdre.information._cross_fit import Fold, cross_fit, split_rows
 from skdre.information._means import (
     Estimate,

@@ -14,7 +14,8 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from skdre.base import as_matrix, check_pool
+from skdre._columns import as_matrix
+from skdre.base import check_pool
 from skdre.information._permutation import (
     ShiftTest,
     permutation_pvalue,

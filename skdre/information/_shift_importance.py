@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from skdre.base import is_frame
+from skdre._columns import is_frame
 from skdre.information._cross_fit import domain_rows, held_out
 
 __all__ = ["shift_importance"]

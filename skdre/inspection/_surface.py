@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
 
-from skdre.base import check_rows, is_frame
+from skdre._columns import check_rows, is_frame
 from skdre.inspection._checks import log_ratio_at
 from skdre.inspection._drawing import new_axes
 
