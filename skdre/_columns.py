@@ -373,10 +373,13 @@ def check_rows(X, name="X", **check_params):
         refuse_times(X, name)
     if check_params["dtype"] is None and is_frame(X):
         return check_frame(X, name, **_frame_params(check_params))
-    if name != "X" and np.ndim(X) == 1 and not issparse(X):
-        raise ValueError(
-            f"{name}: Expected 2D array, got 1D array of shape {np.shape(X)} instead."
-        )
+    # check_array does not name the argument here.
+    if name != "X" and not (is_frame(X) or issparse(X)):
+        shape = np.asarray(X).shape
+        if len(shape) == 1:
+            raise ValueError(
+                f"{name}: Expected 2D array, got 1D array of shape {shape} instead."
+            )
     with named_columns(X, name):
         return check_array(X, input_name=name, **check_params)
 

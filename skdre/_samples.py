@@ -106,7 +106,7 @@ def encode_domains(y, *, name):
             "domain of each row of X (see skdre.pool)."
         )
     refuse_masked(y, "y")
-    shape = np.shape(y)
+    shape = tuple(y.shape) if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) == 2 and shape[1] != 1:
         raise ValueError(
             f"y should be a 1d array, got an array of shape {shape} instead: y holds "
