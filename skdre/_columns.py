@@ -8,6 +8,8 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from skdre._values import refuse_masked
+
 __all__ = [
     "as_matrix",
     "check_frame",
@@ -15,7 +17,6 @@ __all__ = [
     "is_frame",
     "named_columns",
     "plain_missing",
-    "refuse_masked",
     "refuse_times",
     "validate_rows",
 ]
@@ -50,16 +51,23 @@ def is_frame(X):
     return hasattr(type(X), "columns") and not hasattr(type(X), "column_names")
 
 
-def as_matrix(X):
+def as_matrix(X, name="X"):
     """One-dimensional X as a single column, anything else as it is.
 
     Parameters
     ----------
     X : array-like, Series or DataFrame
+    name : str, default="X"
+        What it is called in messages.
 
     Returns
     -------
     X : array-like of shape (n_samples, n_features) or DataFrame
+
+    Raises
+    ------
+    ValueError
+        If it is a masked array with masked entries.
 
     Examples
     --------
@@ -72,6 +80,7 @@ def as_matrix(X):
         return X
     if hasattr(X, "to_frame"):
         return X.to_frame()
+    refuse_masked(X, name)
     try:
         values = X if isinstance(X, np.ndarray) else np.asarray(X)
     except ValueError:  # ragged: what checks the rows will say so
@@ -182,28 +191,6 @@ _INSTEAD = {
 _RANKED = "words", "category"
 
 
-def refuse_masked(X, name):
-    """Refuse a masked array with masked entries, whose data would be taken for values.
-
-    Parameters
-    ----------
-    X : object
-    name : str
-        What it is called in the message.
-
-    Raises
-    ------
-    ValueError
-        If an entry is masked.
-    """
-    if isinstance(X, np.ma.MaskedArray) and np.ma.getmaskarray(X).any():
-        raise ValueError(
-            f"{name} is a masked array with {np.ma.count_masked(X)} masked entries, "
-            "which would count with the data under the mask: fill them, as with "
-            f"{name}.astype(float).filled(numpy.nan), and impute, or leave them out."
-        )
-
-
 def refuse_times(X, name="X"):
     """Refuse columns of dates and durations, and of complex numbers.
 
@@ -312,7 +299,11 @@ def _words(X, name, message):
     if not found:
         return None
     _, value, column, dtype, kind = min(found, key=lambda each: each[0])
-    what = "no number" if kind in ("other", *_RANKED) else f"a {kind}, no number"
+    what = "no number"
+    if kind in ("date", "duration"):
+        what = f"a {kind}, no number"
+    elif kind == "complex":
+        what = "no real number"
     return (
         f"{name} holds {value!r} in {column} (dtype {dtype}), which is {what}: "
         f"{_INSTEAD[kind]}. {message}"
@@ -382,6 +373,13 @@ def check_rows(X, name="X", **check_params):
         refuse_times(X, name)
     if check_params["dtype"] is None and is_frame(X):
         return check_frame(X, name, **_frame_params(check_params))
+    # check_array does not name the argument here.
+    if name != "X" and not (is_frame(X) or issparse(X)):
+        shape = np.asarray(X).shape
+        if len(shape) == 1:
+            raise ValueError(
+                f"{name}: Expected 2D array, got 1D array of shape {shape} instead."
+            )
     with named_columns(X, name):
         return check_array(X, input_name=name, **check_params)
 

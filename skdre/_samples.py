@@ -17,17 +17,10 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skdre._columns import (
-    check_rows,
-    refuse_masked,
-)
-from skdre._core.rows import (
-    as_numbers,
-    count_draws,
-    merge,
-    row_keys,
-)
+from skdre._columns import check_rows
+from skdre._core.rows import as_numbers, count_draws, merge, row_keys
 from skdre._stacking import stack_frames
+from skdre._values import refuse_complex, refuse_masked
 
 __all__ = [
     "LabelledRows",
@@ -112,6 +105,12 @@ class TwoSamples:
         )
 
 
+_TWO_SAMPLES = (
+    "To fit on two samples use fit(*pool(numerator=..., denominator=...)), with pool "
+    "from skdre."
+)
+
+
 def check_lengths(X, y):
     if _num_samples(X) != _num_samples(y):
         raise ValueError(
@@ -153,7 +152,14 @@ def encode_domains(y, *, name):
             "domain of each row of X (see skdre.pool)."
         )
     refuse_masked(y, "y")
+    shape = tuple(y.shape) if hasattr(y, "shape") else np.asarray(y).shape
+    if len(shape) == 2 and shape[1] != 1:
+        raise ValueError(
+            f"y should be a 1d array, got an array of shape {shape} instead: y holds "
+            f"the domain of each row of X. {_TWO_SAMPLES}"
+        )
     y = column_or_1d(y, warn=True)
+    refuse_complex(y, "y")
     try:
         classes, codes = np.unique(y, return_inverse=True)
     except TypeError as error:
@@ -177,7 +183,10 @@ def encode_domains(y, *, name):
         )
     if classes.size > 2:
         # Continuous and multi-output targets get scikit-learn's own message.
-        check_classification_targets(y)
+        try:
+            check_classification_targets(y)
+        except ValueError as error:
+            raise ValueError(f"{error} {_TWO_SAMPLES}") from error
         shown = ", ".join(map(repr, classes[:5].tolist()))
         raise ValueError(
             "Only binary classification is supported. The type of the target is "

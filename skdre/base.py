@@ -18,13 +18,6 @@ from sklearn.utils.validation import (
 
 from skdre._atomic import AtomicFitMixin, atomic
 from skdre._columns import (
-    as_matrix,
-    check_rows,
-    is_frame,
-    named_columns,
-    plain_missing,
-    refuse_masked,
-    refuse_times,
     validate_rows,
 )
 from skdre._ratio_estimators import (
@@ -40,9 +33,12 @@ from skdre._samples import (
     distinct_rows,
     encode_domains,
     pool,
-    pool_rows,
     split_samples,
 )
+from skdre._samples import (
+    pool_rows as pool_rows,
+)
+from skdre._values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
@@ -52,28 +48,19 @@ __all__ = [
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
-    "as_matrix",
     "atomic",
     "bounded_log_ratio",
     "check_is_ratio",
     "check_pool",
-    "check_rows",
     "distinct_rows",
     "encode_domains",
     "exp_log_ratio",
-    "is_frame",
     "is_ratio_estimator",
     "log_of_ratio",
-    "named_columns",
-    "plain_missing",
     "pool",
-    "pool_rows",
     "predict_log_ratio",
     "predict_ratio",
-    "refuse_masked",
-    "refuse_times",
     "split_samples",
-    "validate_rows",
 ]
 
 # exp of anything above overflows to infinity in float64.
@@ -375,9 +362,11 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             If y holds a label unseen in fit, or only one of the two, or a weight is
             negative.
         """
+        refuse_masked(y, "y")
         y = column_or_1d(y, warn=True)
         check_lengths(X, y)
         if sample_weight is not None:
+            refuse_masked(sample_weight, "sample_weight")
             sample_weight = _check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )

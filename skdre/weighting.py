@@ -10,6 +10,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from skdre._values import refuse_masked
+
 __all__ = [
     "clip",
     "effective_sample_size",
@@ -36,6 +38,7 @@ def _check_weights(weights, name="weights", *, some_positive=False):
 
 
 def _check_vector(values, name):
+    refuse_masked(values, name)
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":
         raise TypeError(

@@ -18,12 +18,13 @@ ROOT = Path(skdre.__file__).parent
 HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest")
 
 # Helpers that know scikit-learn only, free for all to use.
-HELPERS = {"utils._compat", "utils._sample_weight"}
+HELPERS = {"_columns", "_values", "utils._compat", "utils._sample_weight"}
 
 # What each room may know of the others; a module of its own line is no part of its
 # package's. Nothing else may be imported, at the top of a module or in a function.
 MAY_IMPORT = {
     "_version": set(),
+    "_values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
     "metrics._losses": set(),
     "metrics._scorers": {"_ratio_estimators", "metrics._losses"},
@@ -36,15 +37,8 @@ MAY_IMPORT = {
     "_moments": {"_core"},
     "_ratio_estimators": set(),
     "_stacking": set(),
-    "_samples": {"_columns", "_core", "_stacking"},
-    "base": {
-        "_atomic",
-        "_columns",
-        "_core",
-        "_ratio_estimators",
-        "_samples",
-        "metrics",
-    },
+    "_samples": {"_core", "_stacking"},
+    "base": {"_atomic", "_core", "_ratio_estimators", "_samples", "metrics"},
     "pipeline": {"base"},
     "kernel": {"_core", "base"},
     "nn": {"base"},
@@ -88,7 +82,14 @@ DEFAULTS = {
     ("information", "auto"),
 }
 
-NUMPY_ONLY = {"_core", "_moments", "metrics._losses", "weighting", "bridges.paths"}
+NUMPY_ONLY = {
+    "_core",
+    "_moments",
+    "_values",
+    "metrics._losses",
+    "weighting",
+    "bridges.paths",
+}
 KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 

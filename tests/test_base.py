@@ -346,3 +346,11 @@ class TestBoundedLogRatio:
         with np.errstate(all="raise"):
             found = bounded_log_ratio([[0, 1], [1, 0]], 50, 200)
         np.testing.assert_allclose(found, np.log([201, 1 / 51]))
+
+
+@pytest.mark.parametrize("shapes", [((30, 2), (30, 2)), ((30, 2), (20, 2)), (30, 20)])
+def test_two_samples_in_place_of_labels(shapes):
+    """fit(X_num, X_den) is a natural mistake: the message says what to do."""
+    first, second = (np.random.default_rng(0).normal(size=each) for each in shapes)
+    with pytest.raises(ValueError, match=r"pool\(numerator=..., denominator=...\)"):
+        FirstColumn().fit(np.atleast_2d(first.T).T, second)

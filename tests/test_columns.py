@@ -356,3 +356,30 @@ def test_sparse_rows_are_left_to_the_parts():
     model.fit(marked, np.concatenate([y, np.full(50, -1)]))
     np.testing.assert_allclose(model.sample_weight_, expected)
     assert 0 < model.score(csr_array(X), y) <= 1
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_a_target_with_a_level_of_its_own(library):
+    """Source and target read apart, a new level in each, truth values beside it."""
+    rng = np.random.default_rng(0)
+    tables = []
+    for levels in ("abc", "bcd"):
+        level, flag = rng.choice([*levels], 100).tolist(), (rng.random(100) > 0.5)
+        if library == "pandas":
+            level = pd.Series(level, dtype="category")
+            flag = pd.array([None, *flag[1:]], dtype="boolean")
+            tables.append(pd.DataFrame({"level": level, "flag": flag}))
+        else:
+            level = pl.Series(level, dtype=pl.Enum([*levels]))
+            tables.append(pl.DataFrame({"level": level, "flag": flag}))
+    source, target = tables
+    model = ImportanceWeighted(booster(), ClassifierRatio(booster()))
+    model.fit(source, np.arange(100) % 2, X_target=target)
+    by_level = {
+        level: np.median(
+            model.sample_weight_[[each == level for each in source["level"].to_list()]]
+        )
+        for level in "abc"
+    }
+    assert by_level["a"] < 0.3 * min(by_level["b"], by_level["c"])
+    assert model.predict(target).shape == (100,)

@@ -11,6 +11,7 @@ from skdre.datasets import (
     load_blood_transfusion,
     load_breast_cancer_wisconsin,
     load_white_wine_quality,
+    make_ring_shift,
     make_selection_shift,
     make_warped_shift,
 )
@@ -257,12 +258,80 @@ def test_selection_by_name_and_by_values(diagnostic):
         ({"target_fraction": 1e-6}, "No row is left for the target"),
         ({"target_fraction": 1 - 1e-6}, "No row is left for the source"),
         ({"y": np.ones(3)}, "inconsistent numbers of samples"),
+        ({"score": 30}, "score=30 names no column of X: X has 30 columns"),
+        ({"score": -31}, "score=-31 names no column"),
+        ({"score": "radius"}, "score='radius' names no column"),
+        ({"score": True}, "score=True names no column"),
+        ({"score": [1j] * 569}, "score must give a number for each row"),
+        ({"score": ["a"] * 569}, "score must give a number for each row"),
+        ({"score": np.ma.masked_array(np.arange(569), [1] + [0] * 568)}, "score is a"),
+        ({"X": np.ones((0, 2)), "y": np.ones(0)}, "X must have two rows at least"),
     ],
 )
 def test_selection_rejects(diagnostic, params, message):
     X, y = diagnostic
     with pytest.raises(ValueError, match=message):
         make_selection_shift(**{"X": X, "y": y, "score": 0, **params})
+
+
+def test_selection_names_a_column_of_a_frame():
+    pd = pytest.importorskip("pandas")
+    X = pd.DataFrame({"a": np.arange(40.0), "b": ["u", "v"] * 20})
+    X["day"] = pd.Timestamp("2020-01-01")
+    y = np.arange(40)
+    for score in ("a", 0, -3):
+        shift = make_selection_shift(X, y, score=score, random_state=0)
+        assert shift.X_source["a"].mean() > shift.X_target["a"].mean()
+    for score, message in (
+        ("c", r"'c' names no column of X: X has 3 columns, \['a', 'b', 'day'\]"),
+        ("b", "score='b' must give a number for each row: could not convert"),
+        ("day", "score='day' must give a number for each row: its dtype is datetime"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_selection_shift(X, y, score=score)
+
+
+@pytest.mark.parametrize("make", [make_warped_shift, make_ring_shift])
+@pytest.mark.parametrize("bad", [-1, 0, 1.5, True, "a", None])
+def test_sizes(make, bad):
+    for sizes in (bad, (5, bad), (bad, 5)):
+        with pytest.raises(ValueError, match="n_samples"):
+            make(sizes)
+    with pytest.raises(ValueError, match="n_features"):
+        make(5, bad)
+
+
+LOADERS = [
+    load_blood_transfusion,
+    load_breast_cancer_wisconsin,
+    load_white_wine_quality,
+]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+@pytest.mark.filterwarnings("error")
+def test_files_that_are_none_of_theirs(load, tmp_path):
+    path = tmp_path / "file.csv"
+    with pytest.raises(FileNotFoundError, match=r"path must name a file.*file.csv"):
+        load(path)
+    with pytest.raises(ValueError, match=r"path must name a file.*folder"):
+        load(tmp_path)
+    for content in (b"", b"\n\n", b"a,b\nc,d\n", b"1,2\n3\n", bytes(range(256))):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="path must name a"):
+            load(path)
+    for bad in (5, b"file.csv", ["file.csv"], True):
+        with pytest.raises((TypeError, ValueError), match="path"):
+            load(bad)
+    # A hole where there is none in the data set.
+    lines = {
+        load_blood_transfusion: "h\n1,2,x,4,0\n1,2,3,4,1\n",
+        load_breast_cancer_wisconsin: "7,x,2,3,4,5,6,7,8,9,2\n7,1,2,3,4,5,6,7,8,9,4\n",
+        load_white_wine_quality: "1" + ";1" * 10 + ";5\n1;x" + ";1" * 9 + ";5\n",
+    }
+    path.write_text(lines[load])
+    with pytest.raises(ValueError, match="path must name a"):
+        load(path)
 
 
 needs_file = pytest.mark.skipif(not WISCONSIN.exists(), reason="no data file")

@@ -12,22 +12,10 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._core.folds import (
-    held_out_weights,
-)
-from skdre._core.scales import (
-    column_scales,
-    draw_in,
-)
-from skdre.base import (
-    DensityRatioMixin,
-    check_pool,
-    distinct_rows,
-    is_frame,
-    named_columns,
-    plain_missing,
-    refuse_times,
-)
+from skdre._columns import is_frame, named_columns, plain_missing, refuse_times
+from skdre._core.folds import held_out_weights
+from skdre._core.scales import column_scales, draw_in
+from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
     choose_score,

@@ -12,7 +12,7 @@ from scipy.linalg import toeplitz
 from scipy.spatial.distance import cdist
 from scipy.special import gammaln, logsumexp
 from scipy.stats import gamma, laplace, lognorm, norm, t
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -20,8 +20,10 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
+from skdre._columns import check_rows
 from skdre.datasets._shifts import (
     Shift,
+    _check_n_features,
     _check_sample_sizes,
     _identity,
     make_warped_shift,
@@ -114,10 +116,8 @@ def make_mixture_shift(
     array([-0.5  , -0.066])
     """
     sizes = _check_sample_sizes(n_samples)
-    numerator_centers = check_array(numerator_centers, input_name="numerator_centers")
-    denominator_centers = check_array(
-        denominator_centers, input_name="denominator_centers"
-    )
+    numerator_centers = check_rows(numerator_centers, "numerator_centers")
+    denominator_centers = check_rows(denominator_centers, "denominator_centers")
     if numerator_centers.shape[1] != denominator_centers.shape[1]:
         raise ValueError(
             "numerator_centers and denominator_centers must have the same number of "
@@ -196,6 +196,7 @@ def make_product_shift(
     array([0.452, 4.452])
     """
     sizes = _check_sample_sizes(n_samples)
+    _check_n_features(n_features)
     rng = check_random_state(random_state)
     return _plain_shift(
         numerator.rvs(size=(sizes[0], n_features), random_state=rng),
@@ -274,6 +275,7 @@ def make_ring_shift(
     array([ 1.698, -4.077])
     """
     sizes = _check_sample_sizes(n_samples)
+    _check_n_features(n_features)
     rng = check_random_state(random_state)
     direction = rng.standard_normal((sizes[0], n_features))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)

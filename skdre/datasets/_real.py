@@ -1,5 +1,7 @@
 """Real data sets, from a file or from OpenML."""
 
+import warnings
+from contextlib import contextmanager
 from os import PathLike
 
 import numpy as np
@@ -61,7 +63,7 @@ def load_breast_cancer_wisconsin(
     Raises
     ------
     ValueError
-        If the file is not of the shape described.
+        If there is no file of the shape described.
 
     References
     ----------
@@ -97,7 +99,9 @@ def _read_wisconsin(path):
             f"path must name a CSV file of {n_columns} columns, id, nine features and "
             f"class 2 or 4, got a table of shape {table.shape} from {path}."
         )
-    return table[:, 1:-1], (table[:, -1] == 4).astype(int)
+    data = table[:, 1:-1]
+    _check_numbers(data, path, may_miss=[_WISCONSIN_FEATURES.index("bare_nuclei")])
+    return data, (table[:, -1] == 4).astype(int)
 
 
 def _fetch_wisconsin():
@@ -144,7 +148,7 @@ def load_blood_transfusion(path=None, *, return_X_y=False, as_frame=False):
     Raises
     ------
     ValueError
-        If the file is not of the shape described.
+        If there is no file of the shape described.
 
     References
     ----------
@@ -168,6 +172,7 @@ def load_blood_transfusion(path=None, *, return_X_y=False, as_frame=False):
                 f"and 0 or 1, got a table of shape {table.shape} from {path}."
             )
         data, target = table[:, :-1], table[:, -1].astype(int)
+        _check_numbers(data, path)
     return _returned(
         data,
         target,
@@ -229,7 +234,7 @@ def load_white_wine_quality(path=None, *, return_X_y=False, as_frame=False):
     Raises
     ------
     ValueError
-        If the file is not of the shape described.
+        If there is no file of the shape described.
 
     References
     ----------
@@ -247,7 +252,7 @@ def load_white_wine_quality(path=None, *, return_X_y=False, as_frame=False):
         # OpenML numbers the grades that occur, 3 to 9, from 1.
         target = target.astype(int) + 2
     else:
-        with open(path) as file:
+        with _reading(path), open(path) as file:
             first = file.readline()
         header = first[:1].isalpha() or first.startswith('"')
         delimiter = ";" if ";" in first else ","
@@ -260,6 +265,7 @@ def load_white_wine_quality(path=None, *, return_X_y=False, as_frame=False):
                 f"{path}."
             )
         data, target = table[:, :-1], table[:, -1].astype(int)
+        _check_numbers(data, path)
     return _returned(
         data,
         target,
@@ -270,14 +276,55 @@ def load_white_wine_quality(path=None, *, return_X_y=False, as_frame=False):
     )
 
 
+class _NoFileError(FileNotFoundError, ValueError):
+    """The argument `path` names no file: both an argument and a file are to blame."""
+
+
+@contextmanager
+def _reading(path):
+    """Say in words what is wrong with a file."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise _NoFileError(
+            f"path must name a file, but there is no {path!r}."
+        ) from error
+    except IsADirectoryError as error:
+        raise ValueError(f"path must name a file, but {path!r} is a folder.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"path must name a text file, which {path} is not.") from error
+
+
 def _read_table(path, *, delimiter=",", skip_header=0, missing_values=None):
-    with open(path) as file:
-        return np.genfromtxt(
-            file,
-            delimiter=delimiter,
-            skip_header=skip_header,
-            missing_values=missing_values,
-            ndmin=2,
+    with _reading(path), open(path) as file, warnings.catch_warnings():
+        # An empty file is a table of the wrong shape.
+        warnings.filterwarnings("ignore", "genfromtxt: Empty input", UserWarning)
+        try:
+            return np.genfromtxt(
+                file,
+                delimiter=delimiter,
+                skip_header=skip_header,
+                missing_values=missing_values,
+                ndmin=2,
+            )
+        except UnicodeDecodeError:
+            raise
+        except ValueError as error:
+            raise ValueError(
+                "path must name a CSV file whose lines have as many columns each, "
+                f"which {path} is not: {error}"
+            ) from error
+
+
+def _check_numbers(data, path, *, may_miss=()):
+    """Refuse a table with entries that are no numbers, which are read as NaN."""
+    missing = np.isnan(data)
+    missing[:, list(may_miss)] = False
+    if missing.any():
+        row, column = np.argwhere(missing)[0]
+        raise ValueError(
+            f"path must name a file of numbers, but {path} has none in row {row} and "
+            f"column {column} of its features, counted from 0."
         )
 
 

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_expit
-from sklearn.utils import _safe_indexing, check_array, check_random_state
+from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.validation import check_consistent_length
+from sklearn.utils.validation import _num_samples, check_consistent_length
 
+from skdre._columns import check_rows, is_frame
+from skdre._values import refuse_masked
 from skdre.base import pool
 
 
@@ -65,7 +67,7 @@ class Shift:
             If X has the wrong number of columns, or holds a row outside the support
             of both distributions, where the ratio is not defined.
         """
-        X = check_array(X, dtype=np.float64)
+        X = check_rows(X)
         n_features = self.numerator.shape[1]
         if X.shape[1] != n_features:
             raise ValueError(
@@ -186,9 +188,17 @@ def _check_covariance(covariance, n_features):
     return covariance, factor
 
 
+def _check_n_features(n_features):
+    # An Integral to validate_params.
+    if isinstance(n_features, bool):
+        raise ValueError(f"n_features must be a positive int, got {n_features!r}.")
+
+
 def _check_sample_sizes(n_samples):
     sizes = (n_samples,) * 2 if isinstance(n_samples, Integral) else tuple(n_samples)
-    if len(sizes) != 2 or not all(isinstance(n, Integral) and n > 0 for n in sizes):
+    if len(sizes) != 2 or not all(
+        isinstance(n, Integral) and not isinstance(n, bool) and n > 0 for n in sizes
+    ):
         raise ValueError(
             "n_samples must be a positive int or a pair of them, "
             f"(n_numerator, n_denominator), got {n_samples!r}."
@@ -273,6 +283,7 @@ def make_warped_shift(
     array([-0.5])
     """
     n_numerator, n_denominator = _check_sample_sizes(n_samples)
+    _check_n_features(n_features)
     if warp in ("banana", "funnel") and n_features < 2:
         raise ValueError(
             f"n_features must be at least 2 for warp={warp!r}, got {n_features}."
@@ -334,6 +345,42 @@ class SelectionShift:
         return pool(numerator=self.X_target, denominator=self.X_source)
 
 
+def _score_of_rows(X, score):
+    """The score as an array of numbers, one for each row of X."""
+    given = f"score={score!r}" if isinstance(score, Integral | str) else "score"
+    if isinstance(score, bool):
+        raise ValueError(f"{given} names no column of X: give its position or name.")
+    if isinstance(score, Integral | str):
+        framed = is_frame(X)
+        if not framed:
+            X = np.asarray(X)
+        if len(X.shape) != 2:
+            raise ValueError(
+                f"{given} is to name a column of X, which must be two-dimensional for "
+                f"that, got shape {tuple(X.shape)}."
+            )
+        if isinstance(score, Integral):
+            known = -X.shape[1] <= score < X.shape[1]
+        else:
+            known = framed and score in list(X.columns)
+        if not known:
+            columns = f"X has {X.shape[1]} columns"
+            if framed:
+                columns += f", {list(map(str, X.columns))}"
+            raise ValueError(f"{given} names no column of X: {columns}.")
+        score = _safe_indexing(X, score, axis=1)
+    refuse_masked(score, "score")
+    try:
+        values = np.asarray(score)
+        if values.dtype.kind in "cMmUS":
+            raise TypeError(f"its dtype is {values.dtype}")
+        return values.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{given} must give a number for each row: {error}."
+        ) from error
+
+
 @validate_params(
     {
         "X": ["array-like"],
@@ -380,8 +427,8 @@ def make_selection_shift(
     Raises
     ------
     ValueError
-        If the lengths differ, the score is constant or not finite, or no row is left
-        for the source or the target.
+        If the lengths differ, the score names no column of X, holds no numbers, is
+        constant or not finite, or no row is left for the source or the target.
 
     References
     ----------
@@ -399,29 +446,29 @@ def make_selection_shift(
     True
     """
     check_consistent_length(X, y)
-    if isinstance(score, (Integral, str)):
-        score = _safe_indexing(X, score, axis=1)
-    score = np.asarray(score, dtype=np.float64)
-    if score.ndim != 1 or len(score) != len(X):
+    score = _score_of_rows(X, score)
+    if score.shape != (n_rows := _num_samples(X),):
         raise ValueError(
-            f"score must hold one value for each of the {len(X)} rows of X, got shape "
+            f"score must hold one value for each of the {n_rows} rows of X, got shape "
             f"{score.shape}."
         )
+    if n_rows < 2:
+        raise ValueError(f"X must have two rows at least, got {n_rows}.")
     if not np.isfinite(score).all() or np.ptp(score) == 0:
         raise ValueError("score must be finite and not the same for every row.")
     log_keep = log_expit(strength * (score - score.mean()) / score.std())
     log_ratio = np.log(np.exp(log_keep).mean()) - log_keep
 
     rng = check_random_state(random_state)
-    n_target = round(target_fraction * len(X))
-    order = rng.permutation(len(X))
+    n_target = round(target_fraction * n_rows)
+    order = rng.permutation(n_rows)
     target, rest = np.sort(order[:n_target]), np.sort(order[n_target:])
     source = rest[np.log(rng.uniform(size=len(rest))) < log_keep[rest]]
     for name, index in (("source", source), ("target", target)):
         if len(index) == 0:
             raise ValueError(
                 f"No row is left for the {name}, with strength={strength} and "
-                f"target_fraction={target_fraction} on {len(X)} rows."
+                f"target_fraction={target_fraction} on {n_rows} rows."
             )
     return SelectionShift(
         X_source=_safe_indexing(X, source),

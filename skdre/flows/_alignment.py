@@ -12,8 +12,9 @@ from sklearn.base import (
 )
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._columns import check_rows, validate_rows
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
@@ -503,7 +504,7 @@ class LikelihoodRatioAligner(
             T(x).
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_rows(self, X)
         return self._map(X, lambda transform, u: transform(u))
 
     def inverse_transform(self, X):
@@ -524,7 +525,7 @@ class LikelihoodRatioAligner(
             If X is not of as many features as in fit.
         """
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_rows(X)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but {type(self).__name__} was fitted "

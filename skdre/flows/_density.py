@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
+from skdre._columns import check_rows, validate_rows
 from skdre.flows._fisher import parameter_gradients
 from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
@@ -81,7 +82,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
     def _mapped(self, X):
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_rows(self, X)
         return self.marginal_maps_.forward(X)
 
     def transform(self, X):
@@ -121,7 +122,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             If X is not of as many features as in fit.
         """
         check_is_fitted(self)
-        Z = check_array(X, dtype=np.float64, input_name="X")
+        Z = check_rows(X)
         if Z.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {Z.shape[1]} features, but {type(self).__name__} was fitted "

@@ -12,8 +12,9 @@ from sklearn.base import (
 )
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._columns import check_rows, validate_rows
 from skdre.base import AtomicFitMixin, DocumentedMixin
 
 __all__ = ["Dequantizer"]
@@ -155,8 +156,7 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         # Checked apart from validate_data, which would leave attributes behind.
-        checked = check_array(X, dtype=np.float64, input_name="X")
-        self._check_levels(checked, self.n_levels)
+        self._check_levels(check_rows(X), self.n_levels)
         validate_data(self, X, skip_check_array=True)
         self.n_levels_, self.alpha_ = self.n_levels, self.alpha
         self.random_state_ = self.random_state
@@ -198,7 +198,7 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = validate_rows(self, X)
         self._check_levels(X, self.n_levels_)
         rng = check_random_state(self.random_state_)
         return dequantize(X, self.n_levels_, self.alpha_, rng)
@@ -222,7 +222,7 @@ class Dequantizer(
 
     def _check_mapped(self, X):
         check_is_fitted(self)
-        X = check_array(X, dtype=np.float64, input_name="X")
+        X = check_rows(X)
         if X.shape[1] != self.n_features_in_:
             raise ValueError(
                 f"X has {X.shape[1]} features, but Dequantizer was fitted with "

@@ -13,8 +13,9 @@ from sklearn.base import (
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_consistent_length, validate_data
+from sklearn.utils.validation import check_consistent_length
 
+from skdre._columns import validate_rows
 from skdre._core.rows import observations
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
@@ -307,9 +308,7 @@ class FlowFeaturizer(
         last = getattr(self, "flow_", None) if self.warm_start else None
         warm = last is not None and not isinstance(last, GaussianFlow)
         table = X
-        X = validate_data(
-            self, X, dtype=np.float64, ensure_min_samples=2, reset=not warm
-        )
+        X = validate_rows(self, X, ensure_min_samples=2, reset=not warm)
         if y is not None:
             check_consistent_length(X, y)
         domain = domains(y, len(X))

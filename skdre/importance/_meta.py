@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+from scipy.sparse import issparse
 from sklearn.base import MetaEstimatorMixin, is_classifier, is_regressor
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metaestimators import available_if
@@ -12,7 +13,8 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skdre.base import DensityRatioMixin, check_rows
+from skdre._columns import check_rows
+from skdre.base import DensityRatioMixin, DocumentedMixin
 from skdre.importance._rows import as_rows, check_labels, check_target
 from skdre.utils._sample_weight import weight_parameter
 
@@ -54,30 +56,43 @@ class TargetRowsMixin(MetaEstimatorMixin):
         tags.regressor_tags = inner.regressor_tags
         tags.target_tags = inner.target_tags
         tags.target_tags.required = True
-        tags.input_tags.allow_nan = (
-            inner.input_tags.allow_nan and self._adapter_takes_nan
-        )
+        for kind in ("allow_nan", "sparse"):
+            both = getattr(inner.input_tags, kind) and self._adapter_takes(kind)
+            setattr(tags.input_tags, kind, both)
         return tags
 
     @property
     def _adapter(self):
         return getattr(self, self._adapter_name)
 
-    @property
-    def _adapter_takes_nan(self):
+    def _adapter_takes(self, kind):
+        """Whether its tags say so; a default takes finite dense rows alone."""
         adapter = self._adapter
-        return adapter is not None and get_tags(adapter).input_tags.allow_nan
+        return adapter is not None and getattr(get_tags(adapter).input_tags, kind)
 
     @property
-    def _adapter_refuses_nan(self):
-        """Whether no part of it can take missing values, or remove them."""
+    def _adapter_is_ours(self):
+        """Whether it has no parts, and its tags say what it takes."""
         adapter = self._adapter
-        if adapter is None:
-            return True
-        is_whole = isinstance(adapter, DensityRatioMixin) and not (
-            hasattr(adapter, "steps") or hasattr(adapter, "estimator")
+        return adapter is None or (
+            isinstance(adapter, DocumentedMixin | DensityRatioMixin)
+            and not hasattr(adapter, "steps")
+            and not hasattr(adapter, "estimator")
         )
-        return is_whole and not self._adapter_takes_nan
+
+    def _check_what_is_refused(self, X, X_target):
+        """Say what no part of the adapter can take before anything is fitted."""
+        if not self._adapter_is_ours:
+            return
+        for name, rows in (("X", X), ("X_target", X_target)):
+            if issparse(rows) and not self._adapter_takes("sparse"):
+                raise TypeError(
+                    f"Sparse data was passed for {name}, but dense data is required by "
+                    f"{self._adapter_name}={self._adapter!r}: use {name}.toarray(), or "
+                    "a pipeline that makes dense rows of it."
+                )
+        if X_target is not None and not self._adapter_takes("allow_nan"):
+            check_rows(X_target, "X_target", dtype=None, accept_sparse=True)
 
     def _split_rows(self, X, y, sample_weight, X_target):
         """Check everything that can be checked before a part is fitted."""
@@ -94,6 +109,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
                 "None."
             )
         X = as_rows(X, "X")
+        self._check_what_is_refused(X, None)
         y, unlabelled = check_labels(y, classification=is_classifier(self.estimator))
         check_consistent_length(X, y)
         if sample_weight is not None:
@@ -113,9 +129,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
                     "X_target is given too: give the target rows one way."
                 )
             target = check_target(X_target, X)
-            if self._adapter_refuses_nan:
-                # Said before anything is fitted.
-                check_rows(target, "X_target", dtype=None, accept_sparse=True)
+            self._check_what_is_refused(X, target)
             source, target_weight = X, np.ones(target.shape[0])
         elif unlabelled.any():
             self._check_labelled_part(y[~unlabelled])

@@ -13,14 +13,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
+from skdre._columns import as_matrix, is_frame
 from skdre._core.rows import observations
-from skdre.base import (
-    as_matrix,
-    check_pool,
-    is_frame,
-    pool_rows,
-    predict_log_ratio,
-)
+from skdre.base import check_pool, pool_rows, predict_log_ratio
 from skdre.utils._compat import run_task
 
 __all__ = [

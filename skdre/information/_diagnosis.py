@@ -361,8 +361,8 @@ def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
     ----------
     estimator : ratio estimator
         Any estimator of the contract, or a pipeline, search or ensemble of such.
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`.
+    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
     y : array-like of shape (n_samples,)
         Domain labels, two values; the greater names the numerator.
     cv : int, splitter or "prefit", default=5

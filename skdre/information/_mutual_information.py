@@ -5,10 +5,11 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._columns import as_matrix, check_rows, validate_rows
 from skdre._core.rows import observations
 from skdre.base import (
     AtomicFitMixin,
@@ -384,9 +385,8 @@ class MutualInformation(
                 f"{type(self).__name__} requires y to be passed, but the target y is "
                 "None: Y holds the second vector of each pair."
             )
-        params = {"dtype": np.float64, "estimator": self}
-        X = check_array(X, input_name="X", **params)
-        Y = _as_columns(check_array(Y, input_name="Y", ensure_2d=False, **params))
+        X = check_rows(X, estimator=self)
+        Y = check_rows(as_matrix(Y, "Y"), "Y", estimator=self)
         if len(X) != len(Y):
             raise ValueError(
                 "X and Y must hold the two vectors of each pair, row by row, got "
@@ -435,8 +435,8 @@ class MutualInformation(
             If the columns are not those of the fit, or X and Y differ in length.
         """
         check_is_fitted(self)
-        X = validate_data(self, X, reset=False, dtype=np.float64)
-        Y = _as_columns(check_array(Y, input_name="Y", ensure_2d=False, dtype=float))
+        X = validate_rows(self, X)
+        Y = check_rows(as_matrix(Y, "Y"), "Y")
         if Y.shape != (len(X), self._n_features_y):
             raise ValueError(
                 f"Y must have the shape ({len(X)}, {self._n_features_y}), a row for "
@@ -446,10 +446,6 @@ class MutualInformation(
         return np.mean(
             [predict_log_ratio(each, pairs) for each in self.ratios_], axis=0
         )
-
-
-def _as_columns(Y):
-    return Y.reshape(-1, 1) if Y.ndim == 1 else Y
 
 
 def _default_ratio(seed):
@@ -491,8 +487,8 @@ def mutual_information(
 
     Parameters
     ----------
-    X : array-like of shape (n_pairs, n_features_x)
-        First vector of each pair.
+    X : array-like of shape (n_pairs, n_features_x) or (n_pairs,)
+        First vector of each pair; one dimension is a single column.
     Y : array-like of shape (n_pairs, n_features_y) or (n_pairs,)
         Second vector of each pair.
     ratio : ratio estimator, default=None
@@ -552,4 +548,4 @@ def mutual_information(
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    return model.fit(X, Y).estimate_
+    return model.fit(as_matrix(X), Y).estimate_

@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
+from skdre._columns import as_matrix
 from skdre._core.rows import observations
 from skdre.base import check_pool
 from skdre.information._permutation import (
@@ -180,8 +181,8 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
 
     Parameters
     ----------
-    X : array-like of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`.
+    X : array-like of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     model : "gaussian" or estimator, default="gaussian"
@@ -253,7 +254,7 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
     """
     rng = check_random_state(random_state)
     caller = type("score_test", (), {})()
-    rows = check_pool(caller, X, y)
+    rows = check_pool(caller, as_matrix(X), y)
     # Copies of a row would make the test see a shift: each row is tested once.
     first = np.unique(observations(rows.X, rows.is_numerator))
     rows = replace(rows, X=rows.X[first], is_numerator=rows.is_numerator[first])

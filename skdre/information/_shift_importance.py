@@ -15,11 +15,8 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from skdre.base import (
-    check_is_ratio,
-    is_frame,
-    predict_log_ratio,
-)
+from skdre._columns import is_frame
+from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.metrics import ratio_log_loss
 
@@ -96,8 +93,8 @@ def shift_importance(
     ----------
     estimator : ratio estimator
         Any estimator of the contract, or a pipeline, search or ensemble of such.
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`.
+    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     scoring : str, callable or None, default=None

@@ -217,10 +217,10 @@ def two_sample_test(
     estimator : ratio estimator
         Any estimator of the contract, or a pipeline, search or ensemble of such. How
         well it sees the difference is the power of the test.
-    X : array-like or DataFrame of shape (n_samples, n_features)
-        Rows of both samples, see :func:`skdre.pool`. They must be independent: rows
-        that belong together make every test see a shift. Copies of a row that holds a
-        continuous value are left out.
+    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
+        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
+        They must be independent: rows that belong together make every test see a
+        shift. Copies of a row that holds a continuous value are left out.
     y : array-like of shape (n_samples,)
         Domain labels, two values.
     statistic : {"kl", "reverse_kl", "pearson", "jensen_shannon", \

@@ -4,8 +4,8 @@ import warnings
 
 import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
-from sklearn.utils import check_array
 
+from skdre._columns import check_rows, is_frame
 from skdre.base import predict_log_ratio
 from skdre.inspection._drawing import new_axes
 
@@ -196,19 +196,19 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
         UserWarning
             If the log ratio is the same everywhere.
         """
-        if not hasattr(X, "columns"):
-            X = check_array(X, input_name="X")
+        values = check_rows(X)
+        if not is_frame(X):
+            X = values
         if X.shape[1] != 2:
             raise ValueError(
                 "X must have two columns, the two features of the plane, got "
                 f"{X.shape[1]}."
             )
         at_rows = np.abs(predict_log_ratio(estimator, X))
-        values = np.asarray(X, dtype=np.float64)
         low, high = values.min(axis=0), values.max(axis=0)
         margin = np.where(high > low, _MARGIN * (high - low), 1.0)
         corners = np.stack([low - margin, high + margin])
-        if hasattr(X, "columns"):
+        if is_frame(X):
             columns = dict(zip(X.columns, corners.T, strict=True))
             corners = type(X)(columns)
         else:

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skdre._values import refuse_complex, refuse_masked
+
 __all__ = [
     "kliep_score",
     "log_ratio_mse",
@@ -17,11 +19,14 @@ _LARGEST = 1e150
 
 def _check_rows(names, *columns, sample_weight):
     """Columns of one value a row as float arrays, with the weights."""
-    columns = [np.asarray(column, dtype=np.float64) for column in columns]
-    if sample_weight is None:
-        sample_weight = np.ones(columns[-1].shape)
-    columns.append(np.asarray(sample_weight, dtype=np.float64))
     names = (*names, "sample_weight")
+    if sample_weight is None:
+        sample_weight = np.ones(np.shape(columns[-1]))
+    columns = [*columns, sample_weight]
+    for name, column in zip(names, columns, strict=True):
+        refuse_masked(column, name)
+        refuse_complex(column, name)
+    columns = [np.asarray(column, dtype=np.float64) for column in columns]
     shapes = [column.shape for column in columns]
     if len(set(shapes)) > 1 or len(shapes[0]) != 1:
         raise ValueError(
@@ -42,7 +47,7 @@ def _split(is_numerator, log_ratio, sample_weight):
 
     Without the rows of weight zero, whose loss may be infinite: 0 inf is NaN.
     """
-    is_numerator = np.asarray(is_numerator, dtype=bool)
+    is_numerator = _truth_values(is_numerator)
     _, log_ratio, weight = _check_rows(
         ("is_numerator", "log_ratio"),
         is_numerator,
@@ -59,6 +64,26 @@ def _split(is_numerator, log_ratio, sample_weight):
             )
         parts.append((log_ratio[domain], weight[domain]))
     return parts
+
+
+def _truth_values(is_numerator):
+    """True and False, also given as 1 and 0; any other label is a mistake."""
+    refuse_masked(is_numerator, "is_numerator")
+    values = np.asarray(is_numerator)
+    if values.dtype.kind != "b":
+        # Objects, such as missing ones, are compared one by one.
+        flat = values.ravel().tolist()
+        wrong = [each for each in flat if not _is_truth_value(each)]
+        if wrong:
+            raise ValueError(
+                "is_numerator must hold True and False, or 1 and 0, got "
+                f"{wrong[0]!r}; for other labels compare: y == label."
+            )
+    return values.astype(bool)
+
+
+def _is_truth_value(value):
+    return isinstance(value, bool | int | float | np.bool_) and value in (0, 1)
 
 
 def _log_mean_exp(values, weight):
@@ -95,8 +120,9 @@ def ratio_log_loss(is_numerator, log_ratio, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If the lengths differ, a log ratio is NaN, a weight is negative or not finite,
-        or a domain has no row of positive weight.
+        If the lengths differ, `is_numerator` holds anything but truth values, a log
+        ratio is NaN, a weight is negative or not finite, or a domain has no row of
+        positive weight.
 
     Examples
     --------
@@ -144,8 +170,9 @@ def lsif_loss(is_numerator, log_ratio, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If the lengths differ, a log ratio is NaN, a weight is negative or not finite,
-        or a domain has no row of positive weight.
+        If the lengths differ, `is_numerator` holds anything but truth values, a log
+        ratio is NaN, a weight is negative or not finite, or a domain has no row of
+        positive weight.
 
     References
     ----------
@@ -197,8 +224,9 @@ def kliep_score(is_numerator, log_ratio, *, sample_weight=None):
     Raises
     ------
     ValueError
-        If the lengths differ, a log ratio is NaN, a weight is negative or not finite,
-        or a domain has no row of positive weight.
+        If the lengths differ, `is_numerator` holds anything but truth values, a log
+        ratio is NaN, a weight is negative or not finite, or a domain has no row of
+        positive weight.
 
     References
     ----------

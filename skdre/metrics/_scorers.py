@@ -3,6 +3,7 @@
 import numpy as np
 
 from skdre._ratio_estimators import predict_log_ratio
+from skdre._values import refuse_complex, refuse_masked
 from skdre.metrics._losses import (
     kliep_score,
     log_ratio_mse,
@@ -15,13 +16,23 @@ __all__ = ["get_scorer", "get_scorer_names"]
 
 
 def _is_numerator(y):
-    labels = np.unique(y)
-    if len(labels) != 2:
+    refuse_masked(y, "y")
+    refuse_complex(y, "y")
+    y = np.asarray(y)
+    try:
+        labels = np.unique(y)
+    except TypeError as error:
+        raise ValueError(
+            f"y must hold two labels of one type, got some that cannot be sorted: "
+            f"{error}."
+        ) from error
+    # NaN differs from itself.
+    if len(labels) != 2 or (labels != labels).any():
         raise ValueError(
             "A ratio is scored on rows of both samples: y must hold two labels, got "
             f"{labels[:5].tolist()}."
         )
-    return np.asarray(y) == labels[1]
+    return y == labels[1]
 
 
 # Functions of labels, as scikit-learn's scorers call them; at the top of the module, so
