@@ -1,6 +1,7 @@
 """scikit-learn's callbacks on every long fit, alone, in pipelines and in searches."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -9,17 +10,23 @@ from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
+from sklearn.preprocessing import StandardScaler
+from skorch.callbacks import Callback, EarlyStopping
 
 import skdre
 from skdre import (
     AutoRatio,
+    FlowClassifierRatio,
     FlowFeaturizer,
     ImportanceWeighted,
+    LikelihoodRatioAligner,
     LSIFRatio,
     MLPRatio,
     MultinomialRatio,
     MutualInformation,
+    TargetedSampler,
     TelescopingRatio,
+    TimeScoreRatio,
     make_pipeline,
 )
 from skdre.base import DensityRatioMixin
@@ -140,6 +147,66 @@ def test_epochs_end_where_training_stops_early(estimator):
         for found in (tasks.begun, tasks.ended)
     )
     assert 0 < begun == ended < 100
+
+
+class CtrlC(Callback):
+    """Ctrl-C in the second epoch of a network's training."""
+
+    def on_batch_begin(self, net, training=False, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+INTERRUPTED = MLPRatio(**TINY, callbacks=[CtrlC()])
+SMALL_FLOW = {"n_transforms": 1, "hidden_features": (4,)}
+OUTER = {
+    "search": GridSearchCV(INTERRUPTED, {"learning_rate": [1e-3, 1e-2]}, cv=2),
+    "pipeline": make_pipeline(StandardScaler(), INTERRUPTED),
+    "automatic choice": AutoRatio(near=INTERRUPTED),
+    "importance weighting": ImportanceWeighted(LogisticRegression(), INTERRUPTED),
+    "mutual information": MutualInformation(INTERRUPTED, cv=2),
+    "mutual information in threads": MutualInformation(INTERRUPTED, cv=2, n_jobs=2),
+    "bridges": TelescopingRatio(INTERRUPTED, n_bridges=2),
+    "sampler": TargetedSampler(
+        flow=FlowFeaturizer("gaussian"), ratio=clone(INTERRUPTED)
+    ),
+}
+
+
+@pytest.mark.parametrize("outer", OUTER)
+def test_an_interrupt_goes_through_whatever_is_around(outer):
+    with parallel_config("threading"), pytest.raises(KeyboardInterrupt):
+        fit(clone(OUTER[outer]))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        INTERRUPTED,
+        TelescopingRatio(**TINY, callbacks=[CtrlC()]),
+        MultinomialRatio(**TINY, callbacks=[CtrlC()]),
+        TimeScoreRatio(hidden_features=(4,), max_iter=200, callbacks=[CtrlC()]),
+        FlowFeaturizer("realnvp", **SMALL_FLOW, callbacks=[CtrlC()]),
+        FlowClassifierRatio(**TINY, n_transforms=1, callbacks=[CtrlC()]),
+        LikelihoodRatioAligner(
+            "realnvp", **SMALL_FLOW, max_iter=50, callbacks=[CtrlC()]
+        ),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_an_interrupt_keeps_the_best_so_far_and_is_raised_again(estimator):
+    estimator = clone(estimator)
+    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt, match="epoch 2"):
+        warnings.simplefilter("error")
+        fit(estimator)
+    method = "transform" if hasattr(estimator, "transform") else "decision_function"
+    assert np.isfinite(getattr(estimator, method)(X)).all()
+
+
+def test_skorchs_early_stopping_is_no_interrupt():
+    stop = EarlyStopping(patience=2, threshold=10.0)
+    ratio = MLPRatio(**TINY | {"max_iter": 500}, callbacks=[stop]).fit(X, Y)
+    assert len(ratio.loss_curve_) == 3
 
 
 def test_automatic_choice_hands_callbacks_on():

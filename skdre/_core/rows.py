@@ -115,8 +115,21 @@ def _code(word):
     return float(int.from_bytes(digest, "little"))
 
 
-def merge(keys, weight=None):
-    """Positions of distinct rows in the order of their keys, and their total weights.
+def _shuffled_order(X):
+    """An order of distinct rows that tells nothing about them and follows from them.
+
+    Rows are sorted, and then shuffled in a way that depends on their number alone: so
+    neither the order in which they came nor the origin and the unit of a column matter.
+    """
+    order = np.argsort(X[:, 0], kind="stable")
+    first = X[order, 0]
+    if X.shape[1] > 1 and (first[1:] == first[:-1]).any():
+        order = np.lexsort(X.T[::-1])
+    return order[np.random.RandomState(0).permutation(len(X))]
+
+
+def merge(keys, weight=None, X=None):
+    """Positions of distinct rows, and their total weights.
 
     Parameters
     ----------
@@ -124,6 +137,9 @@ def merge(keys, weight=None):
         Of :func:`row_keys`.
     weight : ndarray of shape (n_samples,), default=None
         Weights of the rows; None counts each once.
+    X : ndarray of shape (n_samples, n_features), default=None
+        The rows, to put the distinct ones in an order that does not depend on the
+        origin and the unit of a column; that of the keys without them.
 
     Returns
     -------
@@ -141,7 +157,13 @@ def merge(keys, weight=None):
     row = np.empty(len(keys), int)
     row[order] = np.cumsum(is_first) - 1
     weight = np.ones(len(keys)) if weight is None else weight
-    return order[start], row, np.add.reduceat(weight[order], start)
+    index, total = order[start], np.add.reduceat(weight[order], start)
+    if X is None:
+        return index, row, total
+    shuffled = _shuffled_order(X[index])
+    place = np.empty(len(index), int)
+    place[shuffled] = np.arange(len(index))
+    return index[shuffled], place[row], total[shuffled]
 
 
 def repeats_of(weight, is_atom):

@@ -164,7 +164,7 @@ def column_scales(parts, names=None, *, warn=True):
         If a few values far outside the bulk of a column would decide on its scale.
     """
     X, weights = zip(*parts, strict=True)
-    # From a part of the rows: they stand in the order of a hash.
+    # From a part of the rows, which are shuffled.
     parts = [each[:_MOST_ROWS] for each in X]
     shares = [w[:_MOST_ROWS] / w[:_MOST_ROWS].sum() / 2 for w in weights]
     some, share = np.concatenate(parts), np.concatenate(shares)

@@ -239,13 +239,14 @@ class BaseWaymarkRatio(
         ------
         ValueError
             If the input or a parameter is not as described, or the device is not there.
+        KeyboardInterrupt
+            At Ctrl-C; the best networks so far are kept.
 
         Warns
         -----
         ConvergenceWarning
-            If the held-out loss of the networks still fell when the steps ran out, a
-            loss was not finite, or Ctrl-C ended the training: the best networks so far
-            are kept.
+            If the held-out loss of the networks still fell when the steps ran out, or a
+            loss was not finite: the best networks so far are kept.
         UserWarning
             If neighbouring waymarks are separated without error: more bridges are
             needed.
@@ -271,6 +272,7 @@ class BaseWaymarkRatio(
             attributes = self._fit_estimator(problem, rng, data)
             attributes |= {"classes_": samples.classes}
         separated, task = attributes.pop("separated"), attributes.pop("task")
+        interrupt = attributes.pop("interrupt", None)
         # What an earlier fit with other parameters left.
         for name in ("network_", "estimators_", "estimator_"):
             vars(self).pop(name, None)
@@ -281,6 +283,8 @@ class BaseWaymarkRatio(
         }
         for name, value in attributes.items():
             setattr(self, name, value)
+        if interrupt:
+            raise interrupt
         if self.estimator is None:
             self._warn_if_cut_short(n_epochs_and_batches(self.max_iter)[0])
         self._warn_if_separated(separated)
@@ -343,6 +347,7 @@ class BaseWaymarkRatio(
             "network_": _ready(network),
             "separated": self._separates(outputs),
             "task": root,
+            "interrupt": net.interrupt_,
             **self._records(net),
         }
 

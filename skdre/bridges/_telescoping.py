@@ -196,8 +196,10 @@ class TelescopingRatio(BaseWaymarkRatio):
     extreme (cubes of Gaussians) bridges in its units are worse than none; gaussianise
     it first.
 
-    A fit takes 5 to 7 seconds of one core at n = 1,000 and 8 to 14 at 10,000. Ctrl-C
-    during fit ends the training of the networks and keeps the best so far.
+    A fit takes 5 to 7 seconds of one core at n = 1,000 and 8 to 14 at 10,000.
+
+    Ctrl-C during fit raises KeyboardInterrupt, and the best networks so far are kept:
+    the estimator is fitted with them. Of other estimators none is.
 
     References
     ----------

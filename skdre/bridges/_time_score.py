@@ -206,7 +206,8 @@ class TimeScoreRatio(
     from Gaussian (spirals, a shell, bananas; 1,000 rows each) it was 2 to 5, and
     `base_score=None` a fifth better. A fit takes 10 to 20 seconds of one core.
 
-    Ctrl-C during fit ends the training and keeps the best network so far.
+    Ctrl-C during fit raises KeyboardInterrupt, and the best network so far is kept: the
+    estimator is fitted with it.
 
     References
     ----------
@@ -337,12 +338,13 @@ class TimeScoreRatio(
         ValueError
             If the input or a parameter is not as described, parameters do not go
             together, or the device is not there.
+        KeyboardInterrupt
+            At Ctrl-C; the best network so far is kept.
 
         Warns
         -----
         ConvergenceWarning
-            If a loss was not finite, or Ctrl-C ended the training: the best network so
-            far is kept.
+            If a loss was not finite: the best network so far is kept.
         UserWarning
             If a column holds a few values only and `objective` is not "tsm".
         """
@@ -431,6 +433,8 @@ class TimeScoreRatio(
             )
         for name, value in attributes.items():
             setattr(self, name, value)
+        if net.interrupt_:
+            raise net.interrupt_
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
         )

@@ -27,7 +27,7 @@ __all__ = [
 # Two ways of a classifier to say the same probability agree to this.
 _AGREEMENT = 1e-5
 
-# Times that a row is repeated for a classifier without sample weights, at most.
+# Rows that repeats make for a classifier, about at most.
 _MOST_REPEATS = 1_000_000
 
 
@@ -229,11 +229,12 @@ def fit_classifier(estimator, X, rows):
     ValueError
         If the classifier takes no weights and they are not whole numbers.
     """
-    is_numerator, weight = rows.is_numerator, rows.weight
+    is_numerator, weight, is_atom = rows.is_numerator, rows.weight, rows.is_atom
     if not weight.all():
         present = np.flatnonzero(weight)
         X = _safe_indexing(X, present)
         is_numerator, weight = is_numerator[present], weight[present]
+        is_atom = is_atom[present]
     n_p, n_q = weight[is_numerator].sum(), weight[~is_numerator].sum()
     y = is_numerator.astype(int)
     balanced = weight * (2 * np.where(is_numerator, n_q, n_p) / (n_p + n_q))
@@ -257,9 +258,16 @@ def fit_classifier(estimator, X, rows):
                 np.log(repeats[is_numerator].sum() / repeats[~is_numerator].sum())
             )
         balanced = None
-        if repeats.max() > 1:
-            repeated = np.repeat(np.arange(len(y)), repeats)
-            X, y = _safe_indexing(X, repeated), y[repeated]
+    else:
+        # Leaves of trees have a least number of rows, whatever the rows weigh.
+        repeats = repeats_of(weight, is_atom)
+        repeats *= min(_MOST_REPEATS / repeats.sum(), 1.0)
+        repeats = np.maximum(repeats, 1).astype(int)
+        balanced = balanced / repeats
+    if repeats.max() > 1:
+        repeated = np.repeat(np.arange(len(y)), repeats)
+        X, y = _safe_indexing(X, repeated), y[repeated]
+        balanced = None if balanced is None else balanced[repeated]
     estimator = fit_weighted(estimator, X, y, balanced, "estimator")
     return FittedClassifier(estimator, log_prior, n_p, n_q)
 

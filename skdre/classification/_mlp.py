@@ -124,7 +124,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
     hundred rows or less of one sample the log ratio can be too large where that sample
     has no rows. A fit takes from one to five seconds of one core.
 
-    Ctrl-C during fit ends the training and keeps the best networks so far.
+    Ctrl-C during fit raises KeyboardInterrupt, and the best networks so far are kept:
+    the estimator is fitted with them.
 
     References
     ----------
@@ -214,12 +215,14 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         ------
         ValueError
             If the input or a parameter is not as described, or the device is not there.
+        KeyboardInterrupt
+            At Ctrl-C; the best networks so far are kept.
 
         Warns
         -----
         ConvergenceWarning
-            If the held-out loss still fell when the steps ran out, a loss was not
-            finite, or Ctrl-C ended the training: the best networks so far are kept.
+            If the held-out loss still fell when the steps ran out, or a loss was not
+            finite: the best networks so far are kept.
         UserWarning
             If the networks separate the held-out rows of the two samples without
             error: the samples hardly overlap.
@@ -282,6 +285,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             attributes |= self._records(net)
         for name, value in attributes.items():
             setattr(self, name, value)
+        if net.interrupt_:
+            raise net.interrupt_
         self._warn_if_cut_short(n_epochs)
         warn_if_apart(self, *scores)
         root.call_on_fit_task_end(

@@ -200,7 +200,10 @@ class LikelihoodRatioAligner(
 
     `sample_weight` counts repetition inside each sample, whose sizes change nothing.
     Neither the order of the rows, nor whether a row stands k times or has weight k,
-    changes anything. Ctrl-C during fit ends the training and keeps the best map so far.
+    changes anything.
+
+    Ctrl-C during fit raises KeyboardInterrupt, and the best map so far is kept: the
+    estimator is fitted with it. While densities alone are trained there is none.
 
     References
     ----------
@@ -315,13 +318,15 @@ class LikelihoodRatioAligner(
         ValueError
             If the input or a parameter is not as described, the device is not there, or
             ``shrinkage=0`` and only one of the covariances is singular.
+        KeyboardInterrupt
+            At Ctrl-C; the best map so far is kept.
 
         Warns
         -----
         ConvergenceWarning
             If the log-likelihood ratio is not within `tol` of 0, the samples' own
-            densities still gained more than that in the last third of the steps, a loss
-            was not finite, or Ctrl-C ended a training.
+            densities still gained more than that in the last third of the steps, or a
+            loss was not finite.
         UserWarning
             If a sample has a single distinct row.
         """
@@ -338,12 +343,17 @@ class LikelihoodRatioAligner(
         data = {"X": X, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
         if (self.flow, self.density) == ("affine", "gaussian"):
-            attributes, gain = self._solve(samples, weights, device, rng), 0.0
+            attributes = self._solve(samples, weights, device, rng)
+            gain, interrupt = 0.0, None
         else:
-            attributes, gain = self._train(samples, weights, device, rng, root, data)
+            attributes, gain, interrupt = self._train(
+                samples, weights, device, rng, root, data
+            )
         attributes |= {"classes_": two.classes, "moving_": self.moving}
         for name, value in attributes.items():
             setattr(self, name, value)
+        if interrupt:
+            raise interrupt
         warn_unless_aligned(
             self.log_likelihood_ratio_,
             gain,
@@ -392,7 +402,9 @@ class LikelihoodRatioAligner(
 
     @usual_torch(grad=True)
     def _train(self, samples, weights, device, rng, root, data):
-        """Train densities, then the map; returns the fitted attributes, and a gain.
+        """Train densities, then the map.
+
+        Returns the fitted attributes, a gain, and what to raise if Ctrl-C came.
 
         Algorithm 1. The shared density has seen the samples as they are before the map
         moves, where the algorithm leaves the start open.
@@ -412,7 +424,7 @@ class LikelihoodRatioAligner(
             "gradient_tol": self.gradient_tol,
             "verbose": int(self.verbose),
         }
-        gain, interrupted = 0.0, False
+        gain = 0.0
         if self.density == "gaussian":
             moments = [
                 gaussian_moments(U, w, scale)
@@ -423,14 +435,13 @@ class LikelihoodRatioAligner(
             densities = [GaussianFlow(d).set_moments(*each, 0.0) for each in moments]
         else:
             densities = [self._new(self.density, d, seed) for seed in seeds[:3]]
-            gain, interrupted = train_densities(densities, rows, scale, seeds, **params)
+            gain = train_densities(densities, rows, scale, seeds, **params)
         unmoved = self._fitted(maps, GaussianFlow(d), densities, device)
         initial = self._ratio_of(unmoved, mapped, weights)
 
         flow = self._new(self.flow, d, seeds[3])
         shared = copy.deepcopy(densities[2]).float()
         module = DomainLogDensity([shared], flow, scale).float().to(device)
-        curve, n_iter = np.array([]), 0
 
         def fitted(net):
             module = copy.deepcopy(net.module_)
@@ -439,31 +450,30 @@ class LikelihoodRatioAligner(
                 maps, module.transform, (*densities[:2], *module.densities), device
             )
 
-        if not interrupted:
-            epochs = TaskCallback(root, self, data, fitted)
-            net = train_on_domains(
-                module,
-                rows,
-                seed=int(seeds[3]),
-                callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
-                **params,
-            )
-            records = self._records(net)
-            curve, n_iter = -records["validation_scores_"], records["n_iter_"]
-            interrupted = net.interrupted_
+        epochs = TaskCallback(root, self, data, fitted)
+        net = train_on_domains(
+            module,
+            rows,
+            seed=int(seeds[3]),
+            callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
+            **params,
+        )
+        records = self._records(net)
         attributes = self._fitted(
             maps, module.transform, (*densities[:2], *module.densities), device
         )
         ratio = self._ratio_of(attributes, mapped, weights)
-        return attributes | {
+        curve = -records["validation_scores_"]
+        attributes |= {
             "initial_log_likelihood_ratio_": initial,
             "log_likelihood_ratio_": ratio,
-            "converged_": bool(
-                abs(ratio) <= self.tol and gain <= self.tol and not interrupted
-            ),
+            "converged_": abs(ratio) <= self.tol
+            and gain <= self.tol
+            and not net.interrupted_,
             "loss_curve_": curve + own_log_likelihood(densities[:2], mapped, weights),
-            "n_iter_": n_iter,
-        }, gain
+            "n_iter_": records["n_iter_"],
+        }
+        return attributes, gain, net.interrupt_
 
     def _new(self, name, n_features, seed):
         if name == "affine":

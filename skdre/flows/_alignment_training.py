@@ -284,22 +284,27 @@ def train_densities(densities, data, noise_scale, seeds, *, max_iter, **params):
     -------
     gain : float
         What the samples' own densities gained in the last third of the steps, in nats.
-    interrupted : bool
-        Whether Ctrl-C ended a training; those that follow are left out.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        At Ctrl-C: no map has been trained that could be kept.
     """
     *own, shared = densities
     device = data.rows.tensors[0].device
     module = DomainLogDensity(own, None, noise_scale).float().to(device)
     params["seed"] = int(seeds[0])
     net = train_on_domains(module, data, max_iter=2 * max_iter, **params)
-    losses = [epoch["valid_loss"] for epoch in net.history if "valid_loss" in epoch]
+    losses = [epoch["valid_loss"] for epoch in net.finished_epochs()]
     gain = late_gain(-np.array(losses), n_epochs_and_batches(2 * max_iter)[0])
-    if net.interrupted_:
-        return gain, True
+    if net.interrupt_:
+        raise net.interrupt_
     module = DomainLogDensity([shared], None, noise_scale).float().to(device)
     params["seed"] = int(seeds[2])
     net = train_on_domains(module, data, max_iter=-(-max_iter // 5), **params)
-    return gain, net.interrupted_
+    if net.interrupt_:
+        raise net.interrupt_
+    return gain
 
 
 def warn_of_single_rows(samples, classes):

@@ -187,7 +187,8 @@ class FlowFeaturizer(
     held-out rows then stop the training early, and the features are little more than
     scaled columns.
 
-    Ctrl-C during fit ends the training and keeps the best flow so far.
+    Ctrl-C during fit raises KeyboardInterrupt, and the best flow so far is kept: the
+    estimator is fitted with it.
 
     References
     ----------
@@ -295,12 +296,14 @@ class FlowFeaturizer(
         ValueError
             If X is not a finite dense matrix of two rows or more, or the device is not
             there.
+        KeyboardInterrupt
+            At Ctrl-C; the best flow so far is kept.
 
         Warns
         -----
         ConvergenceWarning
-            If the held-out likelihood still rose when the epochs ran out, a loss was
-            not finite, or Ctrl-C ended the training: the best flow so far is kept.
+            If the held-out likelihood still rose when the epochs ran out, or a loss was
+            not finite: the best flow so far is kept.
         """
         device = resolve_device(self.device)
         self._check_hidden_features()
@@ -327,28 +330,34 @@ class FlowFeaturizer(
         root.call_on_fit_task_begin(estimator=self, **data)
         fits = {}
         for kind in kinds:
-            task = root.subcontext(task_name=kind, max_subtasks=self.max_epochs)
-            task.call_on_fit_task_begin(estimator=self, **data)
-            if warm:
-                maps, flow = self.marginal_maps_, self.flow_
-            else:
-                rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
-                maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
-                flow = self._new_flow(X.shape[1], seed)
-            parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
-            if isinstance(flow, GaussianFlow):
-                fits[kind] = self._solve_flow(
-                    maps, kind, parts, X, domain, device, seed
+            try:
+                task = root.subcontext(task_name=kind, max_subtasks=self.max_epochs)
+                task.call_on_fit_task_begin(estimator=self, **data)
+                if warm:
+                    maps, flow = self.marginal_maps_, self.flow_
+                else:
+                    rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
+                    maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
+                    flow = self._new_flow(X.shape[1], seed)
+                parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
+                if isinstance(flow, GaussianFlow):
+                    fits[kind] = self._solve_flow(
+                        maps, kind, parts, X, domain, device, seed
+                    )
+                    interrupt = None
+                else:
+                    fits[kind], interrupt = self._train_flow(
+                        flow, maps, kind, parts, device, seed, task, data
+                    )
+                stop = task.call_on_fit_task_end(
+                    estimator=self, reconstruction_attributes=fits[kind].copy, **data
                 )
-                interrupted = False
-            else:
-                fits[kind], interrupted = self._train_flow(
-                    flow, maps, kind, parts, device, seed, task, data
-                )
-            stop = task.call_on_fit_task_end(
-                estimator=self, reconstruction_attributes=fits[kind].copy, **data
-            )
-            if stop or interrupted:
+            except KeyboardInterrupt as error:
+                # There is nothing of this kind yet, but of the one before.
+                if not fits:
+                    raise
+                interrupt = error
+            if stop or interrupt:
                 break
         best = max(fits, key=lambda kind: fits[kind]["best_validation_score_"])
         for name, value in fits[best].items():
@@ -356,6 +365,8 @@ class FlowFeaturizer(
         self.marginal_scores_ = {
             kind: fit["best_validation_score_"] for kind, fit in fits.items()
         }
+        if interrupt:
+            raise interrupt
         self._warn_if_still_rising()
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -389,7 +400,7 @@ class FlowFeaturizer(
     def _train_flow(self, flow, maps, kind, parts, device, seed, task, data):
         """Train a flow on the mapped rows.
 
-        Returns the fitted attributes, and whether Ctrl-C ended the training.
+        Returns the fitted attributes, and what to raise if Ctrl-C ended the training.
         """
         tensors, offsets = [], []
         for X, domain in parts:
@@ -429,7 +440,7 @@ class FlowFeaturizer(
             verbose=int(self.verbose),
         )
         attributes = self._fitted(density.flow, maps, kind)
-        finished = [epoch for epoch in net.history if "valid_loss" in epoch]
+        finished = net.finished_epochs()
         loss = np.array([epoch["train_loss"] for epoch in finished])
         held_out_loss = np.array([epoch["valid_loss"] for epoch in finished])
         best = net.keeper_.best_loss_
@@ -439,7 +450,7 @@ class FlowFeaturizer(
             "best_validation_score_": float(offsets[1] - best),
             "n_iter_": len(finished),
         }
-        return attributes, net.interrupted_
+        return attributes, net.interrupt_
 
     @usual_torch(grad=True)
     def _solve_flow(self, maps, kind, parts, X, domain, device, seed):

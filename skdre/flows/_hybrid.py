@@ -248,8 +248,9 @@ class FlowClassifierRatio(
     joint fit took three to five seconds of one core, twice that with
     ``marginals="auto"``.
 
-    Ctrl-C during fit ends the training and keeps the best networks so far; with
-    "separate" it ends that of the flow, and the classifier follows.
+    Ctrl-C during fit raises KeyboardInterrupt, and the best networks so far are kept:
+    the estimator is fitted with them. With "separate" the classifier, r = 1 at first,
+    is not trained if it comes during the training of the flow.
 
     References
     ----------
@@ -362,12 +363,14 @@ class FlowClassifierRatio(
             If the input or a parameter is not as described, or the device is not there.
         TypeError
             If `flow` is a callable that returns no flow.
+        KeyboardInterrupt
+            At Ctrl-C; the best networks so far are kept.
 
         Warns
         -----
         ConvergenceWarning
-            If the held-out loss still fell when the steps ran out, a loss was not
-            finite, or Ctrl-C ended the training: the best networks so far are kept.
+            If the held-out loss still fell when the steps ran out, or a loss was not
+            finite: the best networks so far are kept.
         UserWarning
             If the networks separate the held-out rows of the two samples without
             error: the samples hardly overlap.
@@ -415,20 +418,33 @@ class FlowClassifierRatio(
                 reconstruction_attributes=result.attributes.copy,
                 **data,
             )
-            return result, stop or result.net.interrupted_
+            return result, stop, result.net.interrupt_
 
-        fits = {}
+        fits, interrupt = {}, None
         for kind in kinds:
-            fits[kind], stop = run(kind, self._train_flow, kind, alpha, warm)
-            if stop:
+            try:
+                fits[kind], stop, interrupt = run(
+                    kind, self._train_flow, kind, alpha, warm
+                )
+            except KeyboardInterrupt as error:
+                # There is nothing of this kind yet, but of the one before.
+                if not fits:
+                    raise
+                interrupt = error
+            if stop or interrupt:
                 break
         scores = {kind: -fit.net.keeper_.best_loss_ for kind, fit in fits.items()}
         best = final = fits[max(scores, key=scores.get)]
-        if alpha == 0:
-            final, _ = run("classifier", self._train_classifier, best)
+        if alpha == 0 and not interrupt:
+            try:
+                final, _, interrupt = run("classifier", self._train_classifier, best)
+            except KeyboardInterrupt as error:
+                interrupt = error
         for name, value in final.attributes.items():
             setattr(self, name, value)
         self.marginal_scores_ = scores
+        if interrupt:
+            raise interrupt
         if alpha == 0:
             self._warn_if_flow_cut_short(best.net, n_epochs)
         self._warn_if_cut_short(n_epochs)

@@ -60,7 +60,7 @@ class NetworkMixin:
     @staticmethod
     def _records(net):
         """Attributes that tell how the training went."""
-        finished = [epoch for epoch in net.history if "valid_loss" in epoch]
+        finished = net.finished_epochs()
         return {
             "loss_curve_": np.array([epoch["train_loss"] for epoch in finished]),
             "validation_scores_": -np.array(

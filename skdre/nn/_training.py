@@ -408,6 +408,20 @@ class TrainingNet(NeuralNet):
                     raise
                 self.stop_ = True
 
+    def finished_epochs(self):
+        """Records of the epochs that came to their end."""
+        return [epoch for epoch in self.history if "valid_loss" in epoch]
+
+    @property
+    def interrupt_(self):
+        """What to raise, once the weights are in place, if Ctrl-C came; or None."""
+        if not self.interrupted_:
+            return None
+        return KeyboardInterrupt(
+            f"Training was interrupted in epoch {len(self.history)}; the weights of "
+            f"the best epoch, {self.keeper_.best_epoch_}, are kept."
+        )
+
     @property
     def keeper_(self):
         return dict(self.callbacks_)["keep_best"]
@@ -511,17 +525,21 @@ def train(
     Returns
     -------
     net : TrainingNet
-        With ``history``, ``interrupted_`` and ``keeper_.best_loss_``.
+        With ``history``, ``interrupt_`` and ``keeper_.best_loss_``. At Ctrl-C it has
+        the best weights so far, and who calls raises ``interrupt_`` when these are
+        where they belong.
 
     Raises
     ------
     FloatingPointError
         If the loss is finite neither at the start nor after any epoch.
+    KeyboardInterrupt
+        At Ctrl-C before the first epoch ended: there is nothing to keep.
 
     Warns
     -----
     ConvergenceWarning
-        If a loss was not finite, or Ctrl-C ended the training.
+        If a loss was not finite.
     """
     device = rows.tensors[0].device
     params = {
@@ -547,7 +565,12 @@ def train(
     with usual_torch(grad=True), one_thread(small):
         net.fit(rows)
     net.weights_.release()
-    if not math.isfinite(net.keeper_.best_loss_):
+    has_weights = math.isfinite(net.keeper_.best_loss_)
+    if net.interrupted_ and not (has_weights and net.finished_epochs()):
+        raise KeyboardInterrupt(
+            "Training was interrupted before its first epoch ended."
+        )
+    if not has_weights:
         raise FloatingPointError(
             "The loss is not finite at the initial weights, nor after any epoch."
         )
@@ -559,13 +582,6 @@ def train(
             f"{learning_rate * _ROLL_BACK_FACTOR**net.n_roll_backs_:.2g} in the end"
             f"{', where training gave up' if gave_up else ''}. Use a lower "
             "learning_rate, or look for extreme values in X.",
-            ConvergenceWarning,
-            stacklevel=2,
-        )
-    if net.interrupted_:
-        warnings.warn(
-            f"Training was interrupted in epoch {len(net.history)}; the weights of the "
-            f"best epoch, {net.keeper_.best_epoch_}, are kept.",
             ConvergenceWarning,
             stacklevel=2,
         )

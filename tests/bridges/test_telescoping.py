@@ -485,7 +485,7 @@ def test_interrupt_keeps_the_best_networks():
 
     X, y, truth = far(300)
     ratio = quick(max_iter=1000, callbacks=[Interrupt()])
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 3"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 3"):
         ratio.fit(X, y)
     assert np.corrcoef(truth, ratio.decision_function(X))[0, 1] > 0.95
 

@@ -11,7 +11,6 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import norm
 from sklearn.base import clone
-from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 
 from skdre import GaussianRatio, TimeScoreRatio, pool
@@ -473,7 +472,7 @@ def test_interrupt_keeps_the_best_network():
                 raise KeyboardInterrupt
 
     ratio = quick(max_iter=1000, callbacks=[Interrupt()])
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 3"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 3"):
         ratio.fit(X, Y)
     assert len(ratio.validation_scores_) == 2
     assert error_of(ratio) < 0.1

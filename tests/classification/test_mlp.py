@@ -332,7 +332,7 @@ def test_interrupt_keeps_the_best_networks(training):
     interrupt.when = training
     X, y = banana().pool()
     ratio = quick(max_iter=1000, callbacks=[interrupt])
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 3"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 3"):
         ratio.fit(X, y)
     assert len(ratio.validation_scores_) == 2
     assert -ratio.best_validation_score_ < math.log(2)

@@ -618,11 +618,27 @@ def test_interrupt_keeps_the_best_flow():
 
     X, y = warped("banana").pool()
     flow = quick(max_epochs=50, callbacks=[Interrupt()])
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 8"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted in epoch 8"):
         flow.fit(X, y)
     assert flow.n_iter_ == 7
     assert list(flow.marginal_scores_) == ["standardize"]
     assert flow.score(X) > quick(max_epochs=1, marginals="standardize").fit(X).score(X)
+
+
+def test_interrupt_between_two_trainings_keeps_the_first():
+    class Interrupt(Callback):
+        def on_train_begin(self, net, **kwargs):
+            self.n_trainings = getattr(self, "n_trainings", 0) + 1
+            if self.n_trainings == 2:
+                raise KeyboardInterrupt
+
+    X, y = warped("banana").pool()
+    flow = quick(marginals="auto", max_epochs=2, callbacks=[Interrupt()])
+    with pytest.raises(KeyboardInterrupt):
+        flow.fit(X, y)
+    assert list(flow.marginal_scores_) == ["standardize"]
+    alone = quick(marginals="standardize", max_epochs=2).fit(X, y)
+    assert_array_equal(flow.transform(X), alone.transform(X))
 
 
 def test_running_out_of_epochs_is_said():

@@ -277,13 +277,25 @@ def test_interrupt_keeps_the_best_weights():
                 raise KeyboardInterrupt
 
     module = new_line()
-    with pytest.warns(ConvergenceWarning, match="interrupted in epoch 20"):
-        net = fit(module, callbacks=[("interrupt", Interrupt())])
-    assert net.interrupted_
+    net = fit(module, callbacks=[("interrupt", Interrupt())])
+    assert "interrupted in epoch 20" in str(net.interrupt_)
     loss = nn.MSELoss()(module(line().tensors[0]), line().tensors[1]).item()
     finished = [e["valid_loss"] for e in net.history if "valid_loss" in e]
     assert len(finished) == 19
     assert loss == pytest.approx(min(finished), rel=1e-5)
+
+
+@pytest.mark.parametrize("when", ["on_train_begin", "on_epoch_begin", "on_batch_end"])
+def test_an_interrupt_before_an_epoch_ends_leaves_nothing_to_keep(when):
+    class Interrupt(Callback):
+        pass
+
+    def interrupt(self, net, **kwargs):
+        raise KeyboardInterrupt
+
+    setattr(Interrupt, when, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(new_line(), callbacks=[Interrupt()])
 
 
 def test_gradients_are_clipped():
