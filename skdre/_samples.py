@@ -44,9 +44,9 @@ _LARGEST_WEIGHT = 1e150
 class TwoSamples:
     """The two samples of a density-ratio problem, validated.
 
-    Distinct rows with weights. They are sorted and shuffled by a fixed rule, so a fit on
-    them depends neither on the order of the rows nor on whether a row stands twice or
-    has a weight of two. Weights are in *draws*, the unit in which their sum is
+    Distinct rows with weights. They are sorted and shuffled by a fixed rule, so a fit
+    on them depends neither on the order of the rows nor on whether a row stands twice
+    or has a weight of two. Weights are in *draws*, the unit in which their sum is
     the number of observations that the sample is worth:
 
     * a row that holds a continuous value is one observation however often it stands,

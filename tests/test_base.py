@@ -102,13 +102,22 @@ class TestPool:
             pool(numerator=X, denominator=X[:, :1])
 
 
+def as_given(samples):
+    """The rows of the numerator and of the denominator in the order of the pool."""
+    return (
+        samples.numerator[samples.numerator_row],
+        samples.denominator[samples.denominator_row],
+    )
+
+
 class TestSplitSamples:
     def test_undoes_pool(self):
         samples = split_samples(
             FirstColumn(), *pool(numerator=X, denominator=X[:2] + 1)
         )
-        np.testing.assert_array_equal(samples.numerator, X)
-        np.testing.assert_array_equal(samples.denominator, X[:2] + 1)
+        numerator, denominator = as_given(samples)
+        np.testing.assert_array_equal(numerator, X)
+        np.testing.assert_array_equal(denominator, X[:2] + 1)
         np.testing.assert_array_equal(samples.denominator_index, [5, 6])
         np.testing.assert_array_equal(samples.classes, [0, 1])
         assert samples.numerator_weight is None
@@ -117,10 +126,15 @@ class TestSplitSamples:
     def test_mixed_rows_and_weights(self):
         weight = [1.0, 0.0, 3.0, 4.0, 5.0]
         samples = split_samples(FirstColumn(), X, Y, weight)
-        np.testing.assert_array_equal(samples.numerator, X[[3, 4]])
-        np.testing.assert_array_equal(samples.numerator_weight, [4, 5])
-        np.testing.assert_array_equal(samples.denominator, X[[0, 2]])
-        np.testing.assert_array_equal(samples.denominator_weight, [1, 3])
+        numerator, denominator = as_given(samples)
+        np.testing.assert_array_equal(numerator, X[[3, 4]])
+        np.testing.assert_array_equal(denominator, X[[0, 2]])
+        np.testing.assert_array_equal(
+            samples.numerator_weight[samples.numerator_row], [4, 5]
+        )
+        np.testing.assert_array_equal(
+            samples.denominator_weight[samples.denominator_row], [1, 3]
+        )
         np.testing.assert_array_equal(samples.denominator_index, [0, 2])
 
     def test_scalar_weight(self):
@@ -141,7 +155,7 @@ class TestSplitSamples:
     )
     def test_labels(self, labels):
         model = FirstColumn().fit(X, labels[Y])
-        np.testing.assert_array_equal(model.samples_.numerator, X[Y == 1])
+        np.testing.assert_array_equal(as_given(model.samples_)[0], X[Y == 1])
         np.testing.assert_array_equal(model.classes_, labels)
         np.testing.assert_array_equal(model.predict([[-1, 0], [1, 0]]), labels)
         assert model.score(X, labels[Y]) == -ratio_log_loss(Y, X[:, 0])
@@ -149,7 +163,7 @@ class TestSplitSamples:
     def test_column_of_labels_is_flattened_with_a_warning(self):
         with pytest.warns(UserWarning, match="column-vector y"):
             samples = split_samples(FirstColumn(), X, Y[:, None])
-        np.testing.assert_array_equal(samples.numerator, X[Y == 1])
+        np.testing.assert_array_equal(as_given(samples)[0], X[Y == 1])
 
     @pytest.mark.parametrize(
         ("y", "message"),

@@ -196,9 +196,10 @@ def test_an_interrupt_goes_through_whatever_is_around(outer):
 )
 def test_an_interrupt_keeps_the_best_so_far_and_is_raised_again(estimator):
     estimator = clone(estimator)
-    with warnings.catch_warnings(), pytest.raises(KeyboardInterrupt, match="epoch 2"):
+    with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fit(estimator)
+        with pytest.raises(KeyboardInterrupt, match="epoch 2"):
+            fit(estimator)
     method = "transform" if hasattr(estimator, "transform") else "decision_function"
     assert np.isfinite(getattr(estimator, method)(X)).all()
 

@@ -213,7 +213,7 @@ UNUSABLE = {
     "missing date": ([DAY, None, DAY, DAY], "date"),
     "durations": ([DAY - DAY] * 4, "duration"),
     "lists": ([[1.0, 2.0], [1.0], [], [0.0]], r"\[1.0, 2.0\]"),
-    "words": (["p", "q", "p", "q"], "'p'"),
+    "words": (["p", "q", "p", "q"], "'[pq]'"),
 }
 
 

@@ -103,10 +103,19 @@ def as_numbers(X):
                 raise ValueError
             numbers[:, j] = column.astype(np.float64)
         except (TypeError, ValueError):
+            if hasattr(column[0], "timestamp"):
+                # Of dates, which a step of a pipeline may make numbers of.
+                numbers[:, j] = [_timestamp(value) for value in column]
+                continue
             is_numeric[j] = False
             codes = {value: _code(value) for value in set(map(str, column))}
             numbers[:, j] = [codes[str(value)] for value in column]
     return numbers, is_numeric
+
+
+def _timestamp(value):
+    """Seconds of a date; NaN for a missing one."""
+    return value.timestamp() if value == value and value is not None else np.nan
 
 
 def _code(word):

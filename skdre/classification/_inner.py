@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from skdre._core.rows import repeats_of
 from skdre.base import bounded_log_ratio, is_ratio_estimator
 from skdre.utils._sample_weight import fit_weighted, weight_parameter
 
@@ -181,15 +182,14 @@ class FittedClassifier:
 
 
 def _whole_repeats(weight, unit):
-    """Smallest whole numbers in proportion to the weights of each sample, or None."""
-    if (weight == 1).all():
-        return np.ones(len(weight), int)
-    given = weight * unit
-    whole = np.rint(given)
-    if whole.max() > _MOST_REPEATS or not np.allclose(given, whole, rtol=1e-9, atol=0):
-        return None
-    whole = whole.astype(int)
-    return whole // np.gcd.reduce(whole)
+    """Whole numbers in proportion to the weights of each sample, or None."""
+    # In draws, or as they came, where they are counts.
+    for each in (weight, weight * unit):
+        whole = np.rint(each)
+        if whole.max() <= _MOST_REPEATS and np.allclose(each, whole, rtol=1e-9, atol=0):
+            whole = whole.astype(int)
+            return whole if each is weight else whole // np.gcd.reduce(whole)
+    return None
 
 
 def _default_classifier(X, y, weight):

@@ -14,6 +14,8 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from skdre import GaussianRatio, TimeScoreRatio, pool
+from skdre._core.rows import PooledRows
+from skdre._core.scales import column_scales
 from skdre.bridges._scaling import fit_scaling
 from skdre.bridges._time_networks import GaussianScore, SumOfScores, TimeMLP
 from skdre.bridges._time_score import _HELD_OUT_DRAWS
@@ -159,7 +161,10 @@ class TrueScore(torch.nn.Module):
 
 @pytest.mark.parametrize("integrator", ["gauss-legendre", "rk45"])
 def test_the_true_score_gives_the_true_ratio(integrator):
-    scaling = fit_scaling(np.concatenate([Q, P]), np.ones(1200), 600)
+    rows = PooledRows(
+        np.concatenate([Q, P]), np.ones(1200), np.zeros(1200, bool), len(Q)
+    )
+    scaling = fit_scaling(rows, column_scales(rows.samples()))
     ratio = quick(
         integrator=integrator,
         tol=1e-9,

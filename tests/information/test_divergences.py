@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from skdre import ClassifierRatio, GaussianRatio, divergence, make_pipeline, pool
 from skdre.base import DensityRatioMixin
-from skdre.information._cross_fit import held_out
+from skdre.information._cross_fit import domain_rows, held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of
 
 KINDS = list(DIVERGENCES)
@@ -241,9 +241,7 @@ def test_folds():
     assert float(parallel) == float(one)
     rows = held_out(
         GaussianRatio(),
-        X,
-        y == 1,
-        np.array([0, 1]),
+        domain_rows("divergence", X, y),
         cv=4,
         rng=np.random.RandomState(0),
     )
