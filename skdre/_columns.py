@@ -455,8 +455,8 @@ def check_frame(X, name="X", *, allow_nan=False, ensure_min_samples=1):
     >>> import pandas as pd
     >>> from skdre._columns import check_frame
     >>> check_frame(pd.DataFrame({"a": pd.Categorical(["x", "y"]), "b": [True, False]}))
-    array([['x', True],
-           ['y', False]], dtype=object)
+    array([['x', 1.0],
+           ['y', 0.0]], dtype=object)
     """
     # The shape, in scikit-learn's words.
     check_array(

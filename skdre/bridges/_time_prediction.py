@@ -141,7 +141,11 @@ class TimeScorePrediction:
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
-        integrator, n_nodes, tol
+        integrator : {"gauss-legendre", "rk45"}, default=None
+            As of :meth:`decision_function`.
+        n_nodes : int, default=None
+            As of :meth:`decision_function`.
+        tol : float, default=None
             As of :meth:`decision_function`.
 
         Returns

@@ -61,7 +61,7 @@ SCORE = {"hidden_features": (4,), "max_iter": 20, "n_nodes": 8}
 ESTIMATORS = {
     "networks": MLPRatio(**TINY),
     "bridges": TelescopingRatio(n_bridges=2, head="quadratic", **TINY),
-    "bridges of another": TelescopingRatio(GaussianRatio(), n_bridges=2),
+    "bridges of another": TelescopingRatio(GaussianRatio(shrink=False), n_bridges=2),
     "bridges at once": MultinomialRatio(n_bridges=2, coupled=False, **TINY),
     "time score": TimeScoreRatio(**SCORE, time_features=2),
     "importance": TimeScoreRatio(

@@ -139,7 +139,8 @@ class CountsRows(GaussianRatio):
     def fit(self, X, y, sample_weight=None):
         samples = split_samples(self, X, y, sample_weight)
         self._fit_samples(samples)
-        self.intercept_ += np.log(len(samples.numerator) / len(samples.denominator))
+        n_rows = [len(samples.numerator_index), len(samples.denominator_index)]
+        self.intercept_ += np.log(n_rows[0] / n_rows[1])
         return self
 
 
@@ -148,16 +149,16 @@ class CountsWeights(GaussianRatio):
         samples = split_samples(self, X, y, sample_weight)
         self._fit_samples(samples)
         if sample_weight is not None:
-            p, q = samples.numerator_weight, samples.denominator_weight
+            weight = np.asarray(sample_weight)
+            p, q = weight[samples.numerator_index], weight[samples.denominator_index]
             self.intercept_ += np.log(p.mean() / q.mean())
         return self
 
 
 class LaterRowsCountMore(GaussianRatio):
     def _fit_samples(self, samples):
-        weight = samples.numerator_weight
-        weight = np.ones(len(samples.numerator)) if weight is None else weight
-        rising = weight * np.linspace(1, 2, len(weight))
+        rising = np.linspace(1, 2, len(samples.numerator_row))
+        rising = np.bincount(samples.numerator_row, rising)
         return super()._fit_samples(replace(samples, numerator_weight=rising))
 
 
@@ -385,7 +386,7 @@ BROKEN = {
     FirstLabelIsNumerator: {"check_swapped_labels", "check_row_order"},
     OneIsNumerator: {"check_label_names"},
     NumbersOnly: {"check_label_names"},
-    LaterRowsCountMore: {"check_row_order"},
+    LaterRowsCountMore: {"check_row_order", "check_weights_are_repetitions"},
     CountsRows: {"check_sample_sizes", "check_weights_are_repetitions"},
     CountsWeights: {
         "check_weights_count_inside_domains",

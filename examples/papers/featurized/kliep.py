@@ -131,7 +131,8 @@ def draw_wine_quality(trial, path):
 
 def log_kernel_sum(ratio, Z):
     """Log of a fitted sum of kernels, without the floor of ``decision_function``."""
-    squared_distance = cdist(Z, ratio.centers_, "sqeuclidean")
+    rows = (Z - ratio.center_) / ratio.scale_
+    squared_distance = cdist(rows, ratio.centers_, "sqeuclidean")
     return logsumexp(-ratio.gamma_ * squared_distance, axis=1, b=ratio.dual_coef_)
 
 
