@@ -407,6 +407,23 @@ def check_weights_are_repetitions(name, estimator):
         assert_same_ratio(name, one, other, X_new, tolerance, what)
 
 
+def check_copies_inform_of_nothing(name, estimator):
+    """A table stacked on itself, or weights of another unit, change nothing.
+
+    Its rows hold continuous values, so a row that stands twice is a copy.
+    """
+    X, y = make_shift().pool()
+    X_new, _ = new_rows()
+    once = fit(estimator, X, y)
+    tolerance = tolerance_for(estimator, X, y, X_new)
+    for what, other in {
+        "three copies of every row": fit(estimator, np.tile(X, (3, 1)), np.tile(y, 3)),
+        "weights of 1/120": fit(estimator, X, y, np.full(len(y), 1 / 120)),
+        "weights of 1e40": fit(estimator, X, y, np.full(len(y), 1e40)),
+    }.items():
+        assert_same_ratio(name, other, once, X_new, tolerance, what)
+
+
 def check_weight_zero_is_absence(name, estimator):
     """A row of weight zero might as well not be there."""
     X, y = make_shift().pool()
@@ -491,6 +508,7 @@ def yield_ratio_checks(estimator):
         yield check_dataframe
     if has_fit_parameter(estimator, "sample_weight"):
         yield check_weights_are_repetitions
+        yield check_copies_inform_of_nothing
         yield check_weight_zero_is_absence
         yield check_weights_count_inside_domains
 

@@ -162,6 +162,16 @@ class LaterRowsCountMore(GaussianRatio):
         return super()._fit_samples(replace(samples, numerator_weight=rising))
 
 
+class TrustsCopies(GaussianRatio):
+    """Shrinks by the sum of the weights, as if it were a number of observations."""
+
+    def fit(self, X, y, sample_weight=None):
+        super().fit(X, y, sample_weight)
+        total = len(y) if sample_weight is None else np.sum(sample_weight)
+        self.coef_ = self.coef_ * total / (total + len(self.coef_) * 100)
+        return self
+
+
 class FirstLabelIsNumerator(GaussianRatio):
     def fit(self, X, y, sample_weight=None):
         super().fit(X, y, sample_weight)
@@ -386,8 +396,13 @@ BROKEN = {
     FirstLabelIsNumerator: {"check_swapped_labels", "check_row_order"},
     OneIsNumerator: {"check_label_names"},
     NumbersOnly: {"check_label_names"},
-    LaterRowsCountMore: {"check_row_order", "check_weights_are_repetitions"},
+    LaterRowsCountMore: {
+        "check_row_order",
+        "check_weights_are_repetitions",
+        "check_copies_inform_of_nothing",
+    },
     CountsRows: {"check_sample_sizes", "check_weights_are_repetitions"},
+    TrustsCopies: {"check_copies_inform_of_nothing"},
     CountsWeights: {
         "check_weights_count_inside_domains",
         "check_weights_are_repetitions",
