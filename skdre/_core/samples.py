@@ -53,7 +53,7 @@ class TwoSamples:
         Which row of `denominator` each of them is.
     classes : ndarray of shape (2,)
         The labels, the denominator's first.
-    numerator_index, numerator_row : ndarray of int
+    numerator_index, numerator_row : ndarray of int of shape (n_given,)
         As for the denominator.
     names : ndarray of str of shape (n_features,) or None
         Of the columns, for messages.

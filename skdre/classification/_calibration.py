@@ -13,9 +13,6 @@ from sklearn.isotonic import IsotonicRegression
 
 __all__ = ["AffineMap", "IsotonicMap", "fit_affine", "fit_isotonic"]
 
-# Scores that differ by no more than this are one score and its rounding.
-_SAME_SCORE = 1e-10
-
 
 @dataclass(frozen=True)
 class AffineMap:
@@ -89,7 +86,7 @@ def fit_affine(score, is_numerator, weight, *, offset):
     target = np.where(is_numerator, (n_p + 1) / (n_p + 2), 1 / (n_q + 2))
     center = weight @ score if offset else 0.0
     scale = np.abs(score - center).max()
-    if np.ptp(score) <= _SAME_SCORE * max(1.0, np.abs(score).max()):
+    if scale == 0:
         return AffineMap(0.0, 0.0)
     columns = [(score - center) / scale]
     if offset:

@@ -231,7 +231,8 @@ class ClassifierRatio(
         y : array-like of shape (n_samples,)
             Domain labels, two values; the greater names the numerator.
         sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows, counted inside each domain.
+            Weights inside each domain: k is k repeats of the row, 0 its absence. See
+            "Weights, copies and repeats" in the user guide.
 
         Returns
         -------
@@ -321,6 +322,9 @@ class ClassifierRatio(
             delayed(_cross_fit)(self.estimator, inputs, distinct, train, test, method)
             for train, test in folds
         )
+        if self.estimator is None:
+            # Log odds this small are the rounding error of columns without spread.
+            scores = [np.where(np.abs(each) < 1e-12, 0.0, each) for each in scores]
         held = [np.flatnonzero(test) for _, test in folds]
         return (
             np.concatenate(scores),

@@ -116,7 +116,8 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Domain labels, two values; the greater names the numerator.
         sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows, counted inside each domain.
+            Weights inside each domain: k is k repeats of the row, 0 its absence. See
+            "Weights, copies and repeats" in the user guide.
 
         Returns
         -------

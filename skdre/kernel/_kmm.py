@@ -359,8 +359,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     of .1 to .3. Where only the scale is wrong, as for a weighted sum, divide the
     weights by their mean.
 
-    The "auto" settings count rows by their sample weights, as if each row were
-    repeated; weights that sum to 1 therefore stand for a sample of one row.
+    The "auto" settings go by the number of observations: copies of a row with a
+    continuous value are one, and weights count as Kish's effective number.
 
     References
     ----------
@@ -435,7 +435,8 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         y : array-like of shape (n_samples,)
             Domain labels, two values; the greater names the numerator.
         sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows, counted inside each domain.
+            Weights inside each domain: k is k repeats of the row, 0 its absence. See
+            "Weights, copies and repeats" in the user guide.
 
         Returns
         -------

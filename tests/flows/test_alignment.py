@@ -668,8 +668,8 @@ def test_interrupted(when, monkeypatch):
     if when == 3:
         assert not aligner.converged_
         assert len(aligner.loss_curve_) == 1
-    assert np.isfinite(aligner.transform(source)).all()
-    assert np.isfinite(aligner.log_likelihood_ratio_)
+        assert np.isfinite(aligner.transform(source)).all()
+        assert np.isfinite(aligner.log_likelihood_ratio_)
 
 
 @unconverged
