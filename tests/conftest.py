@@ -1,7 +1,48 @@
-"""Settings of the whole suite."""
+"""Settings of the whole suite, and fits that tests share."""
 
+import numpy as np
+import pytest
 from hypothesis import settings
+
+from skdre.utils import _check_tools, estimator_checks
+from skdre.utils._check_tools import fit
 
 # A busy machine is no fault of an example: without this a pause of 200 ms is one.
 settings.register_profile("skdre", deadline=None)
 settings.load_profile("skdre")
+
+# These ask about the fit itself, or fit a fitted estimator again.
+FIT_ANEW = {
+    "check_fit_is_repeatable",
+    "check_global_seeds",
+    "check_failed_fit_changes_nothing",
+}
+
+
+@pytest.fixture(scope="module")
+def fits():
+    """Fits of one estimator, by what they were given."""
+    return {}
+
+
+@pytest.fixture
+def shared_fits(fits, request, monkeypatch):
+    """Fit once what many checks fit alike; that fits repeat is a check of its own."""
+    estimator, check = (request.getfixturevalue(n) for n in ("estimator", "check"))
+    if check.__name__ in FIT_ANEW:
+        return
+    if fits.get("estimator") is not estimator:
+        fits.clear()
+        fits["estimator"] = estimator
+
+    def shared(given, X, y, sample_weight=None, seed=0):
+        if given is not estimator or not isinstance(X, np.ndarray):
+            return fit(given, X, y, sample_weight, seed)
+        weight = None if sample_weight is None else sample_weight.tobytes()
+        key = X.shape, X.tobytes(), y.dtype, repr(y.tolist()), weight, seed
+        if key not in fits:
+            fits[key] = fit(given, X, y, sample_weight, seed)
+        return fits[key]
+
+    for module in (estimator_checks, _check_tools):
+        monkeypatch.setattr(module, "fit", shared)

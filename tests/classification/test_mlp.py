@@ -80,20 +80,23 @@ def clipped_error(problem, model, n_samples):
     ("problem", "bound"), [(shifted, 0.05), (change_of_scale, 0.15), (ring, 0.7)]
 )
 def test_finds_the_true_ratio(problem, bound):
-    error, size = clipped_error(problem, MLPRatio(max_iter=1000, random_state=0), 2000)
+    model = MLPRatio(max_iter=500, n_estimators=2, learning_rate=0.005, random_state=0)
+    error, size = clipped_error(problem, model, 2000)
     assert error < bound < size / 8
 
 
 def test_beats_the_gaussian_plug_in_where_nothing_is_gaussian():
     gaussian = ClassifierRatio(QuadraticDiscriminantAnalysis())
     plug_in, _ = clipped_error(ring, gaussian, 1000)
-    error, _ = clipped_error(ring, MLPRatio(max_iter=500, random_state=0), 1000)
+    error, _ = clipped_error(
+        ring, MLPRatio(max_iter=500, n_estimators=2, random_state=0), 1000
+    )
     assert error < 0.5 * plug_in
 
 
 def test_samples_of_one_distribution():
     X = np.random.default_rng(0).normal(size=(1200, 5))
-    ratio = MLPRatio(max_iter=500, random_state=0)
+    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0)
     ratio.fit(*pool(numerator=X[:400], denominator=X[400:800]))
     assert np.mean(ratio.decision_function(X[800:]) ** 2) < 0.05
     assert ratio.best_validation_score_ == pytest.approx(-math.log(2), abs=0.02)
@@ -102,7 +105,7 @@ def test_samples_of_one_distribution():
 @pytest.mark.parametrize("sizes", [(2000, 100), (100, 2000)])
 def test_sizes_do_not_scale_the_ratio(sizes):
     shift = make_warped_shift(sizes, 2, mean_shift=0.5, random_state=0)
-    ratio = MLPRatio(max_iter=500, random_state=0).fit(*shift.pool())
+    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(*shift.pool())
     X, _ = make_warped_shift(1000, 2, mean_shift=0.5, random_state=1).pool()
     error = ratio.decision_function(X) - shift.log_ratio(X)
     assert abs(np.median(error)) < 0.3  # log 20 = 3 if sizes counted
@@ -132,7 +135,7 @@ def test_weights_move_the_ratio_as_they_should():
     X = rng.normal(size=(8000, 2))
     y = np.repeat([1, 0], 4000)
     weight = np.where(y == 1, np.exp(X[:, 0] - 0.5), 1.0)
-    ratio = MLPRatio(max_iter=500, random_state=0).fit(X, y, weight)
+    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(X, y, weight)
     X_new = rng.normal([0.5, 0], size=(1000, 2))
     error = ratio.decision_function(X_new) - (X_new[:, 0] - 0.5)
     assert np.mean(error**2) < 0.05
@@ -195,7 +198,7 @@ def test_far_from_all_data_it_grows_slowly():
 def test_samples_that_hardly_overlap():
     rng = np.random.default_rng(0)
     p, q = rng.normal(20, 1, (200, 2)), rng.normal(0, 1, (150, 2))
-    ratio = MLPRatio(max_iter=300, random_state=0)
+    ratio = MLPRatio(max_iter=300, n_estimators=2, random_state=0)
     with pytest.warns(UserWarning, match=r"separates the two samples.*hardly overlap"):
         ratio.fit(*pool(numerator=p, denominator=q))
     log_p, log_q = ratio.decision_function(p), ratio.decision_function(q)
@@ -214,7 +217,7 @@ def test_running_out_of_steps_is_said():
         quick(learning_rate=0.001).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        MLPRatio(max_iter=500, random_state=0).fit(X, y)
+        MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(X, y)
 
 
 @pytest.mark.parametrize(("max_iter", "n_epochs"), [(1, 1), (25, 1), (40, 2), (75, 3)])

@@ -48,7 +48,10 @@ def warped(warp, n_samples=500, n_features=2):
 @functools.cache
 def fitted(warp, marginals="auto"):
     X, y = warped(warp).pool()
-    return FlowFeaturizer(marginals=marginals, random_state=0).fit(X, y)
+    flow = FlowFeaturizer(
+        marginals=marginals, n_transforms=3, hidden_features=(32,), random_state=0
+    )
+    return flow.fit(X, y)
 
 
 @functools.cache

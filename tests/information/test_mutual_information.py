@@ -195,7 +195,7 @@ def test_wrong_ratios_are_seen(kind):
 @pytest.mark.parametrize("kind", ["direct", "nwj"])
 def test_standard_error_covers(kind, rho):
     z = []
-    for seed in range(100):
+    for seed in range(60):
         X, Y = draw(300, rho=rho, seed=seed)
         estimate = mutual_information(X, Y, GAUSSIAN, kind=kind, random_state=seed)
         z.append((float(estimate) - truth(1, rho)) / estimate.standard_error)
