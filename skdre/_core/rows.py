@@ -159,7 +159,11 @@ def merge(keys, weight=None, X=None):
     weight : ndarray of shape (n_distinct,)
         The sums.
     """
-    order = np.argsort(keys, kind="stable")
+    if weight is None:
+        order = np.argsort(keys, kind="stable")
+    else:
+        # So that sums of weights do not depend on the order of the rows, to the bit.
+        order = np.lexsort((weight, keys))
     ordered = keys[order]
     is_first = np.append(True, ordered[1:] != ordered[:-1])
     start = np.flatnonzero(is_first)
