@@ -25,6 +25,9 @@ _LEAST_SIZE = 1e-10
 # differs, 2 and 3 lost less than the mean alone on all but ties.
 _NOISE_ERRORS = 3.0
 
+# Rounding error of a weighted mean of values of size 1.
+_ROUNDING = 64 * np.finfo(np.float64).eps
+
 # Coordinates beyond this are taken as this: their squares stay finite.
 _FARTHEST = 1e100
 
@@ -201,6 +204,8 @@ def joint_moments(
         for X, weight in zip(samples, weights, strict=True)
     )
     variance = (np.diag(S_q) + np.diag(S_p)) / 2
+    # The values are of size 1: a spread below their rounding error is none.
+    variance = np.where(variance > _ROUNDING**2, variance, 0.0)
     sd = np.sqrt(np.where(variance > 0, variance, 1.0))
     S_q, S_p = (S / np.outer(sd, sd) for S in (S_q, S_p))
     shift = (m_p - m_q) / sd

@@ -72,7 +72,7 @@ class AutoRatio(
         The map of the columns to a normal that rows go through first; None if their
         tails are not extreme.
     bounds_ : ndarray of shape (2, n_features_in_)
-        What absurd values of each column are drawn in to; infinite where there are none.
+        What absurd values of each column are drawn in to; infinite without any.
     tail_length_ : ndarray of shape (n_features_in_,)
         How much longer the tails of each column are than a normal's, in the sample
         where they are longer.
