@@ -46,6 +46,7 @@ def load(name):
 
 def test_covariate_shift(tmp_path, capsys):
     example = load("plot_covariate_shift_breast_cancer")
+    example.FlowFeaturizer = partial(example.FlowFeaturizer, max_epochs=3)
     example.main(repeats=1, save=tmp_path / "demo.png")
     printed = capsys.readouterr().out
     assert all(method in printed for method in example.METHODS)
