@@ -25,6 +25,9 @@ _LEAST_SIZE = 1e-10
 # differs, 2 and 3 lost less than the mean alone on all but ties.
 _NOISE_ERRORS = 3.0
 
+# Rounding error of a weighted mean of values of size 1.
+_ROUNDING = 64 * np.finfo(np.float64).eps
+
 # Coordinates beyond this are taken as this: their squares stay finite.
 _FARTHEST = 1e100
 
@@ -133,17 +136,16 @@ def _whitening(S):
     return axes * np.where(has_spread, 1 / np.sqrt(np.where(has_spread, size, 1)), 0)
 
 
-def _signal_share(values, noise, n_values):
+def _signal_share(values, noise, error):
     """Factor that takes the noise off a sum of squares; 0 if there is nothing else.
 
-    The noise is a sum over `n_values` independent values, with a relative standard
-    deviation of sqrt(2 / n_values). It is taken to be a few of these above its mean,
+    The noise is a sum over many values, whose relative standard deviation is `error`.
+    It is taken to be a few of these above its mean,
     unless the total is so large that this hardly matters.
     """
     total = np.sum(values**2)
     if total == 0:
         return 1.0
-    error = np.sqrt(2 / n_values)
     # In standard deviations of the noise, over its mean.
     excess = (total / noise - 1) / error
     errors = _NOISE_ERRORS * np.clip(2 - excess / (1.5 * _NOISE_ERRORS), 0, 1)
@@ -202,6 +204,8 @@ def joint_moments(
         for X, weight in zip(samples, weights, strict=True)
     )
     variance = (np.diag(S_q) + np.diag(S_p)) / 2
+    # The values are of size 1: a spread below their rounding error is none.
+    variance = np.where(variance > _ROUNDING**2, variance, 0.0)
     sd = np.sqrt(np.where(variance > 0, variance, 1.0))
     S_q, S_p = (S / np.outer(sd, sd) for S in (S_q, S_p))
     shift = (m_p - m_q) / sd
@@ -214,7 +218,11 @@ def joint_moments(
         whiten = _whitening(pooled)
         half = whiten.T @ ((S_p - S_q) / 2) @ whiten
         n_entries = d * (d + 1) / 2
-        share = _signal_share(half, n_entries / 2 * noise_rate, n_entries)
+        # Of few rows for each column the pooled covariance is uncertain itself.
+        doubt = 1 + d * noise_rate
+        share = _signal_share(
+            half, n_entries / 2 * noise_rate, doubt * np.sqrt(2 / n_entries)
+        )
         S_q, S_p = (share * S + (1 - share) * pooled for S in (S_q, S_p))
         pooled = (S_q + S_p) / 2
     whiten = _whitening(pooled)
@@ -226,7 +234,8 @@ def joint_moments(
     shift_share = 1.0
     # Of a single row each there is no spread to hold the difference against.
     if shrink and variance.any():
-        shift_share = _signal_share(shift, d * noise_rate, d)
+        doubt = 1 + d * noise_rate
+        shift_share = _signal_share(shift, d * noise_rate, doubt * np.sqrt(2 / d))
     middle = origin + (m_p + m_q) / 2 * unit
     half_way = shift_share * (m_p - m_q) / 2 * unit
     size = np.outer(sd * unit, sd * unit)

@@ -159,7 +159,11 @@ def merge(keys, weight=None, X=None):
     weight : ndarray of shape (n_distinct,)
         The sums.
     """
-    order = np.argsort(keys, kind="stable")
+    if weight is None:
+        order = np.argsort(keys, kind="stable")
+    else:
+        # So that sums of weights do not depend on the order of the rows, to the bit.
+        order = np.lexsort((weight, keys))
     ordered = keys[order]
     is_first = np.append(True, ordered[1:] != ordered[:-1])
     start = np.flatnonzero(is_first)
@@ -197,14 +201,15 @@ def _is_grid(values):
     extent = values[-1] - values[0]
     most = _POINTS_PER_VALUE * len(values) + _POINTS_PER_VALUE
     size = max(abs(values[0]), abs(values[-1]))
-    gaps = np.diff(values)
+    least = np.diff(values).min()
     with np.errstate(over="ignore"):
         decimals = 10.0 ** np.arange(6.0, -9.0, -1.0)
-        for unit in (gaps.min(), *decimals[extent / decimals < most]):
-            if not (np.isfinite(extent) and extent < most * unit):
+        # Multiples of the least gap count from the first value, decimals from zero.
+        origins = [(least, values[0]), *((unit, 0.0) for unit in decimals)]
+        for unit, origin in origins:
+            if not (unit <= least * (1 + 1e-9) and extent < most * unit < np.inf):
                 continue
-            # Multiples of the gap count from the first value, decimals from zero.
-            x = (values - values[0]) / unit if unit == gaps.min() else values / unit
+            x = (values - origin) / unit
             tol = 1e-6 + 4 * np.finfo(np.float64).eps * size / unit
             if tol < 0.1 and np.abs(x - np.rint(x)).max() < tol:
                 return True

@@ -124,7 +124,7 @@ class DistinctRows:
     def part(self, positions, sample_weight=None):
         """Weights of the distinct rows in a part of the pool.
 
-        Copies of a row go where the first of them is; of atoms the part has its share.
+        Whoever gives the part decides whether the copies of a row stay together.
 
         Parameters
         ----------
@@ -145,8 +145,7 @@ class DistinctRows:
             np.bincount(self.row[mask], given[mask], len(self.index))
             for mask in (known, known & inside)
         )
-        share = np.where(self.is_atom, chosen / total, inside[self.index])
-        return share * self.weight
+        return chosen / total * self.weight
 
 
 def _merge_samples(X, is_numerator, weight, is_numeric=None):

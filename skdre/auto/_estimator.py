@@ -1,5 +1,6 @@
 """AutoRatio: an estimator that looks at the data and chooses another."""
 
+from dataclasses import replace
 from numbers import Real
 
 import numpy as np
@@ -8,6 +9,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 
 from skdre._core.folds import held_out_weights
+from skdre._core.scales import column_scales, draw_in
 from skdre.auto._choice import Findings, Rows, fit_rows, look
 from skdre.auto._evidence import tail_length
 from skdre.base import (
@@ -69,6 +71,8 @@ class AutoRatio(
     marginals_ : object or None
         The map of the columns to a normal that rows go through first; None if their
         tails are not extreme.
+    bounds_ : ndarray of shape (2, n_features_in_)
+        What absurd values of each column are drawn in to; infinite without any.
     tail_length_ : ndarray of shape (n_features_in_,)
         How much longer the tails of each column are than a normal's, in the sample
         where they are longer.
@@ -175,6 +179,9 @@ class AutoRatio(
         samples = split_samples(self, X, y, sample_weight)
         rng = check_random_state(self.random_state)
         rows = Rows.of(samples)
+        # Once for all folds: one that holds out all absurd values would not know them.
+        scales = column_scales(rows.samples(), samples.names)
+        rows = replace(rows, X=scales.draw_in(rows.X))
         tails = np.maximum(*(tail_length(*part) for part in rows.samples()))
         marginals = None
         if tails.max() > _LONG_TAILS:
@@ -208,6 +215,7 @@ class AutoRatio(
         self.report_ = "\n".join([_tail_report(tails, marginals), *found.report])
         self.estimator_ = estimator
         self.marginals_ = marginals
+        self.bounds_ = np.stack([scales.low, scales.high])
         self.tail_length_ = tails
         self.divergence_ = found.divergence
         self.validation_losses_ = found.losses
@@ -245,6 +253,7 @@ class AutoRatio(
         X = self._validate_rows(X)
         if self.estimator_ is None:
             return np.zeros(len(X))
+        X = draw_in(X, *self.bounds_)
         if self.marginals_ is not None:
             X = self.marginals_.forward(X)[0]
         return predict_log_ratio(self.estimator_, X)

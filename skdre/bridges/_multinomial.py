@@ -165,6 +165,8 @@ class MultinomialRatio(BaseWaymarkRatio):
         probabilities, for it does not saturate; with `estimator`.
     times_ : ndarray of shape (n_bridges + 1,)
         Times of the waymarks on the path.
+    bounds_ : ndarray of shape (2, n_features_in_)
+        What absurd values of each column are drawn in to; infinite without any.
     path_length_ : float
         Length of the path, of distributions with the moments of its own: how far apart
         the samples lie.

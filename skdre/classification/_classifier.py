@@ -82,6 +82,9 @@ class ClassifierRatio(
     log_prior_odds_ : float
         Log prior odds that are subtracted from its log odds; 0 where weights or
         parameters make the domains equal.
+    bounds_ : ndarray of shape (2, n_features_in_)
+        What absurd values of each column are drawn in to; infinite without any.
+        None unless `estimator` is None, for others get the rows as they are.
     calibrator_ : object or None
         The function from score to log ratio; with the attributes ``slope`` and
         ``offset``, except for "isotonic". None without calibration.

@@ -95,7 +95,7 @@ class AlignedClassifier(
     Target rows are given as to :class:`skdre.ImportanceWeighted`: apart,
     ``fit(X, y, X_target=...)``, or in X, marked by -1 in y (``"-1"`` where labels are
     strings), which is the form for cross-validation, with
-    ``cv=SourceFold(5)``, :class:`skdre.importance.SourceFold`. Its notes hold here too.
+    ``cv=SourceFold(5)``, :class:`skdre.SourceFold`. Its notes hold here too.
 
     Weights help where p(y | x) is the same for both samples, and need source rows
     wherever the target has some. A map needs neither: it is for samples that show the

@@ -115,7 +115,7 @@ class ImportanceWeighted(
     --------
     importance_weighted_score : Importance-weighted validation of any estimator.
     importance_weighted_scorer : The same as ``scoring=`` of a search.
-    skdre.importance.SourceFold : Folds for target rows in X.
+    skdre.SourceFold : Folds for target rows in X.
     skdre.weighting : The weights, step by step.
 
     Notes
@@ -128,7 +128,7 @@ class ImportanceWeighted(
     `X_target`.
 
     **In cross-validation** put the target's rows into X, and pass
-    ``cv=SourceFold(5)``, :class:`skdre.importance.SourceFold`: its test folds hold
+    ``cv=SourceFold(5)``, :class:`skdre.SourceFold`: its test folds hold
     source rows alone, and all target rows are in every training fold. Other splitters
     deal target rows into the test folds. :meth:`score` and
     :func:`importance_weighted_scorer` leave them out there; a scorer of scikit-learn's,

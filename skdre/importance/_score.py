@@ -227,7 +227,7 @@ def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip
     twice. To fit with them use :class:`ImportanceWeighted`.
 
     Target rows in X, marked in y, are left out. ``cv=SourceFold(5)``,
-    :class:`skdre.importance.SourceFold`, keeps all of them in the training folds.
+    :class:`skdre.SourceFold`, keeps all of them in the training folds.
 
     Examples
     --------

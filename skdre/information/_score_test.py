@@ -17,6 +17,7 @@ from sklearn.utils._param_validation import (
 
 from skdre._columns import as_matrix
 from skdre._core.rows import observations
+from skdre._core.scales import column_scales
 from skdre.base import check_pool
 from skdre.information._permutation import (
     ShiftTest,
@@ -258,6 +259,10 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
     # Copies of a row would make the test see a shift: each row is tested once.
     first = np.unique(observations(rows.X, rows.is_numerator))
     rows = replace(rows, X=rows.X[first], is_numerator=rows.is_numerator[first])
+    if isinstance(model, str):
+        # Of all rows together, for the labels must not matter.
+        part = rows.X, np.ones(len(rows.X))
+        rows = replace(rows, X=column_scales((part, part)).draw_in(rows.X))
     points, function = _log_density_scores(model, rows.X)
     scores = studentized(_standardized(function, points, rng))
     n_rows, n_numerator = len(scores), int(rows.is_numerator.sum())

@@ -30,7 +30,8 @@ def jittered_cholesky(A, jitter=0.0):
     A[diagonal] += jitter
     least = np.finfo(np.float64).eps * size * len(A)
     # The last of these is larger than any row's sum, with which no matrix is singular.
-    *steps, last = [0.0, *least * 10.0 ** np.arange(20)]
+    steps = [0.0, *(least * 10.0 ** np.arange(20)).tolist()]
+    last = steps.pop()
     for step in steps:
         A[diagonal] += step
         try:

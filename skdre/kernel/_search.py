@@ -303,7 +303,7 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
 def _split_pool(cv, samples, X, y, sample_weight):
     """Weights of the rows in each part of the splits of the pool.
 
-    Copies of a row go where the first of them is; of atoms a part has its share.
+    Whoever gives the splits decides whether the copies of a row stay together.
     """
     y = np.ravel(np.asarray(y))
     given = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
@@ -312,17 +312,15 @@ def _split_pool(cv, samples, X, y, sample_weight):
         (samples.numerator_index, samples.numerator_row, p_weight),
         (samples.denominator_index, samples.denominator_row, q_weight),
     )
-    are_atoms = samples.numerator_is_atom, samples.denominator_is_atom
     for train, held in check_cv(cv, y, classifier=True).split(X, y):
         part = []
-        for (index, row, weight), is_atom in zip(domains, are_atoms, strict=True):
+        for index, row, weight in domains:
             for rows, name in ((train, "train"), (held, "test")):
                 inside = np.zeros(len(y), bool)
                 inside[rows] = True
-                first = np.unique(row, return_index=True)[1]
                 share = np.bincount(row, given[index] * inside[index], len(weight))
                 share /= np.bincount(row, given[index], len(weight))
-                part.append(weight * np.where(is_atom, share, inside[index[first]]))
+                part.append(weight * share)
                 if not part[-1].any():
                     raise ValueError(
                         "Each split of cv must have rows of both classes on either "

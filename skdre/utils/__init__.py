@@ -88,7 +88,7 @@ def trusted_types():
     Returns
     -------
     names : list of str
-        Qualified names, sorted: for ``trusted=`` of :func:`skops.io.load`.
+        Qualified names, sorted: for ``trusted=`` of ``skops.io.load``.
 
     Examples
     --------

@@ -1,10 +1,19 @@
 """AutoRatio: its evidence against formulas, and its choices where they are known."""
 
+import warnings
+
 import numpy as np
 import pytest
 from scipy.stats import norm, t
 
-from skdre import AutoRatio, GaussianRatio, MLPRatio, TelescopingRatio, pool
+from skdre import (
+    AutoRatio,
+    GaussianRatio,
+    MLPRatio,
+    TelescopingRatio,
+    pool,
+    two_sample_test,
+)
 from skdre.auto._evidence import (
     compare,
     compare_on_bridges,
@@ -233,3 +242,29 @@ def test_bad_fraction(fraction):
     X, y = make_warped_shift(30, 2, random_state=0).pool()
     with pytest.raises(ValueError, match="validation_fraction"):
         AutoRatio(validation_fraction=fraction).fit(X, y)
+
+
+def test_perfect_evidence_is_evidence():
+    """N(20, 1) against N(0, 1): log r = 20 x - 200, and no loss at any held-out row."""
+    rng = np.random.default_rng(0)
+    X, y = pool(
+        numerator=rng.normal(20, 1, (200, 1)), denominator=rng.normal(size=(200, 1))
+    )
+    far = TelescopingRatio(
+        hidden_features=(8,), n_estimators=2, max_iter=50, random_state=0
+    )
+    near = MLPRatio(hidden_features=(8,), n_estimators=2, max_iter=50, random_state=0)
+    ratio = AutoRatio(near=near, far=far, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log_ratio = ratio.fit(X, y).decision_function([[0.0], [10.0], [20.0]])
+        result = two_sample_test(ratio, X, y, n_permutations=99, random_state=0)
+    np.testing.assert_allclose(log_ratio, [-200, 0, 200], atol=60)
+    assert result.pvalue == 0.01
+
+
+def test_certain_gains_and_losses():
+    constant = np.full(8, 0.7)
+    assert compare(constant, np.zeros(8), np.ones(8), 4).z == np.inf
+    assert compare(np.zeros(8), constant, np.ones(8), 4).z == -np.inf
+    assert compare(constant, constant, np.ones(8), 4).z == 0

@@ -141,3 +141,15 @@ def test_degenerate_columns_give_finite_ratios(shrink):
         assert np.corrcoef(found, y)[0, 1] > 0.3
     far = ratio.decision_function(np.full((1, 4), 1e300))
     assert np.isfinite(far).all()
+
+
+def test_more_columns_than_rows_of_one_distribution():
+    """The log loss at new rows was 1.0 here, and log 2 is that of r = 1."""
+    scores = []
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        ratio = GaussianRatio().fit(
+            *two_pool(rng.normal(size=(40, 100)), rng.normal(size=(60, 100)))
+        )
+        scores.append(ratio.score(rng.normal(size=(400, 100)), np.arange(400) % 2))
+    assert np.min(scores) > -np.log(2) - 0.05

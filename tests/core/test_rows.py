@@ -282,3 +282,12 @@ def test_observations(rng):
     assert_array_equal(observations(both)[300:][p[:, 0] > 0], np.flatnonzero(p[:, 0]))
     words = np.array([["a", "b"], ["a", "b"], ["c", "b"]], dtype=object)
     assert_array_equal(observations(words), [0, 1, 2])
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 40])
+def test_few_continuous_rows_on_both_sides(n):
+    """Small numbers are no multiples of a large unit."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        p, q = rng.normal(size=(n, 1)), rng.normal(size=(n, 1))
+        assert_allclose(sizes(samples_of(p, q, np.full(2 * n, 1e4))), n)

@@ -86,7 +86,7 @@ def fitted_quickly(estimator):
 def test_parameters_set_after_fit_do_not_matter(estimator):
     fitted, rows = fitted_quickly(estimator)
     score = {} if type(estimator).__name__ in NO_SCORE else {"X": X, "y": Y}
-    tried = assert_parameters_do_not_matter("", fitted, rows[::40], **score)
+    tried = assert_parameters_do_not_matter("", fitted, rows[::100], **score)
     exempt = {"n_jobs", "verbose", "device", "batch_size", "memory", "network"}
     # Of an estimator that is None no other is known.
     exempt |= {name for name in ("aligner",) if getattr(estimator, name, 0) is None}

@@ -1,0 +1,68 @@
+"""Two rows of 9999 in a thousand do not erase a shift, and are named."""
+
+import numpy as np
+import pytest
+
+from skdre import (
+    AutoRatio,
+    ClassifierRatio,
+    GaussianRatio,
+    KLIEPRatio,
+    KMMRatio,
+    LSIFRatio,
+    MLPRatio,
+    TelescopingRatio,
+    TimeScoreRatio,
+    pool,
+    score_test,
+    two_sample_test,
+)
+
+NETWORK = {"hidden_features": (16,), "n_estimators": 2, "max_iter": 200}
+SEED = {"random_state": 0}
+ESTIMATORS = [
+    GaussianRatio(),
+    GaussianRatio(shrink=False),
+    LSIFRatio(**SEED),
+    KLIEPRatio(gamma=[0.05, 0.2], **SEED),
+    KMMRatio(**SEED),
+    ClassifierRatio(),
+    ClassifierRatio(calibration="sigmoid"),
+    MLPRatio(**NETWORK, learning_rate=0.01, **SEED),
+    TelescopingRatio(**NETWORK, n_bridges=2, **SEED),
+    TimeScoreRatio(hidden_features=(16,), max_iter=100, **SEED),
+    AutoRatio(near=MLPRatio(**NETWORK, **SEED), **SEED),
+]
+ROWS = np.column_stack([np.linspace(-0.5, 1.5, 5), np.zeros(5)])
+TRUTH = ROWS[:, 0] - 0.5
+
+
+def tables(column, sentinel):
+    rng = np.random.default_rng(0)
+    p, q = rng.normal([1, 0], 1, (1000, 2)), rng.normal(size=(1000, 2))
+    p[:2, column] = q[:2, column] = sentinel
+    return pool(numerator=p, denominator=q)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("column", [0, 1])
+@pytest.mark.parametrize("estimator", ESTIMATORS, ids=lambda each: str(each)[:40])
+def test_the_shift_is_seen_and_the_column_named(estimator, column):
+    with pytest.warns(UserWarning, match=f"column {column}: 4 of 2000 rows"):
+        estimator.fit(*tables(column, 9999.0))
+    log_ratio = estimator.decision_function(ROWS)
+    assert (np.diff(log_ratio) > 0).all()
+    slope = np.polyfit(TRUTH, log_ratio, 1)[0]
+    assert 0.7 < slope < 1.35
+    assert np.abs(log_ratio - TRUTH).max() < 0.45
+    assert np.isfinite(estimator.decision_function([[9999.0, 9999.0]])).all()
+
+
+@pytest.mark.filterwarnings("ignore:Values far from all others")
+@pytest.mark.parametrize("sentinel", [9999.0, -1e9])
+def test_tests_see_it_too(sentinel):
+    X, y = tables(0, sentinel)
+    assert (
+        two_sample_test(GaussianRatio(), X, y, n_permutations=99, **SEED).pvalue < 0.02
+    )
+    assert score_test(X, y, n_permutations=99, **SEED).pvalue < 0.02
