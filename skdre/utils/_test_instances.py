@@ -44,6 +44,7 @@ def _table():
             network
             | {"n_transforms": 1, "flow_hidden_features": (8,)}
             | {"marginals": "standardize", "batch_size": 64}
+            | {"max_iter": 25}
         ],
         "FlowFeaturizer": [
             {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5},
@@ -54,7 +55,7 @@ def _table():
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},
         ],
-        "KLIEPRatio": [{}, {"gamma": 0.5, "intercept": False}],
+        "KLIEPRatio": [{"n_components": 30}, {"gamma": 0.5, "intercept": False}],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
@@ -76,7 +77,10 @@ def _table():
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
         ],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
-        "TimeScoreRatio": [{"hidden_features": (16, 16)} | steps],
+        "TimeScoreRatio": [
+            # It starts from the Gaussian plug-in.
+            {"hidden_features": (16, 16)} | steps | {"max_iter": 20}
+        ],
     }
 
 

@@ -77,10 +77,12 @@ def clipped_error(problem, model, n_samples):
 
 
 @pytest.mark.parametrize(
-    ("problem", "bound"), [(shifted, 0.05), (change_of_scale, 0.15), (ring, 0.7)]
+    # Half as much again as the errors of two seeds, at most.
+    ("problem", "bound"),
+    [(shifted, 0.1), (change_of_scale, 0.15), (ring, 0.7)],
 )
 def test_finds_the_true_ratio(problem, bound):
-    model = MLPRatio(max_iter=500, n_estimators=2, learning_rate=0.005, random_state=0)
+    model = MLPRatio((32, 32), max_iter=500, learning_rate=0.005, random_state=0)
     error, size = clipped_error(problem, model, 2000)
     assert error < bound < size / 8
 
