@@ -152,7 +152,9 @@ def test_paths_from_one_sample_to_the_other(tmp_path, monkeypatch):
 
 def test_targeted_samples_are_near_the_target(tmp_path, capsys):
     example = load("plot_targeted_generation")
-    example.FlowFeaturizer = partial(example.FlowFeaturizer, max_epochs=60)
+    example.FlowFeaturizer = partial(
+        example.FlowFeaturizer, max_epochs=40, n_transforms=2, learning_rate=0.02
+    )
     distance = example.main(
         n_target=150, n_source=1000, n_samples=500, save=tmp_path / "targeted.png"
     )

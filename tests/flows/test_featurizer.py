@@ -48,10 +48,8 @@ def warped(warp, n_samples=500, n_features=2):
 @functools.cache
 def fitted(warp, marginals="auto"):
     X, y = warped(warp).pool()
-    flow = FlowFeaturizer(
-        marginals=marginals, n_transforms=3, hidden_features=(32,), random_state=0
-    )
-    return flow.fit(X, y)
+    params = {"n_transforms": 2, "hidden_features": (16,), "learning_rate": 0.02}
+    return FlowFeaturizer(marginals=marginals, random_state=0, **params).fit(X, y)
 
 
 @functools.cache

@@ -225,10 +225,10 @@ def test_default_ratio(monkeypatch):
 
     def quick(random_state):
         seeds.append(random_state)
-        networks = {"hidden_features": (32, 32), "n_estimators": 1}
+        networks = {"hidden_features": (32, 32), "n_estimators": 1, "max_iter": 300}
         return AutoRatio(
             near=MLPRatio(**networks),
-            far=TelescopingRatio(max_iter=300, **networks),
+            far=TelescopingRatio(**networks),
             random_state=random_state,
         )
 
