@@ -58,7 +58,13 @@ NETWORK = {"hidden_features": (8,), "max_iter": 5}
 SPECIAL = [
     TimeScoreRatio("ctsm-v", path="bridge", **NETWORK),
     TimeScoreRatio(
-        "fokker-planck", path="vpsde", denominator="gaussian", n_nodes=4, **NETWORK
+        "fokker-planck",
+        path="vpsde",
+        denominator="gaussian",
+        # Its derivatives take most of the time.
+        base_score=None,
+        n_nodes=4,
+        **NETWORK,
     ),
     TargetedSampler(
         FlowFeaturizer("gaussian"), GaussianRatio(), space="data", target="denominator"
@@ -85,7 +91,7 @@ def fitted_quickly(estimator):
 )
 def test_parameters_set_after_fit_do_not_matter(estimator):
     fitted, rows = fitted_quickly(estimator)
-    score = {} if type(estimator).__name__ in NO_SCORE else {"X": X, "y": Y}
+    score = {} if type(estimator).__name__ in NO_SCORE else {"X": X[::6], "y": Y[::6]}
     tried = assert_parameters_do_not_matter("", fitted, rows[::100], **score)
     exempt = {"n_jobs", "verbose", "device", "batch_size", "memory", "network"}
     # Of an estimator that is None no other is known.
