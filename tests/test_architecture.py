@@ -280,6 +280,7 @@ SNIPPETS = {
     "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
     + "from sklearn.linear_model import Ridge\n"
     + "ImportanceWeighted(Ridge()).fit(X, X[:, 0], X_target=X).predict(X)",
+    "displays": "import skdre.inspection",
     "data, weights and checks": (
         "import skdre.datasets, skdre.weighting, skdre.metrics;"
         "import skdre.utils.estimator_checks"

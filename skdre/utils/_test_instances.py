@@ -55,7 +55,7 @@ def _table():
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},
         ],
-        "KLIEPRatio": [{"n_components": 30}, {"gamma": 0.5, "intercept": False}],
+        "KLIEPRatio": [{"n_components": 15}, {"gamma": 0.5, "intercept": False}],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
@@ -66,7 +66,7 @@ def _table():
                 "density": "realnvp",
                 "n_transforms": 1,
                 "hidden_features": (8,),
-                "max_iter": 10,
+                "max_iter": 4,
             },
         ],
         "MLPRatio": [network],

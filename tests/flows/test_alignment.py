@@ -659,7 +659,7 @@ def test_interrupted(when, monkeypatch):
 
     for module in (_alignment, _alignment_training):
         monkeypatch.setattr(module, "train_on_domains", interrupt)
-    aligner = LikelihoodRatioAligner("realnvp", "maf", max_iter=100, **SMALL)
+    aligner = LikelihoodRatioAligner("realnvp", "maf", max_iter=20, **SMALL)
     with pytest.raises(KeyboardInterrupt, match="interrupted"):
         aligner.fit(*pool(numerator=target, denominator=source))
     assert len(calls) == when

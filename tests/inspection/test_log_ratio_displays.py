@@ -1,6 +1,5 @@
 """Displays of the log ratio: what is drawn against computations of its own."""
 
-import subprocess
 import sys
 
 import numpy as np
@@ -222,12 +221,6 @@ def test_without_matplotlib(display, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
     with pytest.raises(ImportError, match=r"skdre\[plot\]"):
         from_estimator(display, ratio, X, y)
-
-
-def test_importing_loads_no_matplotlib():
-    code = "import skdre.inspection, sys; print('matplotlib' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "False"
 
 
 # -- scatter ----------------------------------------------------------------------
