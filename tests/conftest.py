@@ -1,11 +1,7 @@
 """Settings of the whole suite, and fits that tests share."""
 
-import numpy as np
 import pytest
 from hypothesis import settings
-
-from skdre.utils import _check_tools, estimator_checks
-from skdre.utils._check_tools import fit
 
 # A busy machine is no fault of an example: without this a pause of 200 ms is one.
 settings.register_profile("skdre", deadline=None)
@@ -28,6 +24,12 @@ def fits():
 @pytest.fixture
 def shared_fits(fits, request, monkeypatch):
     """Fit once what many checks fit alike; that fits repeat is a check of its own."""
+    # Not above: the process that hands tests out would load all of it too.
+    import numpy as np
+
+    from skdre.utils import _check_tools, estimator_checks
+    from skdre.utils._check_tools import fit
+
     estimator, check = (request.getfixturevalue(n) for n in ("estimator", "check"))
     if check.__name__ in FIT_ANEW:
         return
