@@ -1,5 +1,7 @@
 """Predictions follow the fit, not parameters that were set after it."""
 
+from numbers import Real
+
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
@@ -55,9 +57,6 @@ NO_SCORE = {"Dequantizer", "MutualInformation", "TargetedSampler"}
 NETWORK = {"hidden_features": (8,), "max_iter": 5}
 SPECIAL = [
     TimeScoreRatio("ctsm-v", path="bridge", **NETWORK),
-    TimeScoreRatio(
-        "fokker-planck", path="vpsde", denominator="gaussian", n_nodes=4, **NETWORK
-    ),
     TargetedSampler(
         FlowFeaturizer("gaussian"), GaussianRatio(), space="data", target="denominator"
     ),
@@ -110,6 +109,29 @@ def test_bound_of_the_weights():
     assert ratio.set_params(B=1000.0).predict_ratio(X).max() <= 2 * (1 + 1e-12)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"objective": "tsm"},
+        {"objective": "ctsm-v"},
+        {"denominator": "sample"},
+        {"integrator": "rk45", "tol": 0.1},
+        {"n_nodes": 2},
+    ],
+    ids=str,
+)
+def test_settings_of_a_time_score(params):
+    ratio = TimeScoreRatio(
+        "fokker-planck", path="vpsde", denominator="gaussian", **NETWORK
+    )
+    ratio.set_params(random_state=0).fit(X, Y)
+    times = [0.2, 0.7]
+    log_ratio, score = ratio.decision_function(X[:3]), ratio.time_score(X[:3], times)
+    ratio.set_params(**params)
+    np.testing.assert_array_equal(ratio.decision_function(X[:3]), log_ratio)
+    np.testing.assert_array_equal(ratio.time_score(X[:3], times), score)
+
+
 @pytest.mark.parametrize("moving", ["denominator", "numerator"])
 def test_moving_sample(moving):
     aligner = LikelihoodRatioAligner(moving=moving).fit(X, Y)
@@ -156,7 +178,7 @@ def test_noise_of_pixels():
 
 class Declares(BaseEstimator):
     _parameter_constraints = {  # noqa: RUF012
-        "share": [Interval(float, 0, 1, closed="both"), None],
+        "share": [Interval(Real, 0, 1, closed="both"), None],
         "kind": [StrOptions({"a", "b", "c"})],
         "flag": ["boolean"],
         "n_jobs": [int, None],
