@@ -140,8 +140,12 @@ class TimeScorePrediction:
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows.
-        integrator, n_nodes, tol
-            As of :meth:`decision_function`.
+        integrator : {"gauss-legendre", "rk45"}, default=None
+            As of :meth:`decision_function`; None is as the estimator was fitted.
+        n_nodes : int, default=None
+            Nodes of "gauss-legendre".
+        tol : float, default=None
+            Tolerance of the steps of "rk45".
 
         Returns
         -------
