@@ -142,11 +142,11 @@ class TimeScorePrediction:
         X : array-like of shape (n_samples, n_features)
             Rows.
         integrator : {"gauss-legendre", "rk45"}, default=None
-            As of :meth:`decision_function`.
+            As of :meth:`decision_function`; None is as the estimator was fitted.
         n_nodes : int, default=None
-            As of :meth:`decision_function`.
+            Nodes of "gauss-legendre".
         tol : float, default=None
-            As of :meth:`decision_function`.
+            Tolerance of the steps of "rk45".
 
         Returns
         -------

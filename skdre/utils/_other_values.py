@@ -5,7 +5,9 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import clone
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils._param_validation import (
     Interval,
     Options,
@@ -30,7 +32,7 @@ _MOST_NUMBERS = 3
 
 def _candidates(value, constraints):
     """Values to try, valid or not."""
-    found = list(_ANYTHING)
+    found = [*_ANYTHING, LogisticRegression(), StandardScaler()]
     for constraint in constraints:
         if isinstance(constraint, StrOptions | Options):
             found += sorted(constraint.options, key=str)

@@ -329,6 +329,13 @@ def test_bad_n_samples(n_samples):
         sampler.sample(n_samples)
 
 
+@pytest.mark.parametrize("candidates", [0, 2.0, "many"])
+def test_bad_candidates_of_a_draw(candidates):
+    sampler = gaussian_sampler().fit(*ROWS)
+    with pytest.raises(ValueError, match="candidates_per_sample must be an integer"):
+        sampler.sample(3, candidates_per_sample=candidates)
+
+
 @pytest.mark.parametrize(
     ("params", "message"),
     [

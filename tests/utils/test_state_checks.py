@@ -94,8 +94,6 @@ def test_parameters_set_after_fit_do_not_matter(estimator):
     score = {} if type(estimator).__name__ in NO_SCORE else {"X": X[::6], "y": Y[::6]}
     tried = assert_parameters_do_not_matter("", fitted, rows[::100], **score)
     exempt = {"n_jobs", "verbose", "device", "batch_size", "memory", "network"}
-    # Of an estimator that is None no other is known.
-    exempt |= {name for name in ("aligner",) if getattr(estimator, name, 0) is None}
     if not isinstance(estimator, Pipeline):
         declared = set(type(estimator)._parameter_constraints)
         assert declared - set(tried) <= exempt
@@ -118,6 +116,29 @@ def test_bound_of_the_weights():
     ratio = KMMRatio(B=2.0, gamma=0.5).fit(X, Y)
     assert ratio.B_ == 2.0
     assert ratio.set_params(B=1000.0).predict_ratio(X).max() <= 2 * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"objective": "tsm"},
+        {"objective": "ctsm-v"},
+        {"denominator": "sample"},
+        {"integrator": "rk45", "tol": 0.1},
+        {"n_nodes": 2},
+    ],
+    ids=str,
+)
+def test_settings_of_a_time_score(params):
+    ratio = TimeScoreRatio(
+        "fokker-planck", path="vpsde", denominator="gaussian", **NETWORK
+    )
+    ratio.set_params(random_state=0).fit(X, Y)
+    times = [0.2, 0.7]
+    log_ratio, score = ratio.decision_function(X[:3]), ratio.time_score(X[:3], times)
+    ratio.set_params(**params)
+    np.testing.assert_array_equal(ratio.decision_function(X[:3]), log_ratio)
+    np.testing.assert_array_equal(ratio.time_score(X[:3], times), score)
 
 
 @pytest.mark.parametrize("moving", ["denominator", "numerator"])
