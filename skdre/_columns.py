@@ -18,6 +18,7 @@ __all__ = [
     "named_columns",
     "plain_missing",
     "refuse_times",
+    "replace_columns",
     "validate_rows",
 ]
 
@@ -554,3 +555,41 @@ def plain_missing(X):
             changed = X.copy(deep=False)
         changed.isetitem(number, plain)
     return changed
+
+
+def replace_columns(X, columns):
+    """A table with other values in some of its columns; X stays as it is.
+
+    Parameters
+    ----------
+    X : ndarray or DataFrame of shape (n_samples, n_features)
+    columns : dict of int to ndarray or series of shape (n_samples,)
+        Values by the position of the column.
+
+    Returns
+    -------
+    table : ndarray or DataFrame of shape (n_samples, n_features)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre._columns import replace_columns
+    >>> replace_columns(np.zeros((2, 2)), {1: [5.0, 6.0]})
+    array([[0., 5.],
+           [0., 6.]])
+    """
+    if not is_frame(X):
+        X = np.array(X)
+        for j, values in columns.items():
+            X[:, j] = values
+    elif hasattr(X, "iloc"):
+        X = X.copy(deep=False)
+        for j, values in columns.items():
+            X.isetitem(j, values)
+    else:
+        import polars
+
+        X = X.with_columns(
+            polars.Series(X.columns[j], values) for j, values in columns.items()
+        )
+    return X

@@ -13,10 +13,13 @@ from skdre import (
     MLPRatio,
     TelescopingRatio,
     TimeScoreRatio,
+    divergence,
+    mutual_information,
     pool,
     score_test,
     two_sample_test,
 )
+from skdre.information import shift_importance
 
 NETWORK = {"hidden_features": (16,), "n_estimators": 2, "max_iter": 200}
 SEED = {"random_state": 0}
@@ -66,3 +69,41 @@ def test_tests_see_it_too(sentinel):
         two_sample_test(GaussianRatio(), X, y, n_permutations=99, **SEED).pvalue < 0.02
     )
     assert score_test(X, y, n_permutations=99, **SEED).pvalue < 0.02
+
+
+@pytest.mark.filterwarnings("ignore:Values far from all others")
+@pytest.mark.parametrize("library", ["numpy", "pandas", "polars"])
+def test_one_absurd_value_does_not_decide_on_a_divergence(library):
+    """A fold that holds it out has a ratio without a limit there."""
+    rng = np.random.default_rng(0)
+    p, q = rng.normal([1, 0], 1, (500, 2)), rng.normal(size=(500, 2))
+    X, y = pool(numerator=p, denominator=q)
+    if library != "numpy":
+        make = pytest.importorskip(library).DataFrame
+        X = make({"income": X[:, 0], "age": X[:, 1]})
+    clean = divergence(GaussianRatio(), X, y, **SEED)
+    spoilt = pool(numerator=p, denominator=q)[0]
+    spoilt[3, 0] = 9999.0
+    before = spoilt.copy()
+    if library != "numpy":
+        spoilt = make({"income": spoilt[:, 0], "age": spoilt[:, 1]})
+    found = divergence(GaussianRatio(), spoilt, y, **SEED)
+    assert float(found) == pytest.approx(float(clean), abs=0.1)
+    np.testing.assert_array_equal(np.asarray(spoilt), before)
+    one, other = (
+        shift_importance(GaussianRatio(), each, y, **SEED).importances_mean
+        for each in (X, spoilt)
+    )
+    np.testing.assert_allclose(other, one, atol=0.05)
+
+
+@pytest.mark.filterwarnings("ignore:Values far from all others")
+def test_one_absurd_value_does_not_decide_on_mutual_information():
+    rng = np.random.default_rng(0)
+    X, noise = rng.normal(size=(2, 500, 1))
+    Y = X + noise
+    clean = mutual_information(X, Y, GaussianRatio(), **SEED)
+    X[3] = 9999.0
+    found = mutual_information(X, Y, GaussianRatio(), **SEED)
+    assert float(found) == pytest.approx(float(clean), abs=0.1)
+    assert float(clean) == pytest.approx(np.log(2) / 2, abs=0.12)

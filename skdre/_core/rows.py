@@ -4,7 +4,7 @@ A row that holds a continuous value cannot be drawn twice: where it stands twice
 copied, and the copy informs of nothing. A row made of atoms alone (flags, counts,
 categories, rounded numbers) can, and its repeats inform. So the same weight of two is
 one observation here and two there. All that is set by a number of rows (folds,
-leave-one-out, ridges, shrinkage, steps) goes by the *draws* of this module:
+leave-one-out, ridges, shrinkage, steps) follows the *draws* of this module:
 
 * a row with a continuous value is one observation, and the sample has Kish's effective
   number of them, (sum w)^2 / sum w^2, so the unit of the weights is without meaning;

@@ -179,14 +179,18 @@ class AutoRatio(
         samples = split_samples(self, X, y, sample_weight)
         rng = check_random_state(self.random_state)
         rows = Rows.of(samples)
-        # Once for all folds: one that holds out all absurd values would not know them.
-        scales = column_scales(rows.samples(), samples.names)
-        rows = replace(rows, X=scales.draw_in(rows.X))
         tails = np.maximum(*(tail_length(*part) for part in rows.samples()))
         marginals = None
         if tails.max() > _LONG_TAILS:
             marginals = rows.marginals()
+            # They go by ranks, which no value can own.
             rows = rows.mapped(marginals)
+            bounds = np.full((2, rows.X.shape[1]), [[-np.inf], [np.inf]])
+        else:
+            # Once for all folds: one that holds out all absurd values knows none.
+            scales = column_scales(rows.samples(), samples.names)
+            rows = replace(rows, X=scales.draw_in(rows.X))
+            bounds = np.stack([scales.low, scales.high])
         near, far = self._candidates(rng)
         data = {"X": X, "y": y}
         # Both candidates, and the chosen one again on all rows.
@@ -215,7 +219,7 @@ class AutoRatio(
         self.report_ = "\n".join([_tail_report(tails, marginals), *found.report])
         self.estimator_ = estimator
         self.marginals_ = marginals
-        self.bounds_ = np.stack([scales.low, scales.high])
+        self.bounds_ = bounds
         self.tail_length_ = tails
         self.divergence_ = found.divergence
         self.validation_losses_ = found.losses

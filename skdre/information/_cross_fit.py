@@ -13,8 +13,9 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdre._columns import as_matrix, is_frame
-from skdre._core.rows import observations
+from skdre._columns import as_matrix, is_frame, replace_columns
+from skdre._core.rows import as_numbers, observations
+from skdre._core.scales import column_scales
 from skdre.base import check_pool, pool_rows, predict_log_ratio
 from skdre.utils._compat import run_task
 
@@ -29,6 +30,7 @@ __all__ = [
     "log_ratio_at",
     "pool_folds",
     "split_rows",
+    "without_extremes",
 ]
 
 
@@ -248,7 +250,53 @@ def domain_rows(name, X, y):
     if not issparse(rows.X):
         observation = observations(rows.X, rows.is_numerator)
     given = X if is_frame(X) else rows.X
+    if not issparse(given):
+        given = without_extremes(given, rows.X, rows.is_numerator)
     return DomainRows(given, rows.is_numerator, rows.classes, observation)
+
+
+def without_extremes(table, X, domain):
+    """A table in which no absurd value is held out from a ratio that knows none.
+
+    A fit draws the extremes of contaminated columns in to bounds, but a fold without
+    them has no bounds, and its ratio at such a value has no limit: one value would
+    decide on the mean over all rows. So they are drawn in once, before rows are dealt.
+
+    Parameters
+    ----------
+    table : ndarray or DataFrame of shape (n_samples, n_features)
+    X : ndarray of shape (n_samples, n_features)
+        Its values, numbers or objects.
+    domain : ndarray of bool of shape (n_samples,)
+        The two parts that count half each.
+
+    Returns
+    -------
+    table : ndarray or DataFrame of shape (n_samples, n_features)
+        As it came if no column is contaminated.
+
+    Warns
+    -----
+    UserWarning
+        If a column is contaminated.
+    """
+    numbers, is_numeric = as_numbers(X)
+    columns = np.flatnonzero(is_numeric & np.isfinite(numbers).all(axis=0))
+    if columns.size == 0:
+        return table
+    values = numbers[:, columns].astype(np.float64)
+    # The bounds come from the first rows, which must not be those of a sorted table.
+    order = np.random.RandomState(0).permutation(len(X))
+    parts = [values[order[domain[order] == side]] for side in (False, True)]
+    scales = column_scales(
+        [(part, np.ones(len(part))) for part in parts],
+        list(table.columns[j] for j in columns) if is_frame(table) else columns,
+    )
+    bad = np.flatnonzero(np.isfinite(scales.low))
+    if bad.size == 0:
+        return table
+    drawn_in = scales.draw_in(values)
+    return replace_columns(table, {columns[k]: drawn_in[:, k] for k in bad})
 
 
 def pool_folds(X, is_numerator, parts):

@@ -17,7 +17,12 @@ from skdre.base import (
     check_is_ratio,
     predict_log_ratio,
 )
-from skdre.information._cross_fit import Fold, cross_fit, split_rows
+from skdre.information._cross_fit import (
+    Fold,
+    cross_fit,
+    split_rows,
+    without_extremes,
+)
 from skdre.information._means import (
     Estimate,
     donsker_varadhan,
@@ -318,7 +323,10 @@ class MutualInformation(
         checked, Y = self._check_pairs(X, Y)
         # The copy of a pair is no other pair, and its permutation is no permutation.
         first = np.unique(observations(np.hstack([checked, Y])))
-        checked, Y = checked[first], Y[first]
+        pairs = np.hstack([checked, Y])[first]
+        # There are no two samples yet: every other pair stands for one.
+        pairs = without_extremes(pairs, pairs, np.arange(len(pairs)) % 2 == 0)
+        checked, Y = np.split(pairs, [checked.shape[1]], axis=1)
         rng = check_random_state(self.random_state)
         parts = self._split(checked, rng)
         ratio = self.ratio

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from skdre._columns import is_frame
+from skdre._columns import is_frame, replace_columns
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.metrics import ratio_log_loss
@@ -55,11 +55,10 @@ def shuffled_table(X, numbers):
     if not is_frame(X):
         return np.take_along_axis(np.asarray(X), numbers, axis=0)
     if hasattr(X, "iloc"):
-        X = X.copy(deep=False)
-        for j in moved:
-            X.isetitem(j, X.iloc[:, j].take(numbers[:, j]).set_axis(X.index))
-        return X
-    return X.with_columns(X[X.columns[j]].gather(numbers[:, j]) for j in moved)
+        columns = {j: X.iloc[:, j].take(numbers[:, j]).set_axis(X.index) for j in moved}
+    else:
+        columns = {j: X[X.columns[j]].gather(numbers[:, j]) for j in moved}
+    return replace_columns(X, columns)
 
 
 @validate_params(

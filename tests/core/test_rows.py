@@ -72,7 +72,7 @@ def test_copies_of_a_row_with_a_continuous_value_are_no_draws(rng, table):
         many = samples_of(np.tile(p, (k, 1)), rng.permutation(np.tile(q, (k, 1))))
         assert_array_equal(many.numerator, once.numerator)
         assert_allclose(sizes(many), 300, rtol=1e-9)
-        assert_array_equal(many.numerator_is_atom, many.numerator_is_atom)
+        assert_array_equal(many.numerator_is_atom, once.numerator_is_atom)
     for weight in (1 / 120, 1e-50, 1e40, 1e-300, 1e300):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
