@@ -15,15 +15,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from skdre.flows._featurizer import _mean_log_loss
-from skdre.flows._flows import LogDensity, build_flow
-from skdre.nn._training import (
+from skdre._nn.training import (
     TensorBatches,
     TensorRows,
     resolve_device,
     seeded,
     train,
 )
+from skdre.flows._featurizer import _mean_log_loss
+from skdre.flows._flows import LogDensity, build_flow
 
 
 def seconds(function, n_repeats):

@@ -1,100 +1,52 @@
-from . import (
-    auto,
-    base,
-    bridges,
-    classification,
-    datasets,
-    density,
-    flows,
-    importance,
-    information,
-    inspection,
-    kernel,
-    metrics,
-    nn,
-    pipeline,
-    utils,
-    weighting,
-)
+# The public names: one line each, and each is imported when it is first used.
+from . import auto as auto
+from . import base as base
+from . import classification as classification
+from . import datasets as datasets
+from . import density as density
+from . import flows as flows
+from . import importance as importance
+from . import information as information
+from . import inspection as inspection
+from . import kernel as kernel
+from . import metrics as metrics
+from . import paths as paths
+from . import pipeline as pipeline
+from . import time_score as time_score
+from . import utils as utils
+from . import waymarks as waymarks
+from . import weighting as weighting
 from ._version import __version__ as __version__
-from .auto import AutoRatio
-from .base import DensityRatioMixin, pool, predict_log_ratio, predict_ratio
-from .bridges import MultinomialRatio, TelescopingRatio, TimeScoreRatio
-from .classification import ClassifierRatio, GaussianRatio, MLPRatio
-from .density import TargetedSampler
-from .flows import (
-    Dequantizer,
-    FlowClassifierRatio,
-    FlowFeaturizer,
-    LikelihoodRatioAligner,
-)
-from .importance import (
-    AlignedClassifier,
-    ImportanceWeighted,
-    SourceFold,
-    importance_weighted_score,
-    importance_weighted_scorer,
-)
-from .information import (
-    MutualInformation,
-    diagnose,
-    divergence,
-    mutual_information,
-    score_test,
-    shift_importance,
-    two_sample_test,
-)
-from .kernel import KLIEPRatio, KMMRatio, LSIFRatio
-from .pipeline import Pipeline, make_pipeline
-
-__all__ = [
-    "AlignedClassifier",
-    "AutoRatio",
-    "ClassifierRatio",
-    "DensityRatioMixin",
-    "Dequantizer",
-    "FlowClassifierRatio",
-    "FlowFeaturizer",
-    "GaussianRatio",
-    "ImportanceWeighted",
-    "KLIEPRatio",
-    "KMMRatio",
-    "LSIFRatio",
-    "LikelihoodRatioAligner",
-    "MLPRatio",
-    "MultinomialRatio",
-    "MutualInformation",
-    "Pipeline",
-    "SourceFold",
-    "TargetedSampler",
-    "TelescopingRatio",
-    "TimeScoreRatio",
-    "auto",
-    "base",
-    "bridges",
-    "classification",
-    "datasets",
-    "density",
-    "diagnose",
-    "divergence",
-    "flows",
-    "importance",
-    "importance_weighted_score",
-    "importance_weighted_scorer",
-    "information",
-    "inspection",
-    "kernel",
-    "make_pipeline",
-    "metrics",
-    "mutual_information",
-    "nn",
-    "pipeline",
-    "pool",
-    "predict_log_ratio",
-    "predict_ratio",
-    "score_test",
-    "shift_importance",
-    "two_sample_test",
-    "utils",
-    "weighting",
-]
+from .auto._estimator import AutoRatio as AutoRatio
+from .base import DensityRatioMixin as DensityRatioMixin
+from .base import pool as pool
+from .base import predict_log_ratio as predict_log_ratio
+from .base import predict_ratio as predict_ratio
+from .classification._classifier import ClassifierRatio as ClassifierRatio
+from .classification._gaussian import GaussianRatio as GaussianRatio
+from .classification._mlp import MLPRatio as MLPRatio
+from .density._targeted import TargetedSampler as TargetedSampler
+from .flows._alignment import LikelihoodRatioAligner as LikelihoodRatioAligner
+from .flows._classifier import FlowClassifierRatio as FlowClassifierRatio
+from .flows._dequantizer import Dequantizer as Dequantizer
+from .flows._featurizer import FlowFeaturizer as FlowFeaturizer
+from .importance import AlignedClassifier as AlignedClassifier
+from .importance import ImportanceWeighted as ImportanceWeighted
+from .importance import SourceFold as SourceFold
+from .importance import importance_weighted_score as importance_weighted_score
+from .importance import importance_weighted_scorer as importance_weighted_scorer
+from .information import MutualInformation as MutualInformation
+from .information import diagnose as diagnose
+from .information import divergence as divergence
+from .information import mutual_information as mutual_information
+from .information import score_test as score_test
+from .information import shift_importance as shift_importance
+from .information import two_sample_test as two_sample_test
+from .kernel._kliep import KLIEPRatio as KLIEPRatio
+from .kernel._kmm import KMMRatio as KMMRatio
+from .kernel._lsif import LSIFRatio as LSIFRatio
+from .pipeline import Pipeline as Pipeline
+from .pipeline import make_pipeline as make_pipeline
+from .time_score._estimator import TimeScoreRatio as TimeScoreRatio
+from .waymarks._multinomial import MultinomialRatio as MultinomialRatio
+from .waymarks._telescoping import TelescopingRatio as TelescopingRatio

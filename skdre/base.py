@@ -16,16 +16,11 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from skdre._atomic import AtomicFitMixin, atomic
-from skdre._columns import (
+from skdre._core.atomic import AtomicFitMixin, atomic
+from skdre._core.columns import (
     validate_rows,
 )
-from skdre._ratio_estimators import (
-    check_is_ratio,
-    is_ratio_estimator,
-    predict_log_ratio,
-)
-from skdre._samples import (
+from skdre._core.domains import (
     LabelledRows,
     TwoSamples,
     check_lengths,
@@ -35,10 +30,15 @@ from skdre._samples import (
     pool,
     split_samples,
 )
-from skdre._samples import (
+from skdre._core.domains import (
     pool_rows as pool_rows,
 )
-from skdre._values import refuse_masked
+from skdre._core.ratio_estimators import (
+    check_is_ratio,
+    is_ratio_estimator,
+    predict_log_ratio,
+)
+from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [

@@ -10,7 +10,7 @@ from numbers import Integral, Real
 
 import numpy as np
 
-from skdre._values import refuse_masked
+from skdre._core.values import refuse_masked
 
 __all__ = [
     "clip",

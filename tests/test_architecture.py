@@ -17,47 +17,43 @@ import skdre
 ROOT = Path(skdre.__file__).parent
 HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest")
 
-# Helpers that know scikit-learn only, free for all to use.
-HELPERS = {"_columns", "_values", "utils._compat", "utils._sample_weight"}
-
-# What each room may know of the others; a module of its own line is no part of its
-# package's. Nothing else may be imported, at the top of a module or in a function.
+# What each room may know of the others, beside the foundation. A module with a line of
+# its own is no part of its package's line. Nothing else may be imported, neither at the
+# top of a module nor in a function.
+FOUNDATION = {
+    "_compat",
+    "_core",
+    *(f"_core.{each}" for each in ("folds", "moments", "rows", "samples", "scales")),
+    "_core.values",
+}
 MAY_IMPORT = {
     "_version": set(),
-    "_values": set(),
+    "_names": set(),
+    "_compat": set(),
+    "_core": {"_compat", *FOUNDATION},
+    "_core.folds": {"_core.rows"},
+    "_core.moments": {"_core.rows", "_core.scales"},
+    "_core.rows": set(),
+    "_core.samples": {"_core.rows"},
+    "_core.scales": set(),
+    "_core.values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
-    "metrics._losses": set(),
-    "metrics._scorers": {"_ratio_estimators", "metrics._losses"},
-    "weighting": set(),
-    "utils._compat": set(),
-    "utils._sample_weight": set(),
-    "_atomic": set(),
-    "_columns": set(),
-    "_core": set(),
-    "_moments": {"_core"},
-    "_ratio_estimators": set(),
-    "_stacking": set(),
-    "_samples": {"_core", "_stacking"},
-    "base": {"_atomic", "_core", "_ratio_estimators", "_samples", "metrics"},
+    "metrics._losses": {"_core.values"},
+    "metrics._scorers": {"_core", "_core.values", "metrics._losses"},
+    "weighting": {"_core.values"},
+    "paths": set(),
+    "base": {*FOUNDATION, "metrics"},
     "pipeline": {"base"},
-    "kernel": {"_core", "base"},
-    "nn": {"base"},
-    "classification": {"_core", "_moments", "base", "nn"},
-    "bridges.paths": set(),
-    "bridges": {"_core", "_moments", "base", "nn", "bridges.paths"},
-    "flows": {"_core", "base", "nn"},
+    "kernel": {"base"},
+    "_nn": {"base"},
+    "classification": {"base", "_nn"},
+    "waymarks": {"base", "_nn", "paths"},
+    "time_score": {"base", "_nn", "paths"},
+    "flows": {"base", "_nn"},
     # Chooses among concrete estimators.
-    "auto": {
-        "_core",
-        "base",
-        "nn",
-        "classification",
-        "bridges",
-        "bridges.paths",
-        "flows",
-    },
+    "auto": {"base", "_nn", "classification", "waymarks", "paths", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
-    "information": {"_core", "base", "metrics", "pipeline", "weighting"},
+    "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
@@ -67,13 +63,26 @@ MAY_IMPORT = {
         "utils",
         "kernel",
         "classification",
-        "bridges",
+        "waymarks",
         "flows",
         "density",
         "importance",
         "pipeline",
     },
 }
+# Each estimator's room offers the public names that stand in it.
+OFFER_NAMES = {
+    "auto",
+    "classification",
+    "density",
+    "flows",
+    "kernel",
+    "time_score",
+    "waymarks",
+}
+# Rooms on the foundation: all but itself and what it is made of.
+ON_FOUNDATION = MAY_IMPORT.keys() - FOUNDATION - {"_version", "_names", "weighting"}
+ON_FOUNDATION -= {"metrics", "metrics._losses", "metrics._scorers", "paths"}
 
 # A default must name an estimator: inside the function that resolves it, only.
 DEFAULTS = {
@@ -83,14 +92,12 @@ DEFAULTS = {
 }
 
 NUMPY_ONLY = {
-    "_core",
-    "_moments",
-    "_values",
+    *(each for each in FOUNDATION if each.startswith("_core.")),
     "metrics._losses",
     "weighting",
-    "bridges.paths",
+    "paths",
 }
-KNOW_TORCH = {"nn", "classification", "bridges", "flows", "auto"}
+KNOW_TORCH = {"_nn", "classification", "waymarks", "time_score", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 
@@ -156,7 +163,11 @@ def wrong_directions(module, found):
     if room not in MAY_IMPORT:
         yield f"{module} belongs to no room: give it a line."
         return
-    allowed = MAY_IMPORT[room] | HELPERS | {room}
+    allowed = MAY_IMPORT[room] | {room}
+    if room in ON_FOUNDATION:
+        allowed |= FOUNDATION
+    if module.removeprefix("skdre.") in OFFER_NAMES:
+        allowed |= {"_names"}
     for name, at_top in found:
         if name.split(".")[0] != "skdre":
             continue
@@ -207,7 +218,7 @@ def test_breaches_are_seen():
     assert broken(wrong_directions, "skdre.no_such_room") == 1
     assert broken(wrong_libraries, "skdre.weighting", ("scipy.stats", False)) == 1
     assert broken(wrong_libraries, "skdre.kernel._kmm", ("torch.nn", False)) == 1
-    assert broken(wrong_libraries, "skdre.nn._rows", ("torch.nn", True)) == 0
+    assert broken(wrong_libraries, "skdre._nn.rows", ("torch.nn", True)) == 0
     assert broken(wrong_libraries, "skdre.kernel._kmm", ("cvxpy.x", True)) == 1
     assert broken(wrong_libraries, "skdre.kernel._kmm", ("cvxpy.x", False)) == 0
 
@@ -223,12 +234,12 @@ def test_rooms_are_found():
     assert {"skdre", "skdre.base", "skdre.kernel", "skdre.flows"} <= seen.keys()
     found = set(imports("skdre.base", seen["skdre.base"]))
     assert ("skdre.metrics.ratio_log_loss", True) in found
-    in_stacking = set(imports("skdre._stacking", seen["skdre._stacking"]))
+    in_stacking = set(imports("skdre._core.stacking", seen["skdre._core.stacking"]))
     assert ("pandas", False) in in_stacking
     assert room_of("skdre.kernel._kmm") == "kernel"
-    assert room_of("skdre.utils._compat") == "utils._compat"
+    assert room_of("skdre._compat") == "utils._compat"
     assert resolve("skdre.KMMRatio") == "kernel"
-    assert room_of("skdre.bridges.paths") == "bridges.paths"
+    assert room_of("skdre.paths") == "bridges.paths"
 
 
 def test_files_can_be_held_in_the_head():

@@ -25,9 +25,9 @@ from skdre import (
     TelescopingRatio,
     TimeScoreRatio,
 )
-from skdre.bridges.paths import PATHS
+from skdre._nn.saving import _KNOWN, pack_modules, unpack_modules
 from skdre.datasets import make_warped_shift
-from skdre.nn._state import _KNOWN, pack_modules, unpack_modules
+from skdre.paths import PATHS
 from skdre.utils import all_estimators, trusted_types
 from skdre.utils._test_instances import make_instances
 
@@ -349,9 +349,9 @@ def test_modules_of_others_stay():
         ("torch.nn", "Linear"),  # known by the name of the module that defines it only
         ("torch.nn.modules.linear", "torch.nn.Linear"),
         ("torch.nn.modules", "linear.Linear"),
-        ("skdre.nn._training", "train"),
-        ("skdre.nn._training", "TrainingNet"),
-        ("skdre.nn._state.importlib.os", "system"),
+        ("skdre._nn.training", "train"),
+        ("skdre._nn.training", "TrainingNet"),
+        ("skdre._nn.saving.importlib.os", "system"),
         ("skdre.not_ours", "Linear"),
         ("zuko.utils", "Partial"),
     ],
@@ -363,7 +363,7 @@ def test_only_known_classes_are_made_by_name(module, name, monkeypatch):
     def import_nothing(name):
         raise AssertionError(name)
 
-    monkeypatch.setattr("skdre.nn._state.importlib.import_module", import_nothing)
+    monkeypatch.setattr("skdre._nn.saving.importlib.import_module", import_nothing)
     with pytest.raises(ValueError, match=f"class '{module}.{name}', which is not"):
         unpack_modules(packed)
 

@@ -26,7 +26,7 @@ from skdre import (
     mutual_information,
     pool,
 )
-from skdre.bridges.paths import LinearPath
+from skdre.paths import LinearPath
 from skdre.datasets import make_warped_shift
 from skdre.metrics import log_ratio_mse
 from skdre.utils import all_estimators

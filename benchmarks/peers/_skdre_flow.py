@@ -6,9 +6,9 @@ from functools import partial
 import torch
 from _flow_worker import main
 
+from skdre._nn.training import TensorRows, train
 from skdre.flows._featurizer import _mean_log_loss
 from skdre.flows._flows import LogDensity, build_flow
-from skdre.nn._training import TensorRows, train
 
 
 class Flow:

@@ -26,14 +26,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
 
-from skdre.bridges.paths import (
+from skdre.datasets import make_known_ratio
+from skdre.paths import (
     ArithmeticPath,
     BridgePath,
     LinearPath,
     TrigonometricPath,
     VPSDEPath,
 )
-from skdre.datasets import make_known_ratio
 
 PATHS = {
     "trigonometric, centred": TrigonometricPath(),

@@ -22,6 +22,7 @@ __all__ = [
     "are_atoms",
     "as_numbers",
     "count_draws",
+    "discrete_columns",
     "merge",
     "observations",
     "repeats_of",
@@ -51,6 +52,9 @@ _MOST_DRAWS = 1e15
 # A weight below this share of the largest is taken as this: it hardly counts, and its
 # inverse stays finite.
 _LEAST_WEIGHT = 1e-30
+# A column of no more values than this, each at this many rows in the mean, is discrete.
+_MOST_VALUES = 20
+_ROWS_PER_VALUE = 5
 
 
 def row_keys(X):
@@ -463,3 +467,28 @@ class PooledRows:
             is_atom=self.is_atom[kept],
             n_denominator=int(kept[: self.n_denominator].sum()),
         )
+
+
+def discrete_columns(X, weight):
+    """Columns with a few values each, many rows at each.
+
+    Between two such values there are no rows, so those of an interpolation are told
+    from the samples without error; waymarks are to mix such columns instead.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Distinct rows of both samples.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+
+    Returns
+    -------
+    is_discrete : ndarray of bool of shape (n_features,)
+    """
+    most = min(_MOST_VALUES, weight.sum() / _ROWS_PER_VALUE)
+    # A column that has too many values among its first rows need not be sorted.
+    few = [len(np.unique(column[: 4 * _MOST_VALUES])) <= most for column in X.T]
+    for j in np.flatnonzero(few):
+        few[j] = 1 < len(np.unique(X[:, j])) <= most
+    return np.array(few, bool)

@@ -1,5 +1,5 @@
 """A density ratio without a choice to make: the data say which estimator to use."""
 
-from skdre.auto._estimator import AutoRatio
+from skdre._names import of_room
 
-__all__ = ["AutoRatio"]
+__getattr__, __dir__, __all__ = of_room(__name__)

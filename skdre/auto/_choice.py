@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from sklearn.base import clone
 
+from skdre._core.inner import fit_weighted
 from skdre._core.rows import PooledRows
 from skdre.auto._evidence import compare, compare_on_bridges, log_losses
 from skdre.base import predict_log_ratio
-from skdre.bridges._base import Problem
-from skdre.bridges.paths import check_path
 from skdre.classification import GaussianRatio
 from skdre.flows._marginals import gaussianize
-from skdre.utils._sample_weight import fit_weighted
+from skdre.paths import check_path
+from skdre.waymarks._base import Problem
 
 __all__ = ["Findings", "Rows", "fit_rows", "look"]
 
@@ -51,7 +51,7 @@ class Rows(PooledRows):
     def waymarks(self, far, random_state):
         """Rows of the waymarks of a fitted telescoping ratio, from pairs of these.
 
-        As :meth:`skdre.bridges._base.Problem.draw_rows` gives them.
+        As :meth:`skdre.waymarks._base.Problem.draw_rows` gives them.
         """
         times = far.times_.tolist()
         problem = Problem(self, check_path(far.path), times, len(times) - 1)

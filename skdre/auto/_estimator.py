@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval
 
+from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
 from skdre._core.folds import held_out_weights
 from skdre._core.scales import column_scales, draw_in
 from skdre.auto._choice import Findings, Rows, fit_rows, look
@@ -18,9 +19,8 @@ from skdre.base import (
     predict_log_ratio,
     split_samples,
 )
-from skdre.bridges import TelescopingRatio
 from skdre.classification import GaussianRatio, MLPRatio
-from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre.waymarks._telescoping import TelescopingRatio
 
 __all__ = ["AutoRatio"]
 

@@ -12,7 +12,8 @@ from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._columns import is_frame, named_columns, plain_missing, refuse_times
+from skdre._compat import CallbackSupportMixin, single_task
+from skdre._core.columns import is_frame, named_columns, plain_missing, refuse_times
 from skdre._core.folds import held_out_weights
 from skdre._core.scales import column_scales, draw_in
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
@@ -24,7 +25,6 @@ from skdre.classification._inner import (
     takes_any_column,
     takes_nan,
 )
-from skdre.utils._compat import CallbackSupportMixin, single_task
 
 __all__ = ["ClassifierRatio"]
 

@@ -2,10 +2,10 @@
 
 from sklearn.base import BaseEstimator, _fit_context
 
+from skdre._compat import CallbackSupportMixin, single_task
+from skdre._core.moments import joint_moments
 from skdre._core.scales import column_scales
-from skdre._moments import joint_moments
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.utils._compat import CallbackSupportMixin, single_task
 
 __all__ = ["GaussianRatio"]
 
@@ -28,7 +28,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     Attributes
     ----------
-    moments_ : skdre._moments.JointMoments
+    moments_ : skdre._core.moments.JointMoments
         The two Gaussians in coordinates where both have independent columns.
     means_ : ndarray of shape (2, n_features_in_)
         Estimated means, the denominator's first.

@@ -12,9 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from skdre._core.inner import fit_weighted, weight_parameter
 from skdre._core.rows import repeats_of
 from skdre.base import bounded_log_ratio, is_ratio_estimator
-from skdre.utils._sample_weight import fit_weighted, weight_parameter
 
 __all__ = [
     "FittedClassifier",

@@ -9,19 +9,19 @@ from sklearn.base import BaseEstimator, _fit_context
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._compat import CallbackSupportMixin, with_callbacks
 from skdre._core.folds import member_folds
 from skdre._core.rows import PooledRows
 from skdre._core.scales import column_scales
-from skdre.base import DensityRatioMixin, split_samples
-from skdre.nn._classification import mean_log_ratio, train_members, warn_if_apart
-from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._networks import ACTIVATIONS, EnsembleMLP, network_inputs
-from skdre.nn._settings import (
+from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
+from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
+from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
+from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre.nn._training import TaskCallback, resolve_device
-from skdre.utils._compat import CallbackSupportMixin, with_callbacks
+from skdre._nn.training import TaskCallback, resolve_device
+from skdre.base import DensityRatioMixin, split_samples
 
 __all__ = ["MLPRatio"]
 

@@ -20,7 +20,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from skdre._columns import check_rows
+from skdre._core.columns import check_rows
 from skdre.datasets._shifts import (
     Shift,
     _check_n_features,

@@ -12,8 +12,8 @@ from sklearn.utils import _safe_indexing, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions, validate_params
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
-from skdre._columns import check_rows, is_frame
-from skdre._values import refuse_masked
+from skdre._core.columns import check_rows, is_frame
+from skdre._core.values import refuse_masked
 from skdre.base import pool
 
 

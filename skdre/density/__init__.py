@@ -1,5 +1,5 @@
 """Densities corrected by a ratio."""
 
-from skdre.density._targeted import TargetedSampler
+from skdre._names import of_room
 
-__all__ = ["TargetedSampler"]
+__getattr__, __dir__, __all__ = of_room(__name__)

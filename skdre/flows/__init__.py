@@ -1,13 +1,5 @@
 """Normalizing flows: features in which the data are standard normal."""
 
-from skdre.flows._alignment import LikelihoodRatioAligner
-from skdre.flows._dequantizer import Dequantizer
-from skdre.flows._featurizer import FlowFeaturizer
-from skdre.flows._hybrid import FlowClassifierRatio
+from skdre._names import of_room
 
-__all__ = [
-    "Dequantizer",
-    "FlowClassifierRatio",
-    "FlowFeaturizer",
-    "LikelihoodRatioAligner",
-]
+__getattr__, __dir__, __all__ = of_room(__name__)

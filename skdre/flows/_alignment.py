@@ -14,7 +14,14 @@ from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._columns import check_rows, validate_rows
+from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._core.columns import check_rows, validate_rows
+from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
+from skdre._nn.settings import (
+    seeded,
+    usual_torch,
+)
+from skdre._nn.training import TaskCallback, resolve_device
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
@@ -31,13 +38,6 @@ from skdre.flows._flows import build_flow
 from skdre.flows._gaussian import GaussianFlow, gaussian_moments
 from skdre.flows._gaussian_map import align_gaussians, within_maps
 from skdre.flows._marginals import noise_scale, standardize
-from skdre.nn._estimator import NetworkMixin, n_epochs_and_batches
-from skdre.nn._settings import (
-    seeded,
-    usual_torch,
-)
-from skdre.nn._training import TaskCallback, resolve_device
-from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["LikelihoodRatioAligner"]
 

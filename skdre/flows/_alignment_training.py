@@ -9,11 +9,11 @@ from skorch.callbacks import Callback
 from torch import nn
 from torch.func import functional_call
 
+from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
+from skdre._nn.estimator import late_gain, n_epochs_and_batches
+from skdre._nn.settings import GLOBAL_DICE
+from skdre._nn.training import TensorRows, train
 from skdre.flows._density import log_density, through
-from skdre.nn._estimator import late_gain, n_epochs_and_batches
-from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
-from skdre.nn._settings import GLOBAL_DICE
-from skdre.nn._training import TensorRows, train
 
 __all__ = [
     "DomainLogDensity",
@@ -237,11 +237,11 @@ def train_on_domains(
         Norm of the gradient below which it stops.
     callbacks : sequence of skorch callbacks
     **params : dict
-        Of :func:`skdre.nn._training.train`.
+        Of :func:`skdre._nn.training.train`.
 
     Returns
     -------
-    net : skdre.nn._training.TrainingNet
+    net : skdre._nn.training.TrainingNet
     """
     n_epochs, n_batches = n_epochs_and_batches(max_iter)
     stop = StopAtSmallGradient(data.judges, gradient_tol)

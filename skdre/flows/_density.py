@@ -8,11 +8,11 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdre._columns import check_rows, validate_rows
+from skdre._core.columns import check_rows, validate_rows
+from skdre._nn.settings import usual_torch
 from skdre.flows._fisher import parameter_gradients
 from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
-from skdre.nn._settings import usual_torch
 
 __all__ = ["FlowDensityMixin", "log_density", "through"]
 

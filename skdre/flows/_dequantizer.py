@@ -14,7 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._columns import check_rows, validate_rows
+from skdre._core.columns import check_rows, validate_rows
 from skdre.base import AtomicFitMixin, DocumentedMixin
 
 __all__ = ["Dequantizer"]

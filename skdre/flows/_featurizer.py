@@ -15,8 +15,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length
 
-from skdre._columns import validate_rows
+from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
+from skdre._nn.estimator import NetworkMixin
+from skdre._nn.settings import seeded, usual_torch
+from skdre._nn.training import TaskCallback, TensorRows, resolve_device, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, LogDensity, build_flow
@@ -29,10 +33,6 @@ from skdre.flows._gaussian import (
 )
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight, domains, hold_out
-from skdre.nn._estimator import NetworkMixin
-from skdre.nn._settings import seeded, usual_torch
-from skdre.nn._training import TaskCallback, TensorRows, resolve_device, train
-from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 
 __all__ = ["FlowFeaturizer"]
 

@@ -8,8 +8,8 @@ from torch.func import functional_call, grad, vmap
 from zuko.flows.continuous import FFJTransform
 from zuko.transforms import FreeFormJacobianTransform
 
+from skdre._nn.settings import usual_torch
 from skdre.flows._flows import LogDensity, normal_log_density
-from skdre.nn._settings import usual_torch
 
 __all__ = ["parameter_gradients"]
 

@@ -16,9 +16,9 @@ from zuko.transforms import (
     MonotonicRQSTransform,
 )
 
+from skdre._nn.settings import GLOBAL_DICE
 from skdre.flows._autoregressive import SpreadAutoregressive
 from skdre.flows._gaussian import GaussianFlow
-from skdre.nn._settings import GLOBAL_DICE
 
 __all__ = ["AUTO_MARGINALS", "FLOWS", "LogDensity", "build_flow", "normal_log_density"]
 

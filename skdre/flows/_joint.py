@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
+from skdre._nn.classification import extreme_log_ratios
+from skdre._nn.networks import draw_in
+from skdre._nn.training import TensorRows, train
 from skdre.flows._flows import LogDensity, normal_log_density
-from skdre.nn._classification import extreme_log_ratios
-from skdre.nn._networks import draw_in
-from skdre.nn._sampling import DomainBatches, cumulative_shares, held_out_rows
-from skdre.nn._training import TensorRows, train
 
 __all__ = ["FlowClassifier", "joint_loss", "train_jointly"]
 
@@ -116,7 +116,7 @@ def train_jointly(network, rows, n_denominator, weight, held_out, **params):
         judge the training.
     **params : dict
         ``n_batches``, the batches of an epoch, and those of
-        :func:`skdre.nn._training.train`.
+        :func:`skdre._nn.training.train`.
 
     Returns
     -------

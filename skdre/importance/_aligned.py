@@ -12,6 +12,8 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre._core.inner import fit_weighted
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -20,8 +22,6 @@ from skdre.base import (
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._rows import named_target
 from skdre.importance._score import labelled_rows
-from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
-from skdre.utils._sample_weight import fit_weighted
 
 __all__ = ["AlignedClassifier"]
 

@@ -8,6 +8,8 @@ from sklearn.base import BaseEstimator, _fit_context, clone
 from sklearn.utils._param_validation import HasMethods, Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre._core.inner import fit_weighted
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -18,8 +20,6 @@ from skdre.base import (
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._rows import named_target
 from skdre.importance._score import importance_weighted_score
-from skdre.utils._compat import CallbackSupportMixin, inner_fit, with_callbacks
-from skdre.utils._sample_weight import fit_weighted
 from skdre.weighting import effective_sample_size, importance_weights
 
 __all__ = ["ImportanceWeighted"]

@@ -13,10 +13,10 @@ from sklearn.utils.validation import (
     check_is_fitted,
 )
 
-from skdre._columns import check_rows
+from skdre._core.columns import check_rows
+from skdre._core.inner import weight_parameter
 from skdre.base import DensityRatioMixin, DocumentedMixin
 from skdre.importance._rows import as_rows, check_labels, check_target
-from skdre.utils._sample_weight import weight_parameter
 
 __all__ = ["TargetRowsMixin", "fitted_part"]
 

@@ -9,10 +9,10 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import _safe_indexing
 from sklearn.utils.validation import _num_samples, check_consistent_length
 
+from skdre._core.inner import takes_any_parameter
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._meta import fitted_part
 from skdre.importance._rows import as_rows, check_labels
-from skdre.utils._sample_weight import takes_any_parameter
 from skdre.weighting import importance_weights
 
 __all__ = [

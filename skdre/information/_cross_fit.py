@@ -13,11 +13,11 @@ from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import _num_samples, check_is_fitted
 
-from skdre._columns import as_matrix, is_frame, replace_columns
+from skdre._compat import run_task
+from skdre._core.columns import as_matrix, is_frame, replace_columns
 from skdre._core.rows import as_numbers, observations
 from skdre._core.scales import column_scales
 from skdre.base import check_pool, pool_rows, predict_log_ratio
-from skdre.utils._compat import run_task
 
 __all__ = [
     "DomainRows",

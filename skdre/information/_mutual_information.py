@@ -9,7 +9,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._columns import as_matrix, check_rows, validate_rows
+from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.rows import observations
 from skdre.base import (
     AtomicFitMixin,
@@ -29,7 +30,6 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
-from skdre.utils._compat import CallbackSupportMixin, with_callbacks
 from skdre.weighting import effective_sample_size
 
 __all__ = ["MutualInformation", "mutual_information", "shifted_partners"]

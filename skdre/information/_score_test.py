@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 
-from skdre._columns import as_matrix
+from skdre._core.columns import as_matrix
 from skdre._core.rows import observations
 from skdre._core.scales import column_scales
 from skdre.base import check_pool

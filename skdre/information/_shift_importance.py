@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import (
 )
 from sklearn.utils.validation import column_or_1d
 
-from skdre._columns import is_frame, replace_columns
+from skdre._core.columns import is_frame, replace_columns
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.metrics import ratio_log_loss

@@ -1,7 +1,5 @@
 """Kernel estimators, in numpy and scipy alone."""
 
-from skdre.kernel._kliep import KLIEPRatio
-from skdre.kernel._kmm import KMMRatio
-from skdre.kernel._lsif import LSIFRatio
+from skdre._names import of_room
 
-__all__ = ["KLIEPRatio", "KMMRatio", "LSIFRatio"]
+__getattr__, __dir__, __all__ = of_room(__name__)

@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._compat import CallbackSupportMixin, single_task
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     kernel_product,
@@ -39,7 +40,6 @@ from skdre.kernel._search import (
     log_loss,
     make_folds,
 )
-from skdre.utils._compat import CallbackSupportMixin, single_task
 
 _MAX_HALVINGS = 40
 # Most components that enter the working set in one step.

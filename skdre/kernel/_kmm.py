@@ -11,6 +11,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._compat import CallbackSupportMixin, single_task
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     NystroemFeatures,
@@ -26,7 +27,6 @@ from skdre.kernel._basis import (
 from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
 from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
-from skdre.utils._compat import CallbackSupportMixin, single_task
 
 # Samples up to this size are solved with the kernel matrix, larger ones with features.
 _DENSE_ROWS = 2000

@@ -21,6 +21,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, StrOptions
 
+from skdre._compat import CallbackSupportMixin, single_task
 from skdre.base import RATIO_FLOOR, DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     kernel_product,
@@ -40,7 +41,6 @@ from skdre.kernel._search import (
     positive_grid,
     repeats_in,
 )
-from skdre.utils._compat import CallbackSupportMixin, single_task
 
 # Ridges of the search. The best lay between 1e-5 and 0.3 on Gaussian shifts; they cost
 # next to nothing.

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from skdre._values import refuse_complex, refuse_masked
+from skdre._core.values import refuse_complex, refuse_masked
 
 __all__ = [
     "kliep_score",

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from skdre._ratio_estimators import predict_log_ratio
-from skdre._values import refuse_complex, refuse_masked
+from skdre._core.ratio_estimators import predict_log_ratio
+from skdre._core.values import refuse_complex, refuse_masked
 from skdre.metrics._losses import (
     kliep_score,
     log_ratio_mse,

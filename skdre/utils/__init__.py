@@ -10,13 +10,13 @@ __all__ = ["all_estimators", "trusted_types"]
 # What fitted estimators hold beside estimators and plain data, by qualified names. A
 # list and not a prefix: below the name of a module lies all that it imports.
 _HELD = (
-    "skdre._moments.JointMoments",
-    "skdre.bridges._scaling.Scaling",
-    "skdre.bridges.paths.ArithmeticPath",
-    "skdre.bridges.paths.BridgePath",
-    "skdre.bridges.paths.LinearPath",
-    "skdre.bridges.paths.TrigonometricPath",
-    "skdre.bridges.paths.VPSDEPath",
+    "skdre._core.moments.JointMoments",
+    "skdre.time_score._scaling.Scaling",
+    "skdre.paths.ArithmeticPath",
+    "skdre.paths.BridgePath",
+    "skdre.paths.LinearPath",
+    "skdre.paths.TrigonometricPath",
+    "skdre.paths.VPSDEPath",
     "skdre.classification._calibration.AffineMap",
     "skdre.classification._inner.FittedClassifier",
     "skdre.flows._flows._affine_spline",

@@ -99,7 +99,7 @@ class _Steps:
             each.f_globals.get("__name__", "") for each in (frame, caller) if each
         }
         # Neither these eyes nor the wrapper that is looked at.
-        if modules & {__name__, "skdre._atomic"}:
+        if modules & {__name__, "skdre._core.atomic"}:
             return
         module = caller.f_globals.get("__name__", "") if caller else ""
         if module.partition(".")[0] in self.packages:

@@ -18,10 +18,10 @@ from skorch.callbacks import Callback
 from skdre import ClassifierRatio, MLPRatio, pool
 from skdre._core.folds import member_folds
 from skdre._core.rows import PooledRows
+from skdre._nn.networks import network_inputs
 from skdre.base import split_samples
 from skdre.datasets import make_warped_shift
 from skdre.metrics import log_ratio_mse, ratio_log_loss
-from skdre.nn._networks import network_inputs
 
 QUICK = {
     "hidden_features": (16, 16),

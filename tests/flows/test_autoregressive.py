@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from skdre._nn.training import seeded
 from skdre.flows._autoregressive import spread_degrees
 from skdre.flows._flows import build_flow
-from skdre.nn._training import seeded
 
 
 def make_transforms(name, n_features, hidden_features, n_transforms=2):

@@ -22,11 +22,11 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import scale
 from skorch.callbacks import Callback
 
+from skdre._nn.training import train
 from skdre.datasets import make_warped_shift
 from skdre.flows import FlowFeaturizer, _featurizer
 from skdre.flows._flows import FLOWS
 from skdre.flows._marginals import NOISE_SCALE
-from skdre.nn._training import train
 
 # Most flows here are trained as briefly as their test allows.
 pytestmark = pytest.mark.filterwarnings("ignore:The held-out likelihood still rose")

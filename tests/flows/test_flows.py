@@ -12,6 +12,7 @@ from scipy.integrate import trapezoid
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
 
+from skdre._nn.training import seeded
 from skdre.datasets import make_warped_shift
 from skdre.flows import FlowFeaturizer
 from skdre.flows._flows import AUTO_MARGINALS, FLOWS, LogDensity, build_flow
@@ -22,7 +23,6 @@ from skdre.flows._gaussian import (
     shrunk_log_densities,
     whitening,
 )
-from skdre.nn._training import seeded
 
 # Most flows here are trained as briefly as their test allows.
 pytestmark = pytest.mark.filterwarnings("ignore:The held-out likelihood still rose")

@@ -8,18 +8,18 @@ import pytest
 import torch
 from scipy.stats import norm
 
-from skdre.nn._networks import (
-    ACTIVATIONS,
-    EnsembleMLP,
-    network_inputs,
-)
-from skdre.nn._sampling import (
+from skdre._nn.batches import (
     DomainBatches,
     cumulative_shares,
     held_out_rows,
     stratified_draws,
 )
-from skdre.nn._training import KeepBestMembers, TensorRows, seeded, train
+from skdre._nn.networks import (
+    ACTIVATIONS,
+    EnsembleMLP,
+    network_inputs,
+)
+from skdre._nn.training import KeepBestMembers, TensorRows, seeded, train
 
 
 def one_member(network, k, x):

@@ -21,8 +21,7 @@ from skdre import (
     TelescopingRatio,
     TimeScoreRatio,
 )
-from skdre.datasets import make_warped_shift
-from skdre.nn._settings import (
+from skdre._nn.settings import (
     GLOBAL_DICE,
     Dice,
     draws_by_itself,
@@ -30,6 +29,7 @@ from skdre.nn._settings import (
     seeded,
     usual_torch,
 )
+from skdre.datasets import make_warped_shift
 
 X, Y = make_warped_shift(40, 2, random_state=0).pool()
 # Continuous flows of more columns train on a random projection, which torch draws.

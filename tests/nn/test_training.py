@@ -10,8 +10,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
-from skdre.nn import _training
-from skdre.nn._training import (
+from skdre._nn import training as _training
+from skdre._nn.training import (
     TensorBatches,
     TensorRows,
     resolve_device,

@@ -1,0 +1,5 @@
+"""Infinitely many bridges: time scores and their integral."""
+
+from skdre._names import of_room
+
+__getattr__, __dir__, __all__ = of_room(__name__)

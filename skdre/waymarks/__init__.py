@@ -1,0 +1,5 @@
+"""Bridges between waymarks: distributions between the denominator and numerator."""
+
+from skdre._names import of_room
+
+__getattr__, __dir__, __all__ = of_room(__name__)

@@ -1,0 +1,231 @@
+"""Rows of all waymarks from pairs of rows, and the batches of them."""
+
+import numpy as np
+import torch
+
+from skdre._nn.batches import cumulative_shares, stratified_draws
+from skdre._nn.settings import GLOBAL_DICE
+from skdre._nn.training import TensorRows
+from skdre.waymarks._placement import path_coefficients
+
+__all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs"]
+
+# Pairs that a member's held-out loss is computed at: twice as many as it has rows of
+# the larger sample, within these bounds.
+_HELD_OUT_PAIRS = 64, 1000
+
+
+class Waymarks:
+    """The waymarks between two samples.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor of shape (n_rows, n_features)
+        Standardised rows, the denominator's first.
+    n_denominator : int
+        Their number.
+    weight : ndarray of shape (n_rows,)
+        Repetition counts.
+    path : skdre.paths.Path
+        The path.
+    times : ndarray of shape (n_waymarks,)
+        Increasing, from 0 to 1.
+    varies : ndarray of bool of shape (n_features,)
+        False for constant columns, which get no noise.
+    is_discrete : ndarray of bool of shape (n_features,)
+        Columns that go from the denominator's value to the numerator's at a random
+        time, uniform and the same for all of them, instead of along the path.
+    coupled : bool, default=True
+        Whether the same pair and noise give the rows of all waymarks.
+    """
+
+    def __init__(
+        self,
+        inputs,
+        n_denominator,
+        weight,
+        *,
+        path,
+        times,
+        varies,
+        is_discrete,
+        coupled=True,
+    ):
+        self.inputs = inputs
+        self.n_denominator = n_denominator
+        self.times = times
+        self.is_noisy = path.is_noisy
+        self.coupled = coupled
+
+        def column(values):
+            return torch.as_tensor(values).to(inputs)[:, None, None]
+
+        share = torch.as_tensor(weight).to(inputs)[:, None]
+        center_q, center_p = (
+            (inputs[part] * share[part]).sum(dim=0) / share[part].sum()
+            for part in (slice(n_denominator), slice(n_denominator, None))
+        )
+        a, b, s = path_coefficients(path, times)
+        self.a, self.b, self.t = column(a), column(b), column(times)
+        self.noise = column(s) * torch.as_tensor(varies).to(inputs)
+        # The mean goes straight from one sample's to the other's.
+        self.offset = (1 - self.t - self.a) * center_q + (self.t - self.b) * center_p
+        self.is_discrete = (
+            torch.as_tensor(is_discrete, device=inputs.device)
+            if is_discrete.any()
+            else None
+        )
+
+    @property
+    def n_draws(self):
+        """Pairs that the rows of all waymarks come from: one, or one each."""
+        return 1 if self.coupled else len(self.times)
+
+    def randomness(self, shape, dice=GLOBAL_DICE):
+        """Noise and switching times of pairs, None where not needed.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (n_pairs, n_draws, n_members).
+        dice : skdre._nn.settings.Dice
+        """
+        options = {"device": self.inputs.device, "dtype": self.inputs.dtype}
+        noise = switch = None
+        if self.is_noisy:
+            noise = dice.randn(*shape, self.inputs.shape[1], **options)
+        if self.is_discrete is not None:
+            switch = dice.rand(*shape, 1, **options)
+        return noise, switch
+
+    def rows(self, in_q, in_p, noise=None, switch=None):
+        """Rows of all waymarks.
+
+        Parameters
+        ----------
+        in_q, in_p : torch.Tensor of int of shape (n_pairs, n_draws, n_members)
+            Numbers of the pairs' rows within each sample.
+        noise, switch : torch.Tensor or None
+            Of :meth:`randomness`.
+
+        Returns
+        -------
+        rows : torch.Tensor of shape (n_pairs, n_waymarks, n_members, n_features)
+        """
+        x_q, x_p = self.inputs[in_q], self.inputs[in_p + self.n_denominator]
+        rows = self.offset + self.a * x_q + self.b * x_p
+        if noise is not None:
+            rows = rows + self.noise * noise
+        if switch is not None:
+            mixed = torch.where(switch < self.t, x_p, x_q)
+            rows = torch.where(self.is_discrete, mixed, rows)
+        return rows
+
+
+def draw_pairs(shares, n_pairs, n_batches, n_draws, dice=GLOBAL_DICE):
+    """Numbers of the rows of random pairs, stratified in each sample.
+
+    Parameters
+    ----------
+    shares : pair of torch.Tensor of shape (n_members, n_denominator) and \
+            (n_members, n_numerator)
+        Of :func:`skdre._nn.batches.cumulative_shares`.
+    n_pairs, n_batches, n_draws : int
+        Pairs of a batch, batches, and independent draws for each.
+    dice : skdre._nn.settings.Dice
+
+    Returns
+    -------
+    in_q, in_p : torch.Tensor of int of shape (n_batches, n_pairs, n_draws, n_members)
+    """
+    numbers = []
+    for cumulative in shares:
+        # Of every sample, each draw is a stratified one.
+        index = stratified_draws(cumulative, n_pairs, n_batches * n_draws, dice)
+        index = index.unflatten(0, (n_batches, n_draws)).transpose(1, 2)
+        # Strata come in order: without a shuffle they would be paired by it.
+        order = dice.rand(*index.shape).argsort(dim=1)
+        numbers.append(index.gather(1, order))
+    return numbers
+
+
+class PairBatches:
+    """Batches of the rows of all waymarks, from pairs that are drawn anew each time.
+
+    Takes the place of a ``DataLoader``; an iteration is one epoch.
+
+    Parameters
+    ----------
+    rows : Dataset
+        Not used, but by skorch.
+    batch_size : int
+        Pairs of a batch for each member.
+    shuffle : bool, default=True
+        As of :class:`skdre._nn.training.TensorBatches`; pairs are drawn anew in any
+        case.
+    waymarks : Waymarks
+    n_batches : int
+        Batches of an epoch.
+    shares : pair of torch.Tensor
+        Of :func:`draw_pairs`.
+    """
+
+    dice = GLOBAL_DICE
+
+    def __init__(self, rows, batch_size, shuffle=True, *, waymarks, n_batches, shares):
+        self.waymarks = waymarks
+        self.batch_size = batch_size
+        self.n_batches = n_batches
+        self.shares = shares
+
+    def __len__(self):
+        return self.n_batches
+
+    def __iter__(self):
+        waymarks = self.waymarks
+        pairs = draw_pairs(
+            self.shares, self.batch_size, self.n_batches, waymarks.n_draws, self.dice
+        )
+        pairs = [each.to(waymarks.inputs.device) for each in pairs]
+        for in_q, in_p in zip(*pairs, strict=True):
+            noise = waymarks.randomness(in_q.shape, self.dice)
+            yield waymarks.rows(in_q, in_p, *noise), ()
+
+
+class HeldOutPairs(TensorRows):
+    """Pairs of held-out rows; a batch of them is the rows of all waymarks.
+
+    Parameters
+    ----------
+    waymarks : Waymarks
+    held_out : ndarray of shape (n_members, n_rows)
+        Repetition counts of the rows that each member holds out.
+    dice : skdre._nn.settings.Dice
+    """
+
+    def __init__(self, waymarks, held_out, dice=GLOBAL_DICE):
+        self.waymarks = waymarks
+        shares = sample_shares(held_out, waymarks.n_denominator)
+        most = max(
+            int((part > 0).sum(axis=1).max())
+            for part in np.split(held_out, [waymarks.n_denominator], axis=1)
+        )
+        n_pairs = int(np.clip(2 * most, *_HELD_OUT_PAIRS))
+        device = waymarks.inputs.device
+        pairs = [
+            each[0].to(device)
+            for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
+        ]
+        super().__init__(*pairs, *waymarks.randomness(pairs[0].shape, dice))
+
+    def take(self, index):
+        return self.waymarks.rows(
+            *(None if each is None else each[index] for each in self.tensors)
+        ), ()
+
+
+def sample_shares(weight, n_denominator):
+    """Shares of the rows within each sample, summed up, for each member."""
+    return [
+        cumulative_shares(part) for part in np.split(weight, [n_denominator], axis=1)
+    ]
