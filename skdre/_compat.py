@@ -1,13 +1,45 @@
-"""Parts of newer scikit-learn that older ones lack."""
+"""What is not public in other packages, and what older releases of them lack.
 
-from contextlib import contextmanager, nullcontext
-from functools import wraps
+Nothing else in the package may import a private name of another package; what is used
+here, and how, is held by ``tests/test_compat.py``, which names what a release broke.
+"""
+
+from contextlib import nullcontext
+
+# Parameters are validated as scikit-learn's own estimators validate theirs.
+from sklearn.base import _fit_context as fit_context
+
+# Rows of arrays, sparse matrices and frames of any library.
+from sklearn.utils import _safe_indexing as safe_indexing
+from sklearn.utils._param_validation import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    make_constraint,
+    validate_parameter_constraints,
+    validate_params,
+)
+from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
+from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
     "CallbackSupportMixin",
-    "inner_fit",
-    "run_task",
-    "single_task",
+    "HasMethods",
+    "Interval",
+    "InvalidParameterError",
+    "Options",
+    "StrOptions",
+    "check_sample_weight",
+    "fit_context",
+    "make_constraint",
+    "num_samples",
+    "routing_enabled",
+    "safe_indexing",
+    "validate_parameter_constraints",
+    "validate_params",
     "with_callbacks",
 ]
 
@@ -38,54 +70,3 @@ except ImportError:
 
     def with_callbacks(method):
         return method
-
-
-@contextmanager
-def run_task(task, caller, estimator, **data):
-    """The fit of an inner estimator, as a task of the one that calls it.
-
-    Callbacks of the outer estimator reach an inner one that takes any, so that a
-    progress bar shows its epochs too.
-
-    Parameters
-    ----------
-    task : sklearn.callback.CallbackContext
-        A subcontext of the outer estimator's fit.
-    caller : estimator
-        The outer one.
-    estimator : estimator
-        The inner one, about to be fitted inside the block.
-    **data : dict
-        "X" and "y" as they came.
-    """
-    takes_any = hasattr(estimator, "set_callbacks")
-    with task.propagate_callback_context(estimator) if takes_any else nullcontext():
-        task.call_on_fit_task_begin(estimator=caller, **data)
-        yield
-        task.call_on_fit_task_end(estimator=caller, **data)
-
-
-def inner_fit(context, caller, estimator, task_name, **data):
-    """:func:`run_task`, of the next subtask of the outer estimator's context."""
-    task = context.subcontext(task_name=task_name)
-    return run_task(task, caller, estimator, **data)
-
-
-def single_task(fit):
-    """Decorate a fit without steps to tell of: callbacks see one task.
-
-    ``_fit_context``, which goes around it, tears callbacks down.
-    """
-
-    @wraps(fit)
-    def fit_as_task(self, X, y, sample_weight=None):
-        data = {"X": X, "y": y}
-        root = self._init_callback_context()
-        root.call_on_fit_task_begin(estimator=self, **data)
-        fit(self, X, y, sample_weight)
-        root.call_on_fit_task_end(
-            estimator=self, reconstruction_attributes=dict, **data
-        )
-        return self
-
-    return fit_as_task

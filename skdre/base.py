@@ -10,12 +10,9 @@ samples, and :func:`split_samples` takes a labelled pool apart again.
 import numpy as np
 from scipy.special import expit, log_expit
 from sklearn.base import ClassifierMixin
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-    column_or_1d,
-)
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
+from skdre._compat import check_sample_weight
 from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.columns import (
     validate_rows,
@@ -367,7 +364,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         check_lengths(X, y)
         if sample_weight is not None:
             refuse_masked(sample_weight, "sample_weight")
-            sample_weight = _check_sample_weight(
+            sample_weight = check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )
         log_ratio = self.decision_function(X)

@@ -195,7 +195,19 @@ def wrong_libraries(module, found):
             yield f"{module} imports {library} at once."
 
 
-@pytest.mark.parametrize("rule", [wrong_directions, wrong_libraries])
+def private_names(module, found):
+    """Private names of other packages have one door."""
+    if module == "skdre._compat":
+        return
+    for name, _ in found:
+        library, *parts = name.split(".")
+        if library == "skdre" or library in sys.stdlib_module_names:
+            continue
+        if any(part.startswith("_") and part != "__version__" for part in parts):
+            yield f"{module} imports {name}: let skdre._compat do it."
+
+
+@pytest.mark.parametrize("rule", [wrong_directions, wrong_libraries, private_names])
 def test_imports(rule):
     wrong = [
         each
@@ -221,6 +233,9 @@ def test_breaches_are_seen():
     assert broken(wrong_libraries, "skdre._nn.rows", ("torch.nn", True)) == 0
     assert broken(wrong_libraries, "skdre.kernel._kmm", ("cvxpy.x", True)) == 1
     assert broken(wrong_libraries, "skdre.kernel._kmm", ("cvxpy.x", False)) == 0
+    private = ("sklearn.base._fit_context", True)
+    assert broken(private_names, "skdre.kernel._kmm", private) == 1
+    assert broken(private_names, "skdre._compat", private) == 0
 
 
 def test_rooms_form_no_cycle():
@@ -237,9 +252,9 @@ def test_rooms_are_found():
     in_stacking = set(imports("skdre._core.stacking", seen["skdre._core.stacking"]))
     assert ("pandas", False) in in_stacking
     assert room_of("skdre.kernel._kmm") == "kernel"
-    assert room_of("skdre._compat") == "utils._compat"
+    assert room_of("skdre._compat") == "_compat"
     assert resolve("skdre.KMMRatio") == "kernel"
-    assert room_of("skdre.paths") == "bridges.paths"
+    assert room_of("skdre.paths") == "paths"
 
 
 def test_files_can_be_held_in_the_head():

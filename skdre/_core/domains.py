@@ -9,13 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import issparse, vstack
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    column_or_1d,
-    validate_data,
-)
+from sklearn.utils.validation import column_or_1d, validate_data
 
+from skdre._compat import check_sample_weight, num_samples
 from skdre._core.columns import check_rows
 from skdre._core.samples import DistinctRows, TwoSamples, distinct_rows, two_samples
 from skdre._core.stacking import stack_frames
@@ -41,10 +37,10 @@ _TWO_SAMPLES = (
 
 
 def check_lengths(X, y):
-    if _num_samples(X) != _num_samples(y):
+    if num_samples(X) != num_samples(y):
         raise ValueError(
             "X and y must have one entry for each row, got "
-            f"{_num_samples(X)} rows of X and {_num_samples(y)} labels in y."
+            f"{num_samples(X)} rows of X and {num_samples(y)} labels in y."
         )
 
 
@@ -189,7 +185,7 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     check_lengths(X, y)
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
-        sample_weight = _check_sample_weight(
+        sample_weight = check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
         for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):

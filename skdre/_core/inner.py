@@ -5,11 +5,12 @@ import inspect
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import (
     MetadataRouter,
-    _routing_enabled,
     get_routing_for_object,
     process_routing,
 )
 from sklearn.utils.validation import has_fit_parameter
+
+from skdre._compat import routing_enabled
 
 __all__ = ["fit_weighted", "takes_any_parameter", "weight_parameter"]
 
@@ -22,7 +23,7 @@ def weight_parameter(estimator, name):
     all parameters to its estimator. With routing the requests of the estimators say
     who gets the weights.
     """
-    if _routing_enabled():
+    if routing_enabled():
         try:
             routing = get_routing_for_object(estimator)
         except NotImplementedError:

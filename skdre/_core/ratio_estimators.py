@@ -16,8 +16,9 @@ from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.svm import LinearSVC
 from sklearn.tree import DecisionTreeClassifier
-from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.validation import check_is_fitted
+
+from skdre._compat import InvalidParameterError
 
 __all__ = ["check_is_ratio", "is_ratio_estimator", "predict_log_ratio"]
 

@@ -4,13 +4,19 @@ from dataclasses import replace
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval
 
-from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.folds import held_out_weights
 from skdre._core.scales import column_scales, draw_in
+from skdre._core.tasks import inner_fit
 from skdre.auto._choice import Findings, Rows, fit_rows, look
 from skdre.auto._evidence import tail_length
 from skdre.base import (
@@ -145,7 +151,7 @@ class AutoRatio(
 
     @with_callbacks
     # A given estimator validates its own parameters when it is fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
         """Choose an estimator and fit it.
 

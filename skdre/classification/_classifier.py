@@ -5,17 +5,22 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, is_classifier
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
 from sklearn.model_selection import check_cv
-from sklearn.utils import _safe_indexing
-from sklearn.utils._param_validation import HasMethods, StrOptions
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._compat import CallbackSupportMixin, single_task
+from skdre._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    StrOptions,
+    fit_context,
+    safe_indexing,
+)
 from skdre._core.columns import is_frame, named_columns, plain_missing, refuse_times
 from skdre._core.folds import held_out_weights
 from skdre._core.scales import column_scales, draw_in
+from skdre._core.tasks import single_task
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._inner import (
@@ -32,7 +37,7 @@ __all__ = ["ClassifierRatio"]
 def _cross_fit(estimator, X, distinct, train, test, method):
     """Score the rows of positive weight `test` by a classifier fitted on `train`."""
     fitted = fit_classifier(estimator, X, replace(distinct, weight=train))
-    return fitted.score(_safe_indexing(X, np.flatnonzero(test)), method)
+    return fitted.score(safe_indexing(X, np.flatnonzero(test)), method)
 
 
 def _calibrate(kind, score, is_numerator, weight):
@@ -222,7 +227,7 @@ class ClassifierRatio(
         }
 
     # The classifier validates its own parameters when it is fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     @single_task
     def fit(self, X, y, sample_weight=None):
         """Fit the classifier, and its calibration.
@@ -256,7 +261,7 @@ class ClassifierRatio(
         if self._passes_unchanged(X, self.estimator):
             inputs = self._as_inputs(X, self.estimator)
         distinct = distinct_rows(rows)
-        inputs = _safe_indexing(inputs, distinct.index)
+        inputs = safe_indexing(inputs, distinct.index)
         bounds = None
         if self.estimator is None:
             scales = column_scales(distinct.parts(inputs))

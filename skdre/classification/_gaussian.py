@@ -1,10 +1,11 @@
 """GaussianRatio: the ratio of two fitted Gaussians."""
 
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 
-from skdre._compat import CallbackSupportMixin, single_task
+from skdre._compat import CallbackSupportMixin, fit_context
 from skdre._core.moments import joint_moments
 from skdre._core.scales import column_scales
+from skdre._core.tasks import single_task
 from skdre.base import DensityRatioMixin, split_samples
 
 __all__ = ["GaussianRatio"]
@@ -104,7 +105,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     def __init__(self, *, shrink=True):
         self.shrink = shrink
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @single_task
     def fit(self, X, y, sample_weight=None):
         """Estimate the moments of the two samples.

@@ -9,9 +9,10 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
+from skdre._compat import safe_indexing
 from skdre._core.inner import fit_weighted, weight_parameter
 from skdre._core.rows import repeats_of
 from skdre.base import bounded_log_ratio, is_ratio_estimator
@@ -232,7 +233,7 @@ def fit_classifier(estimator, X, rows):
     is_numerator, weight, is_atom = rows.is_numerator, rows.weight, rows.is_atom
     if not weight.all():
         present = np.flatnonzero(weight)
-        X = _safe_indexing(X, present)
+        X = safe_indexing(X, present)
         is_numerator, weight = is_numerator[present], weight[present]
         is_atom = is_atom[present]
     n_p, n_q = weight[is_numerator].sum(), weight[~is_numerator].sum()
@@ -266,7 +267,7 @@ def fit_classifier(estimator, X, rows):
         balanced = balanced / repeats
     if repeats.max() > 1:
         repeated = np.repeat(np.arange(len(y)), repeats)
-        X, y = _safe_indexing(X, repeated), y[repeated]
+        X, y = safe_indexing(X, repeated), y[repeated]
         balanced = None if balanced is None else balanced[repeated]
     estimator = fit_weighted(estimator, X, y, balanced, "estimator")
     return FittedClassifier(estimator, log_prior, n_p, n_q)

@@ -13,13 +13,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import gammaln, logsumexp
 from scipy.stats import gamma, laplace, lognorm, norm, t
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    validate_params,
-)
 
+from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import check_rows
 from skdre.datasets._shifts import (
     Shift,

@@ -6,7 +6,8 @@ from os import PathLike
 
 import numpy as np
 from sklearn.utils import Bunch
-from sklearn.utils._param_validation import StrOptions, validate_params
+
+from skdre._compat import StrOptions, validate_params
 
 _WISCONSIN_FEATURES = (
     "clump_thickness",

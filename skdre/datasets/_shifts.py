@@ -8,10 +8,16 @@ from typing import Any
 
 import numpy as np
 from scipy.special import log_expit
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions, validate_params
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_consistent_length
 
+from skdre._compat import (
+    Interval,
+    StrOptions,
+    num_samples,
+    safe_indexing,
+    validate_params,
+)
 from skdre._core.columns import check_rows, is_frame
 from skdre._core.values import refuse_masked
 from skdre.base import pool
@@ -368,7 +374,7 @@ def _score_of_rows(X, score):
             if framed:
                 columns += f", {list(map(str, X.columns))}"
             raise ValueError(f"{given} names no column of X: {columns}.")
-        score = _safe_indexing(X, score, axis=1)
+        score = safe_indexing(X, score, axis=1)
     refuse_masked(score, "score")
     try:
         values = np.asarray(score)
@@ -447,7 +453,7 @@ def make_selection_shift(
     """
     check_consistent_length(X, y)
     score = _score_of_rows(X, score)
-    if score.shape != (n_rows := _num_samples(X),):
+    if score.shape != (n_rows := num_samples(X),):
         raise ValueError(
             f"score must hold one value for each of the {n_rows} rows of X, got shape "
             f"{score.shape}."
@@ -471,10 +477,10 @@ def make_selection_shift(
                 f"target_fraction={target_fraction} on {n_rows} rows."
             )
     return SelectionShift(
-        X_source=_safe_indexing(X, source),
-        y_source=_safe_indexing(y, source),
-        X_target=_safe_indexing(X, target),
-        y_target=_safe_indexing(y, target),
+        X_source=safe_indexing(X, source),
+        y_source=safe_indexing(y, source),
+        X_target=safe_indexing(X, target),
+        y_target=safe_indexing(y, target),
         source_index=source,
         target_index=target,
         source_log_ratio=log_ratio[source],

@@ -4,11 +4,11 @@ import math
 import warnings
 from numbers import Integral, Real
 
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context, clone
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import ClassifierTags, check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._compat import HasMethods, Interval, StrOptions, fit_context
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -150,7 +150,7 @@ class TargetedSampler(
         return tags
 
     # The parts are validated when they are fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y):
         """Fit the flow to the rows of both samples, then the ratio.
 

@@ -4,16 +4,11 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.special import expit, log_expit, logit
-from sklearn.base import (
-    BaseEstimator,
-    OneToOneFeatureMixin,
-    TransformerMixin,
-    _fit_context,
-)
+from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._compat import Interval, fit_context
 from skdre._core.columns import check_rows, validate_rows
 from skdre.base import AtomicFitMixin, DocumentedMixin
 
@@ -135,7 +130,7 @@ class Dequantizer(
         tags._skip_test = True
         return tags
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Check the pixels; there is nothing to learn.
 

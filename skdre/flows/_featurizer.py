@@ -6,16 +6,18 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import (
-    BaseEstimator,
-    _fit_context,
-)
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_consistent_length
 
-from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
 from skdre._nn.estimator import NetworkMixin
@@ -275,7 +277,7 @@ class FlowFeaturizer(
         self.random_state = random_state
 
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y=None):
         """Train the flow on the rows of X.
 

@@ -1,19 +1,13 @@
 """AlignedClassifier: any classifier, trained on source rows moved onto the target."""
 
 import numpy as np
-from sklearn.base import (
-    BaseEstimator,
-    ClassifierMixin,
-    _fit_context,
-    clone,
-    is_classifier,
-)
+from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score
-from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre._compat import CallbackSupportMixin, HasMethods, fit_context, with_callbacks
 from skdre._core.inner import fit_weighted
+from skdre._core.tasks import inner_fit
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -139,7 +133,7 @@ class AlignedClassifier(
 
     @with_callbacks
     # The parts are validated when they are fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, X_target=None):
         """Fit the aligner, then the classifier on the moved source rows.
 

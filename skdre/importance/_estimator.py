@@ -4,12 +4,18 @@ import warnings
 from numbers import Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context, clone
-from sklearn.utils._param_validation import HasMethods, Interval
+from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._compat import CallbackSupportMixin, inner_fit, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.inner import fit_weighted
+from skdre._core.tasks import inner_fit
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -200,7 +206,7 @@ class ImportanceWeighted(
 
     @with_callbacks
     # The parts are validated when they are fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None, *, X_target=None):
         """Fit the ratio target/source, then the inner estimator on the source rows.
 

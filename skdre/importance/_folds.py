@@ -5,10 +5,11 @@ from numbers import Integral
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, check_cv
-from sklearn.utils import _safe_indexing, check_array
+from sklearn.utils import check_array
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import check_consistent_length
 
+from skdre._compat import safe_indexing
 from skdre.importance._rows import check_labels
 
 __all__ = ["SourceFold"]
@@ -114,7 +115,7 @@ class SourceFold(BaseCrossValidator):
                 "are needed too."
             )
         arguments = [
-            None if each is None else _safe_indexing(each, source)
+            None if each is None else safe_indexing(each, source)
             for each in (X, y, groups)
         ]
         if has_classes:

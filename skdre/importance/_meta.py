@@ -5,14 +5,11 @@ import warnings
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import MetaEstimatorMixin, is_classifier, is_regressor
-from sklearn.utils import _safe_indexing, get_tags
+from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_consistent_length,
-    check_is_fitted,
-)
+from sklearn.utils.validation import check_consistent_length, check_is_fitted
 
+from skdre._compat import check_sample_weight, safe_indexing
 from skdre._core.columns import check_rows
 from skdre._core.inner import weight_parameter
 from skdre.base import DensityRatioMixin, DocumentedMixin
@@ -115,7 +112,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
         if sample_weight is not None:
             if not np.any(np.asarray(sample_weight)):
                 raise ValueError("sample_weight is zero for every row.")
-            sample_weight = _check_sample_weight(
+            sample_weight = check_sample_weight(
                 sample_weight, y, dtype=np.float64, ensure_non_negative=True
             )
             has_target = X_target is not None or unlabelled.any()
@@ -135,7 +132,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
             self._check_labelled_part(y[~unlabelled])
             target_rows, source_rows = map(np.flatnonzero, (unlabelled, ~unlabelled))
             target, source = (
-                _safe_indexing(X, rows) for rows in (target_rows, source_rows)
+                safe_indexing(X, rows) for rows in (target_rows, source_rows)
             )
             y, target_weight = y[source_rows], None
             if sample_weight is not None:

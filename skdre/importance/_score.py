@@ -6,9 +6,9 @@ import numpy as np
 from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.pipeline import Pipeline
-from sklearn.utils import _safe_indexing
-from sklearn.utils.validation import _num_samples, check_consistent_length
+from sklearn.utils.validation import check_consistent_length
 
+from skdre._compat import num_samples, safe_indexing
 from skdre._core.inner import takes_any_parameter
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._meta import fitted_part
@@ -39,7 +39,7 @@ def labelled_rows(estimator, X, y, sample_weight):
             "folds hold source rows alone."
         )
     rows = np.flatnonzero(~unlabelled)
-    X = _safe_indexing(as_rows(X, "X"), rows)
+    X = safe_indexing(as_rows(X, "X"), rows)
     if sample_weight is not None:
         sample_weight = np.asarray(sample_weight)[rows]
     return X, y[rows], sample_weight
@@ -58,7 +58,7 @@ def _own_log_ratio(estimator, X):
             "has no ratio of its own: pass a fitted ratio estimator."
         )
     if estimator.ratio_ is None:
-        return np.zeros(_num_samples(X))
+        return np.zeros(num_samples(X))
     return predict_log_ratio(estimator.ratio_, X)
 
 

@@ -9,14 +9,14 @@ import numpy as np
 from scipy.sparse import issparse
 from sklearn.base import clone
 from sklearn.model_selection import KFold, StratifiedKFold, check_cv
-from sklearn.utils import _safe_indexing
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import _num_samples, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
-from skdre._compat import run_task
+from skdre._compat import num_samples, safe_indexing
 from skdre._core.columns import as_matrix, is_frame, replace_columns
 from skdre._core.rows import as_numbers, observations
 from skdre._core.scales import column_scales
+from skdre._core.tasks import run_task
 from skdre.base import check_pool, pool_rows, predict_log_ratio
 
 __all__ = [
@@ -71,7 +71,7 @@ def log_ratio_at(ratio, rows):
         is no ratio estimator.
     """
     log_ratio = predict_log_ratio(ratio, rows)
-    n_rows = _num_samples(rows)
+    n_rows = num_samples(rows)
     wanted = f"ratio={ratio!r} must give one finite log ratio for each row, but its "
     if log_ratio.shape != (n_rows,):
         raise ValueError(
@@ -171,7 +171,7 @@ def split_rows(cv, X, y=None, *, rng, observation=None, unit="row"):
             return _split_observations(cv, y, observation)
     parts = list(check_cv(cv, y, classifier=y is not None).split(X, y))
     tests = np.sort(np.concatenate([test for _, test in parts]))
-    if not np.array_equal(tests, np.arange(_num_samples(X))):
+    if not np.array_equal(tests, np.arange(num_samples(X))):
         raise ValueError(
             f"cv={given!r} must hold out every {unit} once: use KFold or another "
             "splitter whose test folds are a partition."
@@ -211,7 +211,7 @@ class DomainRows(NamedTuple):
         if len(first) == len(self.observation):
             return self
         return DomainRows(
-            _safe_indexing(self.X, first),
+            safe_indexing(self.X, first),
             self.is_numerator[first],
             self.classes,
             np.arange(len(first)),
@@ -312,7 +312,7 @@ def pool_folds(X, is_numerator, parts):
     for part in parts:
         yield Fold(
             *(
-                _safe_indexing(X, index[is_numerator[index] == domain])
+                safe_indexing(X, index[is_numerator[index] == domain])
                 for index in part
                 for domain in (True, False)
             )

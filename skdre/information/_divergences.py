@@ -8,8 +8,8 @@ from numbers import Integral
 import numpy as np
 from scipy.special import log_expit
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, StrOptions, validate_params
 
+from skdre._compat import HasMethods, StrOptions, validate_params
 from skdre.base import check_is_ratio, exp_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.information._means import Estimate

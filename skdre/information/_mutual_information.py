@@ -4,12 +4,18 @@ import warnings
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, _fit_context
+from sklearn.base import BaseEstimator, MetaEstimatorMixin
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.rows import observations
 from skdre.base import (
@@ -289,7 +295,7 @@ class MutualInformation(
 
     @with_callbacks
     # The ratio validates its own parameters when it is fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, Y):
         """Cross-fit the ratio and take its mean.
 

@@ -8,13 +8,8 @@ from sklearn.base import clone
 from sklearn.covariance import ledoit_wolf
 from sklearn.random_projection import SparseRandomProjection
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import (
-    HasMethods,
-    Interval,
-    StrOptions,
-    validate_params,
-)
 
+from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import as_matrix
 from skdre._core.rows import observations
 from skdre._core.scales import column_scales

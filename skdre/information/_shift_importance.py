@@ -6,15 +6,16 @@ import numpy as np
 from scipy.sparse import hstack, issparse
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import check_scoring
-from sklearn.utils import Bunch, _safe_indexing, check_random_state
-from sklearn.utils._param_validation import (
+from sklearn.utils import Bunch, check_random_state
+from sklearn.utils.validation import column_or_1d
+
+from skdre._compat import (
     HasMethods,
     Interval,
     StrOptions,
+    safe_indexing,
     validate_params,
 )
-from sklearn.utils.validation import column_or_1d
-
 from skdre._core.columns import is_frame, replace_columns
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
@@ -172,7 +173,7 @@ def shift_importance(
                 np.tile(np.arange(len(test))[:, None], X.shape[1]),
                 np.asarray(labels)[test],
                 scoring=_Shuffled(
-                    check_scoring(ratio, scoring), _safe_indexing(X, test)
+                    check_scoring(ratio, scoring), safe_indexing(X, test)
                 ),
                 n_repeats=n_repeats,
                 n_jobs=n_jobs,

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
-from sklearn.utils import _safe_indexing, check_random_state
-from sklearn.utils._param_validation import (
+from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
+
+from skdre._compat import (
     HasMethods,
     Interval,
     StrOptions,
+    safe_indexing,
     validate_params,
 )
-from sklearn.utils.parallel import Parallel, delayed
-
 from skdre.base import check_is_ratio
 from skdre.information._cross_fit import (
     DomainRows,
@@ -142,7 +143,7 @@ def _split_log_ratios(estimator, X, is_numerator, test_size, rng):
     training, test = _halves(is_numerator, test_size, rng)
     fold = Fold(
         *(
-            _safe_indexing(X, index[is_numerator[index] == domain])
+            safe_indexing(X, index[is_numerator[index] == domain])
             for index in (training, test)
             for domain in (True, False)
         )

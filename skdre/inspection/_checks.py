@@ -5,11 +5,9 @@ import warnings
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    check_is_fitted,
-)
+from sklearn.utils.validation import check_is_fitted
 
+from skdre._compat import check_sample_weight
 from skdre.base import encode_domains
 
 __all__ = [
@@ -89,7 +87,7 @@ def check_log_ratio(log_ratio, name="log_ratio"):
 
 def check_weight(sample_weight, log_ratio):
     """Repetition counts of the rows, ones by default."""
-    return _check_sample_weight(
+    return check_sample_weight(
         sample_weight, log_ratio, dtype=np.float64, ensure_non_negative=True
     )
 

@@ -16,12 +16,12 @@ from numbers import Integral, Real
 
 import numpy as np
 from scipy.linalg import cho_solve
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdre._compat import CallbackSupportMixin, single_task
+from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.tasks import single_task
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     kernel_product,
@@ -482,7 +482,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.max_iter = max_iter
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @single_task
     def fit(self, X, y, sample_weight=None):
         """Choose the bandwidth and fit the coefficients.

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdre._compat import CallbackSupportMixin, single_task
+from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.tasks import single_task
 from skdre.base import RATIO_FLOOR, DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._basis import (
     kernel_product,
@@ -454,7 +454,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.standardize = standardize
         self.random_state = random_state
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     @single_task
     def fit(self, X, y, sample_weight=None):
         """Choose bandwidth and ridge, and solve for the coefficients.

@@ -7,11 +7,16 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import Interval, StrOptions
 
-from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.folds import member_folds
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
@@ -315,7 +320,7 @@ class TimeScoreRatio(
         self.random_state = random_state
 
     @with_callbacks
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X, y, sample_weight=None):
         """Train the network.
 

@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 import torch
-from sklearn.utils._param_validation import validate_parameter_constraints
 
+from skdre._compat import validate_parameter_constraints
 from skdre._nn.settings import usual_torch
 from skdre.time_score._integrate import gauss_legendre, path_integral, runge_kutta
 from skdre.time_score._losses import fokker_planck_time_score

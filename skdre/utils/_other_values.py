@@ -8,13 +8,8 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.utils._param_validation import (
-    Interval,
-    Options,
-    StrOptions,
-    make_constraint,
-)
 
+from skdre._compat import Interval, Options, StrOptions, make_constraint
 from skdre.base import AtomicFitMixin
 
 __all__ = ["other_values"]

@@ -6,12 +6,18 @@ from numbers import Integral, Real
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, _fit_context
+from sklearn.base import BaseEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
-from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 
-from skdre._compat import CallbackSupportMixin, with_callbacks
+from skdre._compat import (
+    CallbackSupportMixin,
+    HasMethods,
+    Interval,
+    StrOptions,
+    fit_context,
+    with_callbacks,
+)
 from skdre._core.folds import member_folds
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
@@ -217,7 +223,7 @@ class BaseWaymarkRatio(
 
     @with_callbacks
     # A given estimator validates its own parameters when it is fitted.
-    @_fit_context(prefer_skip_nested_validation=False)
+    @fit_context(prefer_skip_nested_validation=False)
     def fit(self, X, y, sample_weight=None):
         """Fit the ratios between neighbouring waymarks.
 

@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import softmax
 from sklearn.base import clone, is_classifier
 
-from skdre._compat import inner_fit
+from skdre._core.tasks import inner_fit
 from skdre.base import is_ratio_estimator
 from skdre.waymarks._base import (
     BaseWaymarkRatio,

@@ -1,0 +1,107 @@
+"""What skdre uses of other packages without its being public: what broke, if it did.
+
+Each test holds one use. If one fails after an upgrade, `skdre/_compat.py` is the place
+to mend it.
+"""
+
+from numbers import Integral, Real
+
+import numpy as np
+import pytest
+from sklearn import config_context
+from sklearn.base import BaseEstimator
+
+from skdre import _compat
+from skdre._compat import (
+    HasMethods,
+    Interval,
+    InvalidParameterError,
+    Options,
+    StrOptions,
+    fit_context,
+    make_constraint,
+    num_samples,
+    routing_enabled,
+    safe_indexing,
+    validate_parameter_constraints,
+    validate_params,
+)
+
+
+class Checked(BaseEstimator):
+    """An estimator of one parameter."""
+
+    _parameter_constraints = {  # noqa: RUF012
+        "tol": [Interval(Real, 0, None, closed="neither"), None]
+    }
+
+    def __init__(self, tol=1.0):
+        self.tol = tol
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None):
+        self.seen_ = X
+        return self
+
+
+def test_fit_context_validates_parameters():
+    assert Checked(0.5).fit(3).seen_ == 3
+    with pytest.raises(InvalidParameterError, match="'tol' parameter of Checked"):
+        Checked(0.0).fit(3)
+    # skdre catches it as what it is promised to be.
+    assert issubclass(InvalidParameterError, ValueError | TypeError)
+
+
+def test_validate_params():
+    @validate_params(
+        {"kind": [StrOptions({"a", "b"})], "learner": [HasMethods(["fit"])]},
+        prefer_skip_nested_validation=True,
+    )
+    def function(kind, learner):
+        return kind
+
+    assert function("a", Checked()) == "a"
+    with pytest.raises(ValueError, match="'kind' parameter of"):
+        function("c", Checked())
+    with pytest.raises(ValueError, match="'learner' parameter of"):
+        function("a", object())
+
+
+def test_validate_parameter_constraints():
+    constraints = {"n": [Interval(Integral, 1, 3, closed="left")]}
+    validate_parameter_constraints(constraints, {"n": 2}, caller_name="predict")
+    with pytest.raises(ValueError, match="'n' parameter of predict"):
+        validate_parameter_constraints(constraints, {"n": 3}, caller_name="predict")
+
+
+def test_constraints_tell_what_they_are():
+    """The checks of estimators make other valid values from them."""
+    assert make_constraint(None).is_satisfied_by(None)
+    options = make_constraint(StrOptions({"a", "b"}))
+    assert isinstance(options, Options)
+    assert options.options == {"a", "b"}
+    interval = make_constraint(Interval(Real, 0, 1, closed="left"))
+    assert (interval.left, interval.right, interval.closed) == (0, 1, "left")
+
+
+def test_rows_of_anything():
+    pandas = pytest.importorskip("pandas")
+    X = np.arange(6.0).reshape(3, 2)
+    for table in (X, X.tolist(), pandas.DataFrame(X)):
+        np.testing.assert_array_equal(
+            np.asarray(safe_indexing(table, [2, 0])), X[[2, 0]]
+        )
+        assert num_samples(table) == 3
+
+
+def test_weights_are_checked():
+    X = np.zeros((3, 1))
+    np.testing.assert_array_equal(_compat.check_sample_weight(None, X), np.ones(3))
+    with pytest.raises(ValueError, match="sample_weight"):
+        _compat.check_sample_weight(np.ones(2), X)
+
+
+def test_routing_can_be_asked_for():
+    assert not routing_enabled()
+    with config_context(enable_metadata_routing=True):
+        assert routing_enabled()
