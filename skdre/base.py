@@ -17,6 +17,7 @@ from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.columns import (
     validate_rows,
 )
+from skdre._core.docs import fill_class
 from skdre._core.domains import (
     LabelledRows,
     TwoSamples,
@@ -202,8 +203,8 @@ DOCUMENTATION_URL = "https://skdre.readthedocs.io/en/stable"
 class DocumentedMixin:
     """Link from the HTML representation of an estimator to its page.
 
-    For public estimators of skdre; classes of other packages that derive from them get
-    no link.
+    For public estimators of skdre, whose docstrings are completed by the texts that
+    they share; classes of other packages that derive from them get no link.
 
     Examples
     --------
@@ -216,6 +217,12 @@ class DocumentedMixin:
     _doc_link_template = (
         f"{DOCUMENTATION_URL}/generated/api/objects/skdre.{{estimator_name}}.html"
     )
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        # Another package's docstrings are its own.
+        if cls.__module__.startswith("skdre."):
+            fill_class(cls)
 
 
 class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
