@@ -14,6 +14,7 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import Callback, EarlyStopping
+from skorch.dataset import get_len
 from skorch.helper import predefined_split
 from torch.func import functional_call
 
@@ -179,7 +180,7 @@ class KeepBest(Callback):
         self.best_loss_ = math.inf
         _, held_out = net.get_split_datasets(X, y)
         total = sum(
-            net.validation_step(batch)["loss"].item() * len(batch[0])
+            net.validation_step(batch)["loss"].item() * get_len(batch[0])
             for batch in net.get_iterator(held_out, training=False)
         )
         self._consider(net, total / len(held_out), epoch=0)
