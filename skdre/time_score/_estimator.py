@@ -38,7 +38,6 @@ from skdre.time_score._losses import WEIGHTINGS, ScoreLoss
 from skdre.time_score._networks import SumOfScores, TimeMLP
 from skdre.time_score._objectives import (
     OBJECTIVES,
-    Objective,
     choose_objective,
     data_score,
 )
@@ -355,14 +354,15 @@ class TimeScoreRatio(
             if self.base_score is not None and objective.has_base_score(path):
                 base = objective.base_score(
                     path, Z, rows, is_discrete, center=self.center
-                ).to(device)
+                )
+                base = base.to(device)
             setting = objective.setting(
                 path,
                 inputs,
                 rows,
                 is_discrete,
                 center=self.center,
-                is_gaussian=is_gaussian,
+                gaussian=is_gaussian,
                 weighting=self.weighting,
                 base=copy.deepcopy(base).float() if base else None,
             )
@@ -415,9 +415,7 @@ class TimeScoreRatio(
         )
         return self
 
-    def _new_network(
-        self, objective: Objective, n_features: int, seed: int
-    ) -> torch.nn.Module:
+    def _new_network(self, objective, n_features, seed):
         if self.network is not None:
             return copy.deepcopy(self.network).float()
         with seeded(seed):

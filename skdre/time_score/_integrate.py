@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from numbers import Integral, Real
-from typing import Any, ClassVar, TypeAlias, cast
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -12,7 +12,6 @@ from skdre._compat import Interval, StrOptions, validate_parameter_constraints
 from skdre._core.types import Floats
 
 __all__ = [
-    "INTEGRATORS",
     "INTEGRATOR_CONSTRAINTS",
     "RK45",
     "GaussLegendre",
@@ -24,10 +23,52 @@ __all__ = [
 # Rows times nodes that are worked on at once: their activations fit the cache.
 _CHUNK_EVALUATIONS = 1024
 
-Integrand: TypeAlias = Callable[[Floats, Floats], Floats]
+
+class Integrator(BaseEstimator):
+    """Base class: a subclass defines ``_integrate`` and ``finer``."""
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]]
+
+    # Whether a tolerance bounds the error.
+    is_adaptive: ClassVar[bool] = False
+
+    def integrate(
+        self,
+        integrand: Callable[[Floats, Floats], Floats],
+        rows: Floats,
+        interval: tuple[float, float] = (0.0, 1.0),
+    ) -> Floats:
+        """Integrate a function of a row and the time over time.
+
+        Parameters
+        ----------
+        integrand : callable
+            ``integrand(rows, t)``, rows of shape (n, ...) and t of shape (n,), gives
+            values of shape (n,), each of its own row and time.
+        rows : ndarray of shape (n_rows, ...)
+            Rows.
+        interval : pair of float, default=(0.0, 1.0)
+            Start and end.
+
+        Returns
+        -------
+        integral : ndarray of shape (n_rows,)
+            One for each row.
+        """
+        return self._integrate(integrand, rows, *interval)
+
+    def finer(self) -> "Integrator":
+        """A finer one of the same kind: twice the nodes, or a tenth of the tolerance.
+
+        Returns
+        -------
+        integrator : GaussLegendre or RK45
+            A new one.
+        """
+        raise NotImplementedError
 
 
-class GaussLegendre(BaseEstimator):
+class GaussLegendre(Integrator):
     """Integrate over time at fixed nodes, the same for all rows.
 
     Parameters
@@ -57,36 +98,10 @@ class GaussLegendre(BaseEstimator):
         "n_nodes": [Interval(Integral, 2, None, closed="left")]
     }
 
-    # Whether the error is kept below a tolerance.
-    is_adaptive: ClassVar[bool] = False
-
     def __init__(self, n_nodes: int = 16) -> None:
         self.n_nodes = n_nodes
 
-    def integrate(
-        self,
-        integrand: Integrand,
-        rows: Floats,
-        interval: tuple[float, float] = (0.0, 1.0),
-    ) -> Floats:
-        """Integrate a function of a row and the time over time.
-
-        Parameters
-        ----------
-        integrand : callable
-            ``integrand(rows, t)``, rows of shape (n, ...) and t of shape (n,), gives
-            values of shape (n,), each of its own row and time.
-        rows : ndarray of shape (n_rows, ...)
-            Rows.
-        interval : pair of float, default=(0.0, 1.0)
-            Start and end.
-
-        Returns
-        -------
-        integral : ndarray of shape (n_rows,)
-            One for each row.
-        """
-        start, end = interval
+    def _integrate(self, integrand, rows, start, end):
         nodes, weights = np.polynomial.legendre.leggauss(self.n_nodes)
         times = start + (end - start) * (nodes + 1) / 2
         weights = weights * (end - start) / 2
@@ -94,26 +109,18 @@ class GaussLegendre(BaseEstimator):
         integral = np.empty(len(rows))
         for k in range(0, len(rows), chunk):
             part = rows[k : k + chunk]
-            values = integrand(
-                np.repeat(part, self.n_nodes, axis=0), np.tile(times, len(part))
-            )
+            many = np.repeat(part, self.n_nodes, axis=0)
+            values = integrand(many, np.tile(times, len(part)))
             # A sum over each row: a matrix product may round by the size of the batch.
             products = values.reshape(len(part), self.n_nodes) * weights
             integral[k : k + chunk] = products.sum(axis=1)
         return integral
 
     def finer(self) -> "GaussLegendre":
-        """The same with twice the nodes.
-
-        Returns
-        -------
-        integrator : GaussLegendre
-            A new one.
-        """
         return GaussLegendre(2 * self.n_nodes)
 
 
-class RK45(BaseEstimator):
+class RK45(Integrator):
     """Integrate over time in adaptive steps, chosen for each row by itself.
 
     Parameters
@@ -143,64 +150,29 @@ class RK45(BaseEstimator):
         "tol": [Interval(Real, 0, None, closed="neither")]
     }
 
-    is_adaptive: ClassVar[bool] = True
+    is_adaptive = True
 
     def __init__(self, tol: float = 1e-5) -> None:
         self.tol = tol
 
-    def integrate(
-        self,
-        integrand: Integrand,
-        rows: Floats,
-        interval: tuple[float, float] = (0.0, 1.0),
-    ) -> Floats:
-        """Integrate a function of a row and the time over time.
-
-        Parameters
-        ----------
-        integrand : callable
-            ``integrand(rows, t)``, rows of shape (n, ...) and t of shape (n,), gives
-            values of shape (n,), each of its own row and time.
-        rows : ndarray of shape (n_rows, ...)
-            Rows.
-        interval : pair of float, default=(0.0, 1.0)
-            Start and end.
-
-        Returns
-        -------
-        integral : ndarray of shape (n_rows,)
-            One for each row.
-        """
-        integral = np.empty(len(rows))
-        for k in range(len(rows)):
-            row = rows[k : k + 1]
-
-            def slope(t, _, row=row):
+    def _integrate(self, integrand, rows, start, end):
+        def solve(row):
+            def slope(t, _):
                 return integrand(row, np.array([t]))
 
-            solution = solve_ivp(
-                slope, interval, [0.0], method="RK45", rtol=self.tol, atol=self.tol
-            )
-            integral[k] = solution.y[0, -1]
-        return integral
+            return solve_ivp(slope, (start, end), [0.0], rtol=self.tol, atol=self.tol)
+
+        solutions = [solve(rows[k : k + 1]) for k in range(len(rows))]
+        return np.array([each.y[0, -1] for each in solutions])
 
     def finer(self) -> "RK45":
-        """The same with a tenth of the tolerance.
-
-        Returns
-        -------
-        integrator : RK45
-            A new one.
-        """
         return RK45(self.tol / 10)
 
 
-Integrator: TypeAlias = GaussLegendre | RK45
-
 # By name, with their defaults.
-INTEGRATORS = {"gauss-legendre": GaussLegendre, "rk45": RK45}
+_INTEGRATORS = {"gauss-legendre": GaussLegendre, "rk45": RK45}
 
-INTEGRATOR_CONSTRAINTS = [StrOptions(set(INTEGRATORS)), *INTEGRATORS.values()]
+INTEGRATOR_CONSTRAINTS = [StrOptions(set(_INTEGRATORS)), Integrator]
 
 
 def check_integrator(integrator: str | Integrator) -> Integrator:
@@ -210,15 +182,15 @@ def check_integrator(integrator: str | Integrator) -> Integrator:
         {"integrator": integrator},
         caller_name="TimeScoreRatio",
     )
-    checked: Any = (
-        INTEGRATORS[integrator]() if isinstance(integrator, str) else clone(integrator)
-    )
+    if isinstance(integrator, str):
+        integrator = _INTEGRATORS[integrator]()
     validate_parameter_constraints(
-        checked._parameter_constraints,
-        checked.get_params(),
-        caller_name=type(checked).__name__,
+        integrator._parameter_constraints,
+        integrator.get_params(),
+        caller_name=type(integrator).__name__,
     )
-    return cast("Integrator", checked)
+    copied: Integrator = clone(integrator)
+    return copied
 
 
 def path_integral(time_score, data_score, rows, anchors, integrate, *, gaussian):

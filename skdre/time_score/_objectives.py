@@ -11,13 +11,10 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from skdre._core.moments import joint_moments
-from skdre._core.rows import PooledRows
-from skdre._core.types import Floats
 from skdre.paths import Path
 from skdre.time_score._losses import (
     Score,
@@ -111,15 +108,7 @@ class Objective:
         """Whether the scores between two Gaussians have the closed form."""
         return not path.is_noisy and "terms" not in self.outputs
 
-    def base_score(
-        self,
-        path: Path,
-        Z: Floats,
-        rows: PooledRows,
-        is_discrete: npt.NDArray[np.bool_],
-        *,
-        center: bool,
-    ) -> GaussianScore:
+    def base_score(self, path, Z, rows, is_discrete, *, center):
         """The scores between Gaussians with the moments of the standardised rows Z.
 
         They do not depend on discrete columns.
@@ -137,17 +126,7 @@ class Objective:
             outputs=self.outputs,
         )
 
-    def setting(
-        self,
-        path: Path,
-        inputs: Tensor,
-        rows: PooledRows,
-        is_discrete: npt.NDArray[np.bool_],
-        *,
-        center: bool,
-        is_gaussian: bool,
-        **options: Any,
-    ) -> Setting:
+    def setting(self, path, inputs, rows, is_discrete, *, center, gaussian, **options):
         """What the losses depend on; `inputs` are the standardised rows.
 
         Further options are fields of :class:`Setting`.
@@ -158,22 +137,22 @@ class Objective:
             mean = (inputs[part] * share[part]).sum(dim=0) / share[part].sum()
             squares = (inputs[part] - mean) ** 2 * share[part]
             moments.append((mean, squares.sum(dim=0) / share[part].sum()))
-        if is_gaussian:
+        if gaussian:
             moments[0] = torch.zeros_like(inputs[0]), torch.ones_like(inputs[0])
         center = center and self.moves_mean
         mixed = None
-        if self.mixes_discrete and not is_gaussian and is_discrete.any():
+        if self.mixes_discrete and not gaussian and is_discrete.any():
             mixed = torch.as_tensor(is_discrete, device=inputs.device)
         return Setting(
             path,
             centers=(moments[0][0], moments[1][0]) if center else None,
-            is_conditional=CONDITIONAL.is_met(path, is_gaussian),
+            is_conditional=CONDITIONAL.is_met(path, gaussian),
             is_discrete=mixed,
             speed=_mean_speed(path, *moments, center=center),
             **options,
         )
 
-    def check_network(self, network: torch.nn.Module, inputs: Tensor) -> None:
+    def check_network(self, network, inputs):
         """Raise ValueError if a network gives other columns than are needed."""
         wanted = (2, self.n_outputs(inputs.shape[1]))
         # A copy: in training a call may draw, and change running means.
@@ -228,13 +207,7 @@ OBJECTIVES = {
 }
 
 
-def choose_objective(
-    name: str,
-    path: Path,
-    denominator: str,
-    base_score: str | None,
-    n_anchors: int | None,
-) -> Objective:
+def choose_objective(name, path, denominator, base_score, n_anchors):
     """The objective of a name; ValueError if other parameters do not go with it."""
     objective = OBJECTIVES[name]
     got = f"path={type(path).__name__}"

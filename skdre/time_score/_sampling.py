@@ -181,28 +181,11 @@ class DrawnRows(TensorRows):
 
 
 def batches_and_held_out(inputs, rows, times, *, n_batches, gaussian, dice):
-    """What makes batches from the training rows, and draws of those held out.
+    """What makes batches of the training rows, and draws of those held out.
 
-    Parameters
-    ----------
-    inputs : torch.Tensor of shape (n_rows, n_features)
-        Standardised rows, the denominator's first.
-    rows : skdre._core.rows.PooledRows
-        The same, with their weights.
-    times : UniformTimes
-        Draws the times of the batches; those of the held-out draws are uniform.
-    n_batches : int
-        Batches of an epoch.
-    gaussian : bool
-        As of :class:`DrawBatches`.
-    dice : skdre._nn.settings.Dice
-        Makes the held-out draws.
-
-    Returns
-    -------
-    batches : callable
-        For the ``iterator_train`` of the training loop.
-    held_out : DrawnRows
+    `inputs` are the standardised rows and `rows` has their weights. The batches are for
+    the training loop, their times drawn from `times`; the held-out draws, made with
+    `dice`, have uniform ones.
     """
     folds = member_folds(rows, 1)
     held_out = rows.weight if folds is None else folds[0]
