@@ -3,7 +3,6 @@
 import copy
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -18,6 +17,7 @@ from skdre._compat import (
 from skdre._core.folds import member_folds
 from skdre._core.rows import PooledRows
 from skdre._core.scales import column_scales
+from skdre._core.seeds import draw_seed
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -241,7 +241,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         samples = split_samples(self, X, y, sample_weight)
         rows = PooledRows.of(samples)
         rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
         with usual_torch(grad=True):
             if warm:
