@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skdre._compat import (
@@ -19,6 +18,7 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.folds import member_folds
+from skdre._core.inner import innermost
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
 from skdre._core.scales import column_scales, draw_in
@@ -442,19 +442,6 @@ def deal_random_state(estimator, random_state):
     ]
     seeds = random_state.randint(np.iinfo(np.int32).max, size=len(states))
     return estimator.set_params(**dict(zip(states, seeds.tolist(), strict=True)))
-
-
-def innermost(estimator):
-    """The estimator that learns, inside pipelines and searches."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif isinstance(getattr(estimator, "estimator", None), BaseEstimator) and (
-            not isinstance(estimator, DensityRatioMixin)
-        ):
-            estimator = estimator.estimator
-        else:
-            return estimator
 
 
 def steps_taken(estimators):
