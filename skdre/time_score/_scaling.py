@@ -55,7 +55,7 @@ def fit_scaling(rows, scales, *, whiten=False):
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
     scales : skdre._core.scales.ColumnScales
         Of them.
     whiten : bool, default=False
@@ -71,10 +71,10 @@ def fit_scaling(rows, scales, *, whiten=False):
         If the covariance to whiten is singular.
     """
     bounds = np.stack([scales.low, scales.high])
-    X, n_denominator = draw_in(rows.X, *bounds), rows.n_denominator
+    X = draw_in(rows.X, *bounds)
     moments = joint_moments(
-        *np.split(X, [n_denominator]),
-        np.split(rows.weight, [n_denominator]),
+        *rows.split(X),
+        rows.split(rows.weight),
         shrink=False,
     )
     variances = np.diagonal(moments.covariances, axis1=1, axis2=2)
@@ -92,7 +92,7 @@ def fit_scaling(rows, scales, *, whiten=False):
         raise ValueError(
             "denominator='gaussian' needs more rows of the denominator than features "
             "and no column that is constant or a combination of others: the "
-            f"covariance of its {n_denominator} distinct rows is singular."
+            f"covariance of its {rows.n_denominator} distinct rows is singular."
         )
     matrix = axes / np.sqrt(size)
     Z = ((X - moments.means[0]) / sd) @ matrix

@@ -20,7 +20,8 @@ from skdre._compat import (
 from skdre._core.folds import member_folds
 from skdre._core.inner import innermost
 from skdre._core.moments import joint_moments
-from skdre._core.rows import PooledRows, discrete_columns
+from skdre._core.rows import discrete_columns
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales, draw_in
 from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
@@ -61,7 +62,7 @@ class Problem:
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
     path : skdre.paths.Path
     spacing : str or sequence of float
     n_bridges : int
