@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdre._core.moments import joint_moments
-from skdre._core.scales import draw_in
+from skdre._core.scales import FAR, draw_in
 from skdre._nn.networks import network_inputs
 
 __all__ = ["Scaling", "fit_scaling"]
@@ -14,9 +14,6 @@ __all__ = ["Scaling", "fit_scaling"]
 # units of the standard deviation within the samples; likewise beyond all rows that a
 # Gaussian denominator was whitened with.
 _LINEAR_RANGE = 4.0
-
-# Rows of any size stay finite in what is done with them.
-_FARTHEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Scaling:
         if self.matrix is None:
             return network_inputs(X, self.center, self.scale, self.limit)
         with np.errstate(over="ignore"):
-            Z = np.clip((X - self.center) / self.scale, -_FARTHEST, _FARTHEST)
+            Z = np.clip((X - self.center) / self.scale, -FAR, FAR)
         return network_inputs(Z @ self.matrix, 0.0, 1.0, self.limit)
 
 
