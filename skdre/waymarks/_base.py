@@ -20,8 +20,9 @@ from skdre._compat import (
 from skdre._core.folds import member_folds
 from skdre._core.inner import innermost
 from skdre._core.moments import joint_moments
-from skdre._core.rows import PooledRows, discrete_columns
-from skdre._core.scales import column_scales, draw_in
+from skdre._core.rows import discrete_columns
+from skdre._core.samples import PooledRows
+from skdre._core.scales import FAR, column_scales, draw_in
 from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
@@ -52,16 +53,13 @@ _CHUNK_ROWS = 2048
 # Rows that stand many times count as so many pairs, up to this number.
 _MOST_REPEATS = 10_000
 
-# Standardised rows of any size stay finite in what is done with them.
-_LARGEST = 1e100
-
 
 class Problem:
     """Two samples on a path: merged rows, their scale, and where the waymarks lie.
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
     path : skdre.paths.Path
     spacing : str or sequence of float
     n_bridges : int
@@ -408,7 +406,7 @@ class BaseWaymarkRatio(
     def _outputs(self, X):
         """Outputs of the networks, the mean of all members."""
         with np.errstate(over="ignore"):
-            Z = np.clip((X - self.center_) / self.scale_, -_LARGEST, _LARGEST)
+            Z = np.clip((X - self.center_) / self.scale_, -FAR, FAR)
         device = next(self.network_.parameters()).device
         parts = []
         with usual_torch(grad=False):

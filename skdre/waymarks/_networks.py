@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skdre._core.scales import FAR_SINGLE
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
 from skdre._nn.training import KeepBestMembers, train
@@ -19,9 +20,6 @@ _OWN_SHARE = 0.5
 
 # Pairs that go through the network at once when it is not trained.
 _CHUNK_PAIRS = 500
-
-# Inputs of a network without hidden layers are not drawn in, only kept from overflow.
-_LARGEST_INPUT = 1e15
 
 
 class BridgeEnsemble(nn.Module):
@@ -112,7 +110,7 @@ class BridgeEnsemble(nn.Module):
         if self.has_trunk:
             x = draw_in(x)
         else:
-            x = x.clamp(-_LARGEST_INPUT, _LARGEST_INPUT)
+            x = x.clamp(-FAR_SINGLE, FAR_SINGLE)
         h = self.trunk(x)
         output = self.linear(h)
         if self.quadratic is not None:
