@@ -22,6 +22,7 @@ from skdre._core.folds import member_folds
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
 from skdre._core.scales import column_scales, draw_in
+from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
 from skdre._nn.settings import (
@@ -126,7 +127,7 @@ class Problem:
         )
         n_pairs *= n_passes
         shares = sample_shares(self.weight[None], self.n_denominator)
-        dice = Dice(int(random_state.randint(np.iinfo(np.int32).max)))
+        dice = Dice(draw_seed(random_state))
         in_q, in_p = (
             each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
         )
@@ -302,7 +303,7 @@ class BaseWaymarkRatio(
     @usual_torch(grad=True)
     def _fit_networks(self, problem, classes, device, rng, data):
         """Train the networks; the attributes of a fit."""
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         with seeded(seed):
             network = BridgeEnsemble(
                 self.n_estimators,
