@@ -6,6 +6,7 @@ gradients, an average of the weights that is validated and kept, a way back from
 divergence, and seeds that are nobody else's.
 """
 
+import copy
 import math
 import warnings
 from contextlib import nullcontext
@@ -34,6 +35,7 @@ __all__ = [
     "TensorBatches",
     "TensorRows",
     "TrainingNet",
+    "fitted_module",
     "resolve_device",
     "seeded",
     "train",
@@ -191,7 +193,7 @@ class KeepBest(Callback):
             net.stop_ = True
 
     def on_train_end(self, net, **kwargs):
-        net.module_.load_state_dict(self.best_weights_)
+        net.return_to(self.best_weights_)
 
     def _consider(self, net, loss, epoch):
         # A loss that is not a number compares as not better.
@@ -457,10 +459,14 @@ class TrainingNet(NeuralNet):
 
     def _roll_back(self):
         self.n_roll_backs_ += 1
-        self.module_.load_state_dict(self.keeper_.best_weights_)
-        self.flat_average_.copy_(self.weights_.flat.detach())
+        self.return_to(self.keeper_.best_weights_)
         self.optimizer_.state.clear()
         self.stop_ = self.stop_ or self.n_roll_backs_ >= _MAX_ROLL_BACKS
+
+    def return_to(self, weights):
+        """Give the module, and the average, weights of an earlier epoch."""
+        self.module_.load_state_dict(weights)
+        self.flat_average_.copy_(self.weights_.flat.detach())
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         loss = super().get_loss(y_pred, y_true, X=X, training=training)
@@ -477,6 +483,16 @@ class TrainingNet(NeuralNet):
             with self.dice.as_global() if self.draws_by_itself_ else nullcontext():
                 return super().infer(x, **fit_params)
         return functional_call(self.module_, self.average_, (x,), fit_params)
+
+
+def fitted_module(net):
+    """The module of a net as an estimator keeps it: a copy that trains no further.
+
+    While the net is trained it has the average of the weights, afterwards the best.
+    """
+    module = copy.deepcopy(net.module_)
+    module.load_state_dict(net.average_)
+    return module.double().eval().requires_grad_(False)
 
 
 def train(

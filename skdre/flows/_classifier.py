@@ -20,6 +20,7 @@ from skdre._compat import (
 )
 from skdre._core.folds import held_out_weights, member_folds
 from skdre._core.rows import PooledRows
+from skdre._core.seeds import draw_seed
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, late_gain, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -389,7 +390,7 @@ class FlowClassifierRatio(
             self._validate_rows(X)
         samples = split_samples(self, X, y, sample_weight)
         rows = _rows(samples, self.validation_fraction)
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = draw_seed(check_random_state(self.random_state))
         alpha = {"discriminative": 1, "separate": 0}.get(self.strategy, self.alpha)
         kinds = self._candidate_marginals(len(rows.X))
         kinds = [self.marginals_] if warm else kinds

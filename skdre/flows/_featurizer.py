@@ -20,6 +20,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
+from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import seeded, usual_torch
 from skdre._nn.training import TaskCallback, TensorRows, resolve_device, train
@@ -321,7 +322,7 @@ class FlowFeaturizer(
         training, held_out = hold_out(
             domain, self.validation_fraction, rng, observations(X, domain)
         )
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
 
         if warm:
             kinds = [self.marginals_]

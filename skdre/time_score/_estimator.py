@@ -21,6 +21,7 @@ from skdre._core.folds import member_folds
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
 from skdre._core.scales import column_scales
+from skdre._core.seeds import draw_seed
 from skdre._nn.batches import cumulative_shares
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import Dice, seeded, usual_torch
@@ -378,7 +379,7 @@ class TimeScoreRatio(
             np.split(weight, [n_denominator]),
         )
         rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
         data = {"X": X, "y": y}
         with usual_torch(grad=True):

@@ -7,7 +7,6 @@ from numbers import Integral, Real
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_random_state
 
 from skdre._compat import (
@@ -19,9 +18,11 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.folds import member_folds
+from skdre._core.inner import innermost
 from skdre._core.moments import joint_moments
 from skdre._core.rows import PooledRows, discrete_columns
 from skdre._core.scales import column_scales, draw_in
+from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
 from skdre._nn.settings import (
@@ -126,7 +127,7 @@ class Problem:
         )
         n_pairs *= n_passes
         shares = sample_shares(self.weight[None], self.n_denominator)
-        dice = Dice(int(random_state.randint(np.iinfo(np.int32).max)))
+        dice = Dice(draw_seed(random_state))
         in_q, in_p = (
             each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
         )
@@ -302,7 +303,7 @@ class BaseWaymarkRatio(
     @usual_torch(grad=True)
     def _fit_networks(self, problem, classes, device, rng, data):
         """Train the networks; the attributes of a fit."""
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         with seeded(seed):
             network = BridgeEnsemble(
                 self.n_estimators,
@@ -441,19 +442,6 @@ def deal_random_state(estimator, random_state):
     ]
     seeds = random_state.randint(np.iinfo(np.int32).max, size=len(states))
     return estimator.set_params(**dict(zip(states, seeds.tolist(), strict=True)))
-
-
-def innermost(estimator):
-    """The estimator that learns, inside pipelines and searches."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif isinstance(getattr(estimator, "estimator", None), BaseEstimator) and (
-            not isinstance(estimator, DensityRatioMixin)
-        ):
-            estimator = estimator.estimator
-        else:
-            return estimator
 
 
 def steps_taken(estimators):
