@@ -58,17 +58,6 @@ MAY_IMPORT = {
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets"},
-    # The table of test parameters names concrete estimators, and nothing imports it.
-    "utils._test_instances": {
-        "utils",
-        "kernel",
-        "classification",
-        "waymarks",
-        "flows",
-        "density",
-        "importance",
-        "pipeline",
-    },
 }
 # Each estimator's room offers the public names that stand in it.
 OFFER_NAMES = {
