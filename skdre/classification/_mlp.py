@@ -3,7 +3,6 @@
 import copy
 from numbers import Integral, Real
 
-import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
@@ -16,8 +15,9 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.folds import member_folds
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
+from skdre._core.seeds import draw_seed
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -25,7 +25,7 @@ from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, resolve_device
+from skdre._nn.training import TaskCallback, fitted_module, resolve_device
 from skdre.base import DensityRatioMixin, split_samples
 
 __all__ = ["MLPRatio"]
@@ -241,7 +241,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         samples = split_samples(self, X, y, sample_weight)
         rows = PooledRows.of(samples)
         rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
         with usual_torch(grad=True):
             if warm:
@@ -263,9 +263,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             held_out = member_folds(rows, network.n_members)
 
             def fitted(net):
-                module = copy.deepcopy(net.module_)
-                module.load_state_dict(net.average_)
-                return self._fitted(module, center, scale, samples.classes)
+                return self._fitted(fitted_module(net), center, scale, samples.classes)
 
             data = {"X": X, "y": y}
             root = self._init_callback_context(max_subtasks=n_epochs)
@@ -287,8 +285,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
                 callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
                 verbose=int(self.verbose),
             )
-            attributes = self._fitted(network, center, scale, samples.classes)
-            attributes |= self._records(net)
+            attributes = fitted(net) | self._records(net)
         for name, value in attributes.items():
             setattr(self, name, value)
         if net.interrupt_:
@@ -302,7 +299,6 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
 
     @staticmethod
     def _fitted(network, center, scale, classes):
-        network = network.double().eval().requires_grad_(False)
         return {
             "network_": network,
             "center_": center,

@@ -10,9 +10,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
 from skdre._core.folds import member_folds
-from skdre._nn.batches import cumulative_shares, stratified_draws
+from skdre._nn.batches import TensorRows, cumulative_shares, stratified_draws
 from skdre._nn.settings import GLOBAL_DICE
-from skdre._nn.training import TensorRows
 from skdre.time_score._losses import Draws
 
 __all__ = ["DrawBatches", "LossHistory", "UniformTimes", "batches_and_held_out"]
@@ -123,8 +122,8 @@ class DrawBatches:
         Standardised rows, the denominator's first.
     batch_size : int
         Draws of a batch.
-    shuffle : bool, default=True
-        As of :class:`skdre._nn.training.TensorBatches`; draws are new in any case.
+    dice : skdre._nn.settings.Dice
+        Draws rows, times and noise.
     n_batches : int
         Batches of an epoch.
     shares : pair of torch.Tensor of shape (1, n_denominator) and (1, n_numerator)
@@ -135,13 +134,9 @@ class DrawBatches:
         Whether the denominator's rows are drawn from N(0, I), not from the sample.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(
-        self, rows, batch_size, shuffle=True, *, n_batches, shares, times, gaussian
-    ):
+    def __init__(self, rows, batch_size, dice, *, n_batches, shares, times, gaussian):
         self.inputs = rows.tensors[0]
-        self.n_draws, self.n_batches = batch_size, n_batches
+        self.n_draws, self.dice, self.n_batches = batch_size, dice, n_batches
         self.shares, self.times, self.gaussian = shares, times, gaussian
 
     def __len__(self):
@@ -194,18 +189,16 @@ def batches_and_held_out(inputs, rows, times, *, n_batches, gaussian, dice):
         training = held_out
 
     def batches(weight, times, n_batches):
-        parts = np.split(weight, [rows.n_denominator])
         return partial(
             DrawBatches,
             n_batches=n_batches,
-            shares=[cumulative_shares(part[None]) for part in parts],
+            shares=[cumulative_shares(part[None]) for part in rows.split(weight)],
             times=times,
             gaussian=gaussian,
         )
 
-    sizes = [np.count_nonzero(p) for p in np.split(held_out, [rows.n_denominator])]
-    n_draws = int(np.clip(_DRAWS_PER_ROW * max(sizes), *_HELD_OUT_DRAWS))
-    once = batches(held_out, UniformTimes(times.margin), 1)(TensorRows(inputs), n_draws)
-    once.dice = dice
-    ((draws, _),) = once
+    n_rows = max(np.count_nonzero(part) for part in rows.split(held_out))
+    n_draws = int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS))
+    once = batches(held_out, UniformTimes(times.margin), 1)
+    ((draws, _),) = once(TensorRows(inputs), n_draws, dice)
     return batches(training, times, n_batches), DrawnRows(*draws)

@@ -1,5 +1,6 @@
 """The training loop, on a problem whose solution is known: a line."""
 
+import copy
 import math
 from contextlib import nullcontext
 
@@ -11,13 +12,9 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skdre._nn import training as _training
-from skdre._nn.training import (
-    TensorBatches,
-    TensorRows,
-    resolve_device,
-    seeded,
-    train,
-)
+from skdre._nn.batches import TensorBatches, TensorRows
+from skdre._nn.settings import Dice, resolve_device, seeded
+from skdre._nn.training import train
 
 SLOPE, OFFSET = 2.0, -1.0
 
@@ -94,9 +91,8 @@ def test_several_targets_reach_the_loss():
 
 def test_batches_deal_each_row_once_and_evenly():
     rows = TensorRows(torch.arange(10.0), torch.arange(10.0) * 2)
-    batches = TensorBatches(rows, batch_size=4, shuffle=True)
-    with seeded(0):
-        first, second = list(batches), list(batches)
+    batches = TensorBatches(rows, batch_size=4, dice=Dice(0))
+    first, second = list(batches), list(batches)
     assert len(batches) == len(first) == 3
     assert [len(x) for x, _ in first] == [4, 3, 3]
     for pass_ in (first, second):
@@ -239,7 +235,7 @@ def test_roll_back_restores_the_best_weights_at_a_lower_rate(poisoned):
             if training and poisoned.n_steps in (40, 41):
                 seen[poisoned.n_steps] = (
                     weights(net.module_),
-                    net.keeper_.best_weights_,
+                    copy.deepcopy(net.keeper_.best_weights_),
                     net.optimizer_.param_groups[0]["lr"],
                 )
 

@@ -13,8 +13,8 @@ import torch
 from torch.func import grad, vmap
 
 from skdre._core.moments import joint_moments
-from skdre._nn.batches import cumulative_shares
-from skdre._nn.training import TensorRows, seeded
+from skdre._nn.batches import TensorRows, cumulative_shares
+from skdre._nn.settings import GLOBAL_DICE, seeded
 from skdre.paths import BridgePath, check_path
 from skdre.time_score import _losses as objectives
 from skdre.time_score._losses import Draws, Setting
@@ -537,6 +537,7 @@ def test_draws_of_weighted_rows():
         return DrawBatches(
             TensorRows(inputs),
             1000,
+            GLOBAL_DICE,
             n_batches=n_batches,
             shares=shares,
             times=UniformTimes(0.0),

@@ -15,7 +15,7 @@ from sklearn.model_selection import GridSearchCV
 from skorch.callbacks import Callback
 
 from skdre import GaussianRatio, TimeScoreRatio, pool
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre.paths import BridgePath, VPSDEPath
 from skdre.time_score import RK45, GaussLegendre
