@@ -326,6 +326,7 @@ class TimeScoreRatio(
         objective = choose_objective(
             self.objective, path, self.denominator, self.base_score, self.n_anchors
         )
+        center = self.center and objective.moves_mean
         samples = split_samples(self, X, y, sample_weight)
         rows = PooledRows.of(samples)
         is_gaussian = self.denominator == "gaussian"
@@ -348,16 +349,14 @@ class TimeScoreRatio(
             objective.check_network(network, inputs)
             base = None
             if self.base_score is not None and objective.has_base_score(path):
-                base = objective.base_score(
-                    path, Z, rows, is_discrete, center=self.center
-                )
+                base = objective.base_score(path, Z, rows, is_discrete, center)
                 base = base.to(device)
             setting = objective.setting(
                 path,
                 inputs,
                 rows,
                 is_discrete,
-                center=self.center,
+                center=center,
                 gaussian=is_gaussian,
                 weighting=self.weighting,
                 base=copy.deepcopy(base).float() if base else None,
