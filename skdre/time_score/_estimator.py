@@ -505,7 +505,8 @@ class TimeScoreRatio(
             If the integral is not accurate: with twice the nodes it differs by more
             than 0.05 nats and 5 %, at some of the rows. RK45 has its tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         log_ratio = self._log_ratio(Z, integrator)
         if not integrator.is_adaptive:
@@ -543,7 +544,8 @@ class TimeScoreRatio(
             Absolute difference, in nats, to the integral with twice the nodes, or, of
             RK45, with a tenth of the tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         coarse = self._log_ratio(Z, integrator)
         return np.abs(self._log_ratio(Z, integrator.finer()) - coarse)
@@ -573,7 +575,8 @@ class TimeScoreRatio(
         -----
         With `n_anchors` the log ratio is the integral along other lines.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not ((times >= 0) & (times <= 1)).all():
             raise ValueError(
