@@ -11,6 +11,8 @@ __all__ = ["all_estimators", "trusted_types"]
 # list and not a prefix: below the name of a module lies all that it imports.
 _HELD = (
     "skdre._core.moments.JointMoments",
+    "skdre.time_score._integrate.GaussLegendre",
+    "skdre.time_score._integrate.RK45",
     "skdre.time_score._scaling.Scaling",
     "skdre.paths.ArithmeticPath",
     "skdre.paths.BridgePath",

@@ -134,12 +134,11 @@ class PairBatches:
 
     Parameters
     ----------
-    rows : Dataset
-        Not used, but by skorch.
+    rows : TensorRows
+        The waymarks' inputs.
     batch_size : int
         Pairs of a batch for each member.
-    shuffle : bool, default=True
-        Not used: pairs are always drawn anew.
+    dice : skdre._nn.settings.Dice
     waymarks : Waymarks
     n_batches : int
         Batches of an epoch.
@@ -147,9 +146,8 @@ class PairBatches:
         Of :func:`sample_shares`.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(self, rows, batch_size, shuffle=True, *, waymarks, n_batches, shares):
+    def __init__(self, rows, batch_size, dice, *, waymarks, n_batches, shares):
+        self.dice = dice
         self.waymarks = waymarks
         self.batch_size = batch_size
         self.n_batches = n_batches
