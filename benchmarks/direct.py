@@ -152,25 +152,22 @@ def compare(contenders, name, n, d, sets, args, versions, *, gamma_factor=None):
             if n > contender.most:
                 continue
             n_sets = 1 if n >= contender.slow_from else len(sets)
-            job = {
-                "problems": paths[:n_sets],
-                "options": contender.options,
-                "gamma_factor": gamma_factor,
-                "repeats": args.repeats,
-                "budget": args.budget,
-            }
-            stored, reason = _jobs.run(
-                contender.environment,
-                contender.script,
-                job,
-                Path(folder) / "result.npz",
-                threads=args.threads,
-                timeout=args.timeout,
-            )
-            fits = [{"note": reason}] * n_sets
-            if stored is not None:
-                fits = stored["report"]["fits"]
-                versions |= stored["report"]["versions"]
+            with _jobs.Worker(
+                contender.environment, contender.script, threads=args.threads
+            ) as worker:
+                versions |= worker.versions
+                fits = [
+                    worker.ask(
+                        args.timeout,
+                        problem=path,
+                        options=contender.options,
+                        gamma_factor=gamma_factor,
+                        repeats=args.repeats,
+                        budget=args.budget,
+                        warm_up=i == 0,
+                    )
+                    for i, path in enumerate(paths[:n_sets])
+                ]
             for i, report in enumerate(fits):
                 row = {"problem": name, "n": n, "d": d, "seed": i}
                 row |= {"method": contender.method, "contender": contender.name}
@@ -183,12 +180,13 @@ def compare(contenders, name, n, d, sets, args, versions, *, gamma_factor=None):
                 row["seconds"] = statistics.median(report["seconds"])
                 # With one thread, tells a busy machine from a slow fit.
                 row["cpu_seconds"] = statistics.median(report["cpu_seconds"])
-                row["memory"] = report.get("memory")
+                # Only a process's first fit shows in its peak.
+                row["memory"] = None if i else report["memory"]
                 problem = sets[i]
                 if gamma_factor is None:
-                    row |= judge(problem["truth"], stored[f"log_ratio_{i}"])
+                    row |= judge(problem["truth"], report["log_ratio"])
                 else:
-                    kernel = (stored[f"{x}_{i}"] for x in ("centers", "coef", "gamma"))
+                    kernel = (report[x] for x in ("centers", "coef", "gamma"))
                     row |= kliep_gap(problem["Xp"], problem["Xq"], *kernel)
             shown = row.get("note") or f"{row['seconds']:.3g} s"
             print(f"  {name} n={n} d={d}: {contender.name}: {shown}", file=sys.stderr)

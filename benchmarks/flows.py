@@ -17,14 +17,12 @@ also to doc/benchmarks/flows.md.
 
 import argparse
 import csv
-import json
-import os
 import statistics
-import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 
+import _jobs
 import _report
-import peers
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -48,42 +46,26 @@ def inverse_rows(n_features):
     return 64 if n_features > 100 else 1000
 
 
-class Worker:
-    """A contender's process, which answers one question at a time."""
-
-    def __init__(self, environment, arguments):
-        script = HERE / "peers" / f"_{environment}_flow.py"
-        self.process = subprocess.Popen(
-            [str(peers.python(environment)), str(script), *arguments],
-            env=os.environ | _report.threads(1),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.versions = self._read()["versions"]
-
-    def _read(self):
-        line = self.process.stdout.readline()
-        return json.loads(line) if line else {"note": "killed"}
-
-    def ask(self, **job):
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return self._read()
-
-
 def measure(workers, flow, n_features, args):
     """A row of rates for each of what is asked for."""
-    shape = (flow, n_features, N_TRANSFORMS, hidden(n_features))
-    sizes = {"batch_size": BATCH_SIZE, "n_batches": N_BATCHES}
+    job = {
+        "options": {
+            "flow": flow,
+            "n_features": n_features,
+            "n_transforms": N_TRANSFORMS,
+            "hidden": hidden(n_features),
+        },
+        "batch_size": BATCH_SIZE,
+        "n_batches": N_BATCHES,
+        "inverse_rows": inverse_rows(n_features),
+        "seconds": args.seconds,
+    }
     rows = {
         what: {"flow": flow, "d": n_features, "what": what, "rates": {}}
         for what in args.what
     }
     for name, worker in workers.items():
-        made = worker.ask(
-            do="make", flow=shape, inverse_rows=inverse_rows(n_features), **sizes
-        )
+        made = worker.ask(do="count", **job)
         for row in rows.values():
             row["rates"][name] = []
             row[f"{name} parameters"] = made.get("parameters")
@@ -98,7 +80,7 @@ def measure(workers, flow, n_features, args):
                 # What takes far longer than its turn is timed once.
                 if rates and rates[0] * args.seconds * 10 < inverse_rows(n_features):
                     continue
-                reply = worker.ask(do=what, seconds=args.seconds, **sizes)
+                reply = worker.ask(do=what, **job)
                 if "note" in reply:
                     print(f"{name} {flow} {n_features}: {reply['note']}")
                 else:
@@ -140,17 +122,24 @@ def main():
     parser.add_argument("--write-doc", action="store_true")
     args = parser.parse_args()
 
-    workers = {name: Worker(*made) for name, made in CONTENDERS.items()}
-    versions = {}
-    for worker in workers.values():
-        versions |= worker.versions
     path = ROOT / "results" / "flows.csv"
-    rows = read_rows(path)
-    for flow in args.flows:
-        for n_features in args.features:
-            for row in measure(workers, flow, n_features, args):
-                rows[row["flow"], row["d"], row["what"]] = row
-            _report.write_csv(path, rows.values())
+    rows, versions = read_rows(path), {}
+    with ExitStack() as stack:
+        workers = {
+            name: stack.enter_context(
+                _jobs.Worker(
+                    environment, f"_{environment}_flow.py", *arguments, threads=1
+                )
+            )
+            for name, (environment, arguments) in CONTENDERS.items()
+        }
+        for worker in workers.values():
+            versions |= worker.versions
+        for flow in args.flows:
+            for n_features in args.features:
+                for row in measure(workers, flow, n_features, args):
+                    rows[row["flow"], row["d"], row["what"]] = row
+                _report.write_csv(path, rows.values())
     rows = [rows[key] for key in sorted(rows)]
     headings = {"flow": ("flow", '"{}"'), "d": ("d", "{}")}
     headings |= {name: (name, "{:,.0f}") for name in CONTENDERS}

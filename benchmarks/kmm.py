@@ -81,25 +81,19 @@ CONTENDERS = [
 ]
 
 
-def run(contender, problem, folder, args):
-    """Weights and report of a contender, or (None, the reason there are none)."""
-    job = {
-        "problem": str(problem),
-        "options": contender.options,
-        "repeats": args.repeats if contender.timed else 1,
-        "budget": args.budget,
-    }
-    stored, reason = _jobs.run(
-        contender.environment,
-        contender.script,
-        job,
-        folder / "result.npz",
-        threads=args.threads,
-        timeout=args.timeout,
-    )
-    if stored is None:
-        return None, reason
-    return stored["weights"].astype(float), stored["report"]
+def run(contender, problem, args, versions):
+    """What a contender answers in a process of its own."""
+    with _jobs.Worker(
+        contender.environment, contender.script, threads=args.threads
+    ) as worker:
+        versions |= worker.versions
+        return worker.ask(
+            args.timeout,
+            problem=str(problem),
+            options=contender.options,
+            repeats=args.repeats if contender.timed else 1,
+            budget=args.budget,
+        )
 
 
 def compare(n, d, seed, args, versions):
@@ -108,8 +102,7 @@ def compare(n, d, seed, args, versions):
     judge = Matching(**problem).judge
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        path = folder / "problem.npz"
+        path = Path(folder) / "problem.npz"
         np.savez(path, **problem)
         for contender in CONTENDERS:
             if not contender.least <= n <= contender.most:
@@ -120,13 +113,12 @@ def compare(n, d, seed, args, versions):
                 contender.name.startswith(name) for name in args.contenders
             ):
                 continue
-            weights, report = run(contender, path, folder, args)
+            report = run(contender, path, args, versions)
             row = {"n": n, "d": d, "seed": seed, "contender": contender.name}
             rows.append(row)
-            if weights is None:
-                row["note"] = report
+            if "note" in report:
+                row["note"] = report["note"]
             else:
-                versions |= report["versions"]
                 row["seconds"] = statistics.median(report["seconds"])
                 # With one thread, tells a busy machine from a slow solver.
                 row["cpu_seconds"] = statistics.median(report["cpu_seconds"])
@@ -134,7 +126,7 @@ def compare(n, d, seed, args, versions):
                 row["repeats"] = len(report["seconds"])
                 row["memory"] = report["memory"]
                 if contender.script != "_kernel.py":
-                    row |= judge(weights)
+                    row |= judge(report["weights"].astype(float))
             print(f"  n={n} d={d} seed={seed}: {summary(row)}", file=sys.stderr)
     return grade(rows)
 

@@ -58,17 +58,6 @@ MAY_IMPORT = {
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets"},
-    # The table of test parameters names concrete estimators, and nothing imports it.
-    "utils._test_instances": {
-        "utils",
-        "kernel",
-        "classification",
-        "waymarks",
-        "flows",
-        "density",
-        "importance",
-        "pipeline",
-    },
 }
 # Each estimator's room offers the public names that stand in it.
 OFFER_NAMES = {
@@ -417,3 +406,20 @@ def test_every_public_object_is_documented():
             for name, method in vars(value).items():
                 if inspect.isfunction(method) and not name.startswith("_"):
                     assert inspect.getdoc(method), f"{label}.{name}"
+
+
+def test_the_drawing_of_the_rooms_is_that_of_the_folder():
+    text = (ROOT.parent / "CONTRIBUTING.md").read_text()
+    drawing = text.partition("```\nskdre/\n")[2].partition("```")[0]
+    drawn = {line.split()[0].rstrip("/") for line in drawing.splitlines()}
+    # Not what an older version left behind.
+    rooms = {path.parent.name for path in ROOT.glob("*/__init__.py")}
+    files = {path.name for path in ROOT.glob("*.py")} - {"__init__.py"}
+    assert drawn == rooms | files | {"__init__.pyi"}
+
+
+def test_hooks_and_constraints_have_one_version_of_ruff():
+    hooks = (ROOT.parent / ".pre-commit-config.yaml").read_text()
+    constraints = (ROOT.parent / "constraints.txt").read_text().split()
+    (version,) = (each[6:] for each in constraints if each.startswith("ruff=="))
+    assert f"rev: v{version}\n" in hooks

@@ -6,12 +6,12 @@ above that it splits the denominator at random and matches every part by itself,
 is another problem; ``exact`` lifts it.
 """
 
-from _worker import main
+from _matching_job import solve
+from _serve import serve
 from adapt.instance_based import KMM
 
 
-def make(options):
-    options = dict(options)
+def make(**options):
     exact = options.pop("exact")
 
     def fit(Xp, Xq, gamma, B, eps):
@@ -25,4 +25,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("adapt", "cvxopt", "numpy"))
+    serve(make, solve, ("adapt", "cvxopt", "numpy"))

@@ -7,15 +7,15 @@ nothing to turn it back with; this script does (see ``_relative.py``).
 """
 
 import numpy as np
-from _ratio_worker import Fitted, main
+from _ratio_job import Fitted, solve
 from _relative import ratio_of_relative
+from _serve import serve
 from adapt import instance_based
 
 RIDGES = [10.0**power for power in range(-5, 2)]
 
 
-def make(options):
-    options = dict(options)
+def make(**options):
     name = options.pop("name")
     cls = getattr(instance_based, name)
     params = {"verbose": 0} | options
@@ -43,4 +43,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("adapt", "scikit-learn", "scipy", "numpy"))
+    serve(make, solve, ("adapt", "scikit-learn", "scipy", "numpy"))

@@ -2,11 +2,12 @@
 
 import cvxpy as cp
 import numpy as np
-from _worker import main
+from _matching_job import solve
+from _serve import serve
 from sklearn.metrics.pairwise import rbf_kernel
 
 
-def make(options):
+def make(**options):
     def fit(Xp, Xq, gamma, B, eps):
         n = len(Xq)
         K = rbf_kernel(Xq, gamma=gamma)
@@ -24,4 +25,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("cvxpy", "clarabel", "numpy"))
+    serve(make, solve, ("cvxpy", "clarabel", "numpy"))

@@ -6,12 +6,13 @@ ratio is turned back as in ``_relative.py``.
 """
 
 import numpy as np
-from _ratio_worker import Fitted, main
+from _ratio_job import Fitted, solve
 from _relative import ratio_of_relative
+from _serve import serve
 from densratio import densratio
 
 
-def make(options):
+def make(**options):
     alpha = options.get("alpha", 0)
 
     def fit(Xp, Xq, gammas, seed):
@@ -30,4 +31,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("densratio", "numpy"))
+    serve(make, solve, ("densratio", "numpy"))

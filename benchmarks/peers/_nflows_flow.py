@@ -3,7 +3,8 @@
 import math
 
 import torch
-from _flow_worker import main
+from _flow_job import maker, solve
+from _serve import serve
 from nflows.transforms import (
     AffineCouplingTransform,
     CompositeTransform,
@@ -59,15 +60,15 @@ def couplings(n_features, n_transforms, hidden):
 
 
 class Flow:
-    def __init__(self, flow, *shape):
+    def __init__(self, flow, **shape):
         if flow == "realnvp":
-            transforms = couplings(*shape)
+            transforms = couplings(**shape)
         elif flow == "maf":
-            transforms = autoregressive(MaskedAffineAutoregressiveTransform, *shape)
+            transforms = autoregressive(MaskedAffineAutoregressiveTransform, **shape)
         else:
             transforms = autoregressive(
                 MaskedPiecewiseRationalQuadraticAutoregressiveTransform,
-                *shape,
+                **shape,
                 num_bins=8,
                 tails="linear",
                 tail_bound=5.0,
@@ -85,4 +86,4 @@ class Flow:
 
 
 if __name__ == "__main__":
-    main(Flow, ["nflows", "torch"])
+    serve(maker(Flow), solve, ["nflows", "torch"])

@@ -6,7 +6,8 @@ way round: here the quick one always gives the density.
 
 import math
 
-from _flow_worker import main
+from _flow_job import maker, solve
+from _serve import serve
 from normflows.flows import (
     AffineCouplingBlock,
     MaskedAffineAutoregressive,
@@ -59,15 +60,15 @@ def couplings(n_features, n_transforms, hidden):
 
 
 class Flow:
-    def __init__(self, flow, *shape):
+    def __init__(self, flow, **shape):
         if flow == "realnvp":
-            flows = couplings(*shape)
+            flows = couplings(**shape)
         elif flow == "maf":
             flows = autoregressive(MaskedAffineAutoregressive, *shape)
         else:
             flows = autoregressive(
                 MaskedPiecewiseRationalQuadraticAutoregressive,
-                *shape,
+                **shape,
                 num_bins=8,
                 tails="linear",
                 tail_bound=5.0,
@@ -90,4 +91,4 @@ class Flow:
 
 
 if __name__ == "__main__":
-    main(Flow, ["normflows", "torch"])
+    serve(maker(Flow), solve, ["normflows", "torch"])

@@ -5,11 +5,12 @@ length, looks at no tolerance and ignores B; SLSQP knows the whole problem.
 """
 
 import numpy as np
-from _worker import main
+from _matching_job import solve
+from _serve import serve
 from skada import KMMReweightAdapter
 
 
-def make(options):
+def make(**options):
     def fit(Xp, Xq, gamma, B, eps):
         X = np.concatenate([Xq, Xp])
         domain = np.repeat([1, -2], [len(Xq), len(Xp)])
@@ -20,4 +21,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("skada", "scipy", "numpy"))
+    serve(make, solve, ("skada", "scipy", "numpy"))

@@ -12,13 +12,13 @@ of the target, which is source / target, not the target / source of its other ad
 
 import numpy as np
 import skada
-from _ratio_worker import Fitted, main
+from _ratio_job import Fitted, solve
+from _serve import serve
 
 RESCALED = ("DensityReweightAdapter", "DiscriminatorReweightAdapter")
 
 
-def make(options):
-    options = dict(options)
+def make(**options):
     name = options.pop("name")
     inverted = options.pop("inverted", False)
     is_kliep = name == "KLIEPReweightAdapter"
@@ -50,4 +50,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("skada", "scikit-learn", "scipy", "numpy"))
+    serve(make, solve, ("skada", "scikit-learn", "scipy", "numpy"))

@@ -4,7 +4,8 @@ import sys
 from functools import partial
 
 import torch
-from _flow_worker import main
+from _flow_job import maker, solve
+from _serve import serve
 
 from skdre._nn.training import TensorRows, train
 from skdre.flows._featurizer import _mean_log_loss
@@ -43,4 +44,8 @@ class Flow:
 
 
 if __name__ == "__main__":
-    main(partial(Flow, sys.argv[1] == "own loop"), ["skdre", "zuko", "torch"])
+    serve(
+        maker(partial(Flow, sys.argv[1] == "own loop")),
+        solve,
+        ["skdre", "zuko", "torch"],
+    )

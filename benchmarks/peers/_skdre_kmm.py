@@ -1,11 +1,12 @@
 """skdre.KMMRatio on rows that are left as they are, as the peers leave them."""
 
-from _worker import main
+from _matching_job import solve
+from _serve import serve
 
 from skdre import KMMRatio, pool
 
 
-def make(options):
+def make(**options):
     def fit(Xp, Xq, gamma, B, eps):
         model = KMMRatio(gamma, B=B, eps=eps, standardize=False, **options)
         return model.fit(*pool(numerator=Xp, denominator=Xq)).weights_
@@ -14,4 +15,4 @@ def make(options):
 
 
 if __name__ == "__main__":
-    main(make, ("skdre", "scikit-learn", "numpy"))
+    serve(make, solve, ("skdre", "scikit-learn", "numpy"))

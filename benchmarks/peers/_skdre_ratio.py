@@ -2,7 +2,8 @@
 
 from importlib.util import find_spec
 
-from _ratio_worker import Fitted, main
+from _ratio_job import Fitted, solve
+from _serve import serve
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 
 import skdre
@@ -15,8 +16,7 @@ INNER = {
 }
 
 
-def make(options):
-    options = dict(options)
+def make(**options):
     name = options.pop("name")
     search = options.pop("search", False)
     if "estimator" in options:
@@ -40,4 +40,4 @@ def make(options):
 
 if __name__ == "__main__":
     packages = ["skdre", "scikit-learn", "scipy", "numpy"]
-    main(make, packages + ["torch"] * bool(find_spec("torch")))
+    serve(make, solve, packages + ["torch"] * bool(find_spec("torch")))

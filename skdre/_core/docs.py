@@ -33,6 +33,28 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "activation": (
+        'activation : {"elu", "silu", "tanh"}, default="silu"',
+        "Of the hidden layers.",
+    ),
+    "n_estimators": (
+        "n_estimators : int, default=8",
+        "Members of the ensemble. With k of them each trains on all but a k-th of the "
+        "rows, but at least three quarters.",
+    ),
+    "max_iter": (
+        "max_iter : int, default=2000",
+        "Most training steps, one batch for each member.",
+    ),
+    "learning_rate": (
+        "learning_rate : float, default=0.002",
+        "Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.",
+    ),
+    "weight_decay": ("weight_decay : float, default=0.001", "Of AdamW."),
+    "patience": (
+        "patience : int, default=400",
+        "Steps in which no member's held-out loss gets better before training stops.",
+    ),
     "device": (
         'device : str, default="auto"',
         '"auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".',
@@ -46,6 +68,18 @@ SHARED = {
         "random_state : int, RandomState instance or None, default=None",
         "Pass an int for the same result on every call. The global seeds of numpy and "
         "torch are neither read (unless this is None, numpy's) nor changed.",
+    ),
+    "loss_curve_": (
+        "loss_curve_ : ndarray of shape (n_epochs,)",
+        "Training loss, the mean over each 25 steps and all members, in nats.",
+    ),
+    "best_validation_score_": (
+        "best_validation_score_ : float",
+        "The same, of the weights that are kept.",
+    ),
+    "bounds_": (
+        "bounds_ : ndarray of shape (2, n_features_in_)",
+        "What absurd values of each column are drawn in to; infinite without any.",
     ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",

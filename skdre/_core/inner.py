@@ -1,4 +1,4 @@
-"""Handing sample weights to any estimator, with metadata routing or without."""
+"""Estimators inside others: which one learns, and how sample weights reach it."""
 
 import inspect
 
@@ -12,7 +12,28 @@ from sklearn.utils.validation import has_fit_parameter
 
 from skdre._compat import routing_enabled
 
-__all__ = ["fit_weighted", "takes_any_parameter", "weight_parameter"]
+__all__ = ["fit_weighted", "innermost", "takes_any_parameter", "weight_parameter"]
+
+
+def innermost(estimator):
+    """The estimator that learns, inside pipelines, searches and frozen estimators.
+
+    That of a fitted search is the best one. An estimator that takes sample weights
+    itself, such as an ensemble, is not looked into.
+    """
+    while True:
+        if isinstance(estimator, Pipeline):
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif (
+            hasattr(estimator, "estimator")
+            and hasattr(estimator, "fit")
+            and not has_fit_parameter(estimator, "sample_weight")
+        ):
+            estimator = estimator.estimator
+        else:
+            return estimator
 
 
 def weight_parameter(estimator, name):

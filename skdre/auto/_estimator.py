@@ -16,6 +16,7 @@ from skdre._compat import (
 )
 from skdre._core.folds import held_out_weights
 from skdre._core.scales import column_scales, draw_in
+from skdre._core.seeds import draw_seed
 from skdre._core.tasks import inner_fit
 from skdre.auto._choice import Findings, Rows, fit_rows, look
 from skdre.auto._evidence import tail_length
@@ -207,12 +208,7 @@ class AutoRatio(
             with inner_fit(root, self, estimator, task_name, **data):
                 return fit_rows(estimator, rows, weight)
 
-        folds = held_out_weights(
-            rows.is_numerator,
-            rows.weight,
-            rows.is_atom,
-            max(2, round(1 / self.validation_fraction)),
-        )
+        folds = held_out_weights(rows, max(2, round(1 / self.validation_fraction)))
         if folds is None:
             found = Findings.of_a_single_row()
         else:
@@ -240,7 +236,7 @@ class AutoRatio(
         far = TelescopingRatio(n_bridges=8) if self.far is None else clone(self.far)
         for each in (near, far):
             seeds = {
-                name: int(rng.randint(np.iinfo(np.int32).max))
+                name: draw_seed(rng)
                 for name, value in sorted(each.get_params().items())
                 if name.split("__")[-1] == "random_state" and value is None
             }

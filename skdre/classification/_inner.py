@@ -10,10 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
-from sklearn.utils.validation import has_fit_parameter
 
 from skdre._compat import safe_indexing
-from skdre._core.inner import fit_weighted, weight_parameter
+from skdre._core.inner import fit_weighted, innermost, weight_parameter
 from skdre._core.rows import repeats_of
 from skdre.base import bounded_log_ratio, is_ratio_estimator
 
@@ -88,31 +87,17 @@ def takes_nan(estimator):
     return hasattr(estimator, "fit") and get_tags(estimator).input_tags.allow_nan
 
 
-def _innermost(estimator):
-    """The classifier that sees the rows last, and the prefix of its parameters."""
-    prefix = ""
-    while True:
-        if isinstance(estimator, Pipeline):
-            name, estimator = estimator.steps[-1]
-        elif hasattr(estimator, "estimator") and not has_fit_parameter(
-            estimator, "sample_weight"
-        ):
-            name, estimator = "estimator", estimator.estimator
-        else:
-            return prefix, estimator
-        prefix += f"{name}__"
-
-
 def _without_priors(estimator):
     """A clone in whose fit both domains count the same, as far as parameters can say.
 
     Returns it, and whether its probabilities are then those of equal priors.
     """
     estimator = clone(estimator)
-    prefix, last = _innermost(estimator)
+    last, params = innermost(estimator), estimator.get_params()
+    prefix = "".join(f"{name}__" for name, value in params.items() if value is last)
     equal = {
         name: None
-        for name, value in estimator.get_params().items()
+        for name, value in params.items()
         if name.startswith(prefix)
         and name.split("__")[-1] in ("class_weight", "class_prior")
         and value is not None
@@ -312,6 +297,6 @@ def choose_score(fitted, X, *, calibrated):
             return "decision_function"
     # Naive Bayes adds up logarithms; the log_proba of others is the log of a
     # probability that has lost its digits near 0 and 1.
-    if hasattr(_innermost(estimator)[1], "predict_joint_log_proba"):
+    if hasattr(innermost(estimator), "predict_joint_log_proba"):
         return "predict_log_proba"
     return "predict_proba"

@@ -20,6 +20,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
+from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import seeded, usual_torch
 from skdre._nn.training import TaskCallback, TensorRows, resolve_device, train
@@ -184,7 +185,7 @@ class FlowFeaturizer(
     Training perturbs the mapped columns by noise of standard deviation 0.003, which
     bounds the likelihood of tied rows and of columns that determine each other. A
     column that is constant in fit is centred and counts as about standard normal in
-    the density. Values more than 1e30 standard deviations out are clipped there.
+    the density. Values more than 1e100 standard deviations out are clipped there.
     Samples of a few dozen rows in many dimensions are too small for a flow: the
     held-out rows then stop the training early, and the features are little more than
     scaled columns.
@@ -321,7 +322,7 @@ class FlowFeaturizer(
         training, held_out = hold_out(
             domain, self.validation_fraction, rng, observations(X, domain)
         )
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
 
         if warm:
             kinds = [self.marginals_]

@@ -18,6 +18,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.rows import observations
+from skdre._core.seeds import draw_seed
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -337,7 +338,7 @@ class MutualInformation(
         parts = self._split(checked, rng)
         ratio = self.ratio
         if ratio is None:
-            ratio = _default_ratio(int(rng.randint(np.iinfo(np.int32).max)))
+            ratio = _default_ratio(draw_seed(rng))
         partners = [
             tuple(
                 shifted_partners(len(each), self.n_permutations, rng) for each in part

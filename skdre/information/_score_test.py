@@ -13,6 +13,7 @@ from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import as_matrix
 from skdre._core.rows import observations
 from skdre._core.scales import column_scales
+from skdre._core.seeds import draw_seed
 from skdre.base import check_pool
 from skdre.information._permutation import (
     ShiftTest,
@@ -262,7 +263,7 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
     scores = studentized(_standardized(function, points, rng))
     n_rows, n_numerator = len(scores), int(rows.is_numerator.sum())
     factor = n_rows / (n_numerator * (n_rows - n_numerator))
-    generator = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
+    generator = np.random.default_rng(draw_seed(rng))
 
     def statistic(sums):
         return factor * np.sum(sums**2, axis=-1)

@@ -17,6 +17,7 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
+from skdre._core.seeds import draw_seed
 from skdre.base import check_is_ratio
 from skdre.information._cross_fit import (
     DomainRows,
@@ -169,7 +170,7 @@ def _cross_fitted_statistic(name, estimator, X, is_numerator, cv, seed, permuted
 
 def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng):
     # One seed for all: the statistic is then a function of the labels.
-    seed = rng.randint(np.iinfo(np.int32).max)
+    seed = draw_seed(rng)
     labels = [is_numerator, *map(rng.permutation, [is_numerator] * n_permutations)]
     statistics = Parallel(n_jobs=n_jobs)(
         delayed(_cross_fitted_statistic)(
@@ -318,5 +319,5 @@ def two_sample_test(
     else:
         result = _split_log_ratios(estimator, X, is_numerator, test_size, rng)
         log_ratios = result.numerator_log_ratio, result.denominator_log_ratio
-    generator = np.random.default_rng(rng.randint(np.iinfo(np.int32).max))
+    generator = np.random.default_rng(draw_seed(rng))
     return additive_test(statistic, *log_ratios, n_permutations, generator)

@@ -3,7 +3,8 @@
 import numpy as np
 from scipy.integrate import trapezoid
 
-from skdre.inspection._checks import domains_of, innermost, method_of
+from skdre._core.inner import innermost
+from skdre.inspection._checks import domains_of, method_of
 from skdre.inspection._drawing import COLORS, add_legend, new_axes, styled
 
 __all__ = ["BridgeLogRatiosDisplay", "TimeScoreDisplay"]

@@ -3,7 +3,6 @@
 import warnings
 
 import numpy as np
-from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -14,23 +13,9 @@ __all__ = [
     "check_log_ratio",
     "check_weight",
     "domains_of",
-    "innermost",
     "method_of",
     "warn_if_constant",
 ]
-
-
-def innermost(estimator):
-    """The last step of a pipeline, the best estimator of a search."""
-    while True:
-        if isinstance(estimator, Pipeline):
-            estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
 
 
 def method_of(estimator, X, name):

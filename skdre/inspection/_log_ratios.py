@@ -2,12 +2,12 @@
 
 import numpy as np
 
+from skdre._core.inner import innermost
 from skdre.base import predict_log_ratio
 from skdre.inspection._checks import (
     check_log_ratio,
     check_weight,
     domains_of,
-    innermost,
     warn_if_constant,
 )
 from skdre.inspection._drawing import COLORS, add_diagonal, add_legend, new_axes, styled

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from skdre._core.inner import innermost
 from skdre.base import predict_log_ratio
-from skdre.inspection._checks import check_weight, innermost
+from skdre.inspection._checks import check_weight
 from skdre.inspection._curves import effective_rows, lorenz_curve
 from skdre.inspection._drawing import new_axes, styled
 from skdre.weighting import importance_weights

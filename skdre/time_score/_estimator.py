@@ -19,8 +19,10 @@ from skdre._compat import (
 )
 from skdre._core.folds import member_folds
 from skdre._core.moments import joint_moments
-from skdre._core.rows import PooledRows, discrete_columns
+from skdre._core.rows import discrete_columns
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
+from skdre._core.seeds import draw_seed
 from skdre._nn.batches import cumulative_shares
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import Dice, seeded, usual_torch
@@ -374,11 +376,11 @@ class TimeScoreRatio(
         Z = scaling.transform(rows.X)
         is_discrete = discrete_columns(rows.X, weight)
         moments = joint_moments(
-            *np.split(np.where(is_discrete, 0.0, Z), [n_denominator]),
-            np.split(weight, [n_denominator]),
+            *rows.split(np.where(is_discrete, 0.0, Z)),
+            rows.split(weight),
         )
         rng = check_random_state(self.random_state)
-        seed = int(rng.randint(np.iinfo(np.int32).max))
+        seed = draw_seed(rng)
         n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
         data = {"X": X, "y": y}
         with usual_torch(grad=True):
@@ -477,12 +479,9 @@ class TimeScoreRatio(
         draws = {"inputs": inputs, "gaussian": plan.is_gaussian}
 
         def shares(weight):
-            return [
-                cumulative_shares(part[None])
-                for part in np.split(weight, [n_denominator])
-            ]
+            return [cumulative_shares(part[None]) for part in rows.split(weight)]
 
-        n_rows = max(np.count_nonzero(p) for p in np.split(held_out, [n_denominator]))
+        n_rows = max(np.count_nonzero(p) for p in rows.split(held_out))
         (packed,) = draw_pairs_and_times(
             n_draws=int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS)),
             n_batches=1,

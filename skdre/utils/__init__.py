@@ -23,6 +23,9 @@ _HELD = (
     "skdre.flows._marginals.ColumnMap",
     "skdre.flows._marginals.MarginalMaps",
     "skdre.information._means.Estimate",
+    "skdre.waymarks._models.BridgeModel",
+    "skdre.waymarks._models.ClassifierModel",
+    "skdre.waymarks._models.NetworkModel",
     "zuko.distributions.DiagNormal",
     "zuko.transforms.MonotonicAffineTransform",
 )

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from skorch.callbacks import Callback
 
 from skdre import GaussianRatio, TimeScoreRatio, pool
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre.paths import BridgePath, VPSDEPath
 from skdre.time_score._estimator import _HELD_OUT_DRAWS

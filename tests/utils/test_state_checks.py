@@ -4,6 +4,7 @@ from numbers import Real
 
 import numpy as np
 import pytest
+from instances import fit_arguments, make_instances
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
@@ -30,7 +31,6 @@ from skdre.datasets import make_warped_shift
 from skdre.utils._check_tools import seeded
 from skdre.utils._other_values import other_values
 from skdre.utils._state_checks import assert_parameters_do_not_matter
-from skdre.utils._test_instances import make_instances
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
 PIXELS = np.abs(np.round(9 * X))
@@ -44,15 +44,6 @@ pytestmark = [
 ]
 
 QUICK = {"max_iter": 20, "max_epochs": 2}
-
-# How each is fitted; most on (X, y), which their score takes too.
-ARGUMENTS = {
-    "AlignedClassifier": {"X": X, "y": Y, "X_target": X[::3] + 0.1},
-    "Dequantizer": {"X": PIXELS},
-    "ImportanceWeighted": {"X": X, "y": Y, "X_target": X[::3] + 0.1},
-    "MutualInformation": {"X": X, "Y": np.sin(X) + 0.1 * X[::-1]},
-}
-NO_SCORE = {"Dequantizer", "MutualInformation", "TargetedSampler"}
 
 NETWORK = {"hidden_features": (8,), "max_iter": 5}
 SPECIAL = [
@@ -76,7 +67,7 @@ SPECIAL = [
 def fitted_quickly(estimator):
     params = estimator.get_params(deep=False)
     fewer = {key: value for key, value in QUICK.items() if params.get(key, 0) > value}
-    arguments = ARGUMENTS.get(type(estimator).__name__, {"X": X, "y": Y})
+    arguments = fit_arguments(estimator, X, Y)
     return seeded(estimator).set_params(**fewer).fit(**arguments), arguments["X"]
 
 
@@ -91,7 +82,7 @@ def fitted_quickly(estimator):
 )
 def test_parameters_set_after_fit_do_not_matter(estimator):
     fitted, rows = fitted_quickly(estimator)
-    score = {} if type(estimator).__name__ in NO_SCORE else {"X": X[::6], "y": Y[::6]}
+    score = {"X": X[::6], "y": Y[::6]}
     tried = assert_parameters_do_not_matter("", fitted, rows[::100], **score)
     exempt = {"n_jobs", "verbose", "device", "batch_size", "memory", "network"}
     if not isinstance(estimator, Pipeline):

@@ -1,0 +1,93 @@
+"""A flow as a job: how many rows a second it is trained on, or inverts.
+
+A contender is an object with ``parameters()``, ``log_density(x)`` and ``invert(z)``,
+made from ``flow, n_features, n_transforms, hidden``; it may have a training loop of its
+own, ``loop(rows, batch_size)``.
+"""
+
+import time
+from functools import cache
+
+import torch
+
+torch.set_num_threads(1)
+
+
+def maker(cls):
+    """What makes a contender of the class as it is trained, near the identity.
+
+    Everything stays finite there.
+    """
+
+    def make(**options):
+        torch.manual_seed(0)
+        contender = cls(**options)
+        with torch.no_grad():
+            for parameter in contender.parameters():
+                parameter.mul_(0.1)
+        return contender
+
+    return make
+
+
+@cache
+def normal_rows(n_rows, n_features):
+    return torch.randn(n_rows, n_features, generator=torch.Generator().manual_seed(0))
+
+
+def bare_loop(contender, rows, batch_size, n_steps):
+    """The least that trains a flow: a batch, its loss, a step of AdamW."""
+    parameters = list(contender.parameters())
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+    for start in range(0, batch_size * n_steps, batch_size):
+        start %= len(rows)
+        optimizer.zero_grad()
+        loss = -contender.log_density(rows[start : start + batch_size]).mean()
+        loss.backward()
+        optimizer.step()
+
+
+def train(contender, rows, batch_size, n_steps):
+    loop = getattr(contender, "loop", None)
+    if loop is None:
+        bare_loop(contender, rows, batch_size, n_steps)
+    else:
+        loop(rows[: batch_size * n_steps], batch_size)
+
+
+def timed(action, start, most, seconds):
+    """Repetitions per second, of as many as take about the seconds."""
+    n = start
+    while True:
+        begin = time.perf_counter()
+        action(n)
+        took = time.perf_counter() - begin
+        if took > seconds / 2 or n >= most:
+            return n / took
+        n = min(most, max(2 * n, int(n * seconds / max(took, 1e-4))))
+
+
+def invert(contender, z):
+    with torch.no_grad():
+        return contender.invert(z)
+
+
+def solve(contender, job):
+    """Count the parameters ("count"), or time what is asked for."""
+    if job["do"] == "count":
+        return {"parameters": sum(p.numel() for p in contender.parameters())}, {}
+    n_features, size = job["options"]["n_features"], job["batch_size"]
+    if job["do"] == "train":
+        rows = normal_rows(size * job["n_batches"], n_features)
+        rate = timed(
+            lambda n: train(contender, rows, size, n),
+            4,
+            job["n_batches"],
+            job["seconds"],
+        )
+        return {"rate": rate * size}, {}
+    z = normal_rows(job["inverse_rows"], n_features)
+    rate = timed(
+        lambda n: [invert(contender, z) for _ in range(n)], 1, 10_000, job["seconds"]
+    )
+    return {"rate": rate * len(z)}, {}
