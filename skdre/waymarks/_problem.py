@@ -1,19 +1,16 @@
 """What every model of waymarks is fitted on: two samples, and a path between them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 
 from skdre._core.moments import joint_moments
-from skdre._core.rows import PooledRows, discrete_columns
+from skdre._core.rows import discrete_columns
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
-from skdre._core.types import Floats
 from skdre._nn.settings import Dice, usual_torch
-from skdre.paths import Path
-from skdre.waymarks._placement import Spacing, path_length, waymark_times
+from skdre.waymarks._placement import path_length, waymark_times
 from skdre.waymarks._sampling import Waymarks, draw_pairs, sample_shares
 
 __all__ = ["Problem"]
@@ -49,14 +46,7 @@ class Problem:
     times : ndarray of shape (n_bridges + 1,)
     """
 
-    def __init__(
-        self,
-        rows: PooledRows,
-        path: Path,
-        spacing: Spacing,
-        n_bridges: int,
-        names: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, rows, path, spacing, n_bridges, names=None):
         scales = column_scales(rows.samples(), names)
         self.bounds = np.stack([scales.low, scales.high])
         self.rows = replace(rows, X=scales.draw_in(rows.X))
@@ -71,7 +61,7 @@ class Problem:
         self.length = path_length(path, self.moments)
         self.times = waymark_times(path, spacing, n_bridges, self.moments)
 
-    def waymarks(self, inputs: torch.Tensor, coupled: bool) -> Waymarks:
+    def waymarks(self, inputs, coupled):
         """The waymarks, of rows `inputs` that are a tensor of ``Z``."""
         return Waymarks(
             inputs,
@@ -85,9 +75,7 @@ class Problem:
         )
 
     @usual_torch(grad=False)
-    def draw_rows(
-        self, coupled: bool, random_state: np.random.RandomState, n_passes: int = 1
-    ) -> tuple[Floats, Floats, Floats]:
+    def draw_rows(self, coupled, random_state, n_passes=1):
         """Rows of every waymark in the units of X, in equal numbers.
 
         The first and the last waymark are rows of the samples, drawn in proportion to
