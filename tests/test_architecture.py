@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
-    "utils": {"base", "metrics", "datasets"},
+    "utils": {"base", "metrics", "datasets", "paths"},
     # The table of test parameters names concrete estimators, and nothing imports it.
     "utils._test_instances": {
         "utils",
