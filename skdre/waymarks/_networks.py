@@ -11,7 +11,12 @@ from skdre._core.folds import member_folds
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
 from skdre._nn.training import KeepBestMembers, train
-from skdre.waymarks._sampling import HeldOutPairs, PairBatches, sample_shares
+from skdre.waymarks._sampling import (
+    HeldOutPairs,
+    PairBatches,
+    Waymarks,
+    sample_shares,
+)
 
 __all__ = [
     "BridgeEnsemble",
@@ -219,7 +224,7 @@ def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     """
     device = next(network.parameters()).device
     inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
-    waymarks = problem.waymarks(inputs, coupled)
+    waymarks = Waymarks(inputs, problem, coupled)
     training = np.tile(problem.rows.weight, (network.n_members, 1))
     held_out = member_folds(problem.rows, network.n_members)
     if held_out is None:

@@ -61,19 +61,6 @@ class Problem:
         self.length = path_length(path, self.moments)
         self.times = waymark_times(path, spacing, n_bridges, self.moments)
 
-    def waymarks(self, inputs, coupled):
-        """The waymarks, of rows `inputs` that are a tensor of ``Z``."""
-        return Waymarks(
-            inputs,
-            self.rows.n_denominator,
-            self.rows.weight,
-            path=self.path,
-            times=self.times,
-            varies=self.varies,
-            is_discrete=self.is_discrete,
-            coupled=coupled,
-        )
-
     @usual_torch(grad=False)
     def draw_rows(self, coupled, random_state, n_passes=1):
         """Rows of every waymark in the units of X, in equal numbers.
@@ -95,7 +82,7 @@ class Problem:
         in_q, in_p : ndarray of int of shape (n_pairs,)
             Numbers of the rows at the two ends, among the distinct ones of each sample.
         """
-        waymarks = self.waymarks(torch.as_tensor(self.Z), coupled)
+        waymarks = Waymarks(torch.as_tensor(self.Z), self, coupled)
         weights = [weight for _, weight in self.rows.samples()]
         n_repeats = min(max(weight.sum() for weight in weights), _MOST_REPEATS)
         n_pairs = n_passes * max(*map(len, weights), int(n_repeats))
