@@ -7,7 +7,8 @@ front of the entry's description:
     %(random_state) Draws the centres.
 
 Estimators of the package are filled in when their classes are made
-(:class:`skdre.base.DocumentedMixin`); other functions and classes are decorated with
+(:class:`skdre.base.DocumentedMixin`); there a line may also name what the docstring of
+a base class describes. Other functions and classes are decorated with
 :func:`shared_docs`.
 """
 
@@ -96,6 +97,9 @@ _LINE = re.compile(
     r"^(?P<indent> *)%\((?P<name>\w+)\)(?P<more>.*(?:\n(?P=indent) +\S.*)*)$",
     re.MULTILINE,
 )
+_ENTRY = re.compile(
+    r"^ {4}(?P<header>(?P<name>\w+)\b.* : .*)\n(?P<text>(?: {8}.*\n)+)", re.MULTILINE
+)
 _WIDTH = 88
 
 
@@ -110,9 +114,9 @@ def _wrapped(text, indent):
     return "\n".join([*lines, line])
 
 
-def _filled(doc):
+def _filled(doc, texts):
     def entry(match):
-        header, text = SHARED[match["name"]]
+        header, text = texts[match["name"]]
         indent = match["indent"]
         text = f"{match['more'].strip()} {text}"
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
@@ -139,13 +143,19 @@ def shared_docs(documented):
         If the docstring names a text that :data:`SHARED` does not have.
     """
     if documented.__doc__:
-        documented.__doc__ = _filled(documented.__doc__)
+        documented.__doc__ = _filled(documented.__doc__, SHARED)
     return documented
 
 
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
-    shared_docs(cls)
+    described = {
+        entry["name"]: (entry["header"], entry["text"])
+        for base in reversed(cls.__mro__[1:])
+        if base.__module__.startswith("skdre.")
+        for entry in _ENTRY.finditer(base.__doc__ or "")
+    }
+    cls.__doc__ = cls.__doc__ and _filled(cls.__doc__, SHARED | described)
     for name in vars(cls):
         method = getattr_static(cls, name)
         method = getattr(method, "__func__", method)

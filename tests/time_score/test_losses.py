@@ -13,8 +13,8 @@ import torch
 from torch.func import grad, vmap
 
 from skdre._core.moments import joint_moments
-from skdre._nn.batches import cumulative_shares
-from skdre._nn.training import TensorRows, seeded
+from skdre._nn.batches import TensorRows, cumulative_shares
+from skdre._nn.settings import Dice, seeded
 from skdre.paths import BridgePath, check_path
 from skdre.time_score import _losses as objectives
 from skdre.time_score._losses import Draws, Setting
