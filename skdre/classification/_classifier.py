@@ -17,8 +17,9 @@ from skdre._compat import (
     fit_context,
     safe_indexing,
 )
-from skdre._core.columns import is_frame, named_columns, plain_missing, refuse_times
+from skdre._core.columns import named_columns, refuse_times
 from skdre._core.folds import held_out_weights
+from skdre._core.frames import is_frame, plain_missing
 from skdre._core.scales import column_scales, draw_in
 from skdre._core.tasks import single_task
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows

@@ -18,7 +18,8 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
-from skdre._core.columns import check_rows, is_frame
+from skdre._core.columns import check_rows
+from skdre._core.frames import is_frame
 from skdre._core.values import refuse_masked
 from skdre.base import pool
 
