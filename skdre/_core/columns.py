@@ -2,6 +2,7 @@
 
 import re
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
@@ -18,6 +19,7 @@ from skdre._core.frames import (
     time_kind,
     to_numbers,
 )
+from skdre._core.types import Rows
 from skdre._core.values import refuse_masked
 
 __all__ = [
@@ -37,7 +39,7 @@ _NO_NUMBERS = re.compile(
 )
 
 
-def as_matrix(X, name="X"):
+def as_matrix(X: Rows, name: str = "X") -> Any:
     """One-dimensional X as a single column, anything else as it is.
 
     Examples
@@ -202,7 +204,7 @@ def _is_number(value):
     return True
 
 
-def check_rows(X, name="X", **check_params):
+def check_rows(X: Rows, name: str = "X", **check_params: Any) -> np.ndarray:
     """:func:`sklearn.utils.check_array`, with errors that name the column.
 
     Parameters
@@ -241,7 +243,9 @@ def check_rows(X, name="X", **check_params):
         return check_array(X, input_name=name, **check_params)
 
 
-def validate_rows(estimator, X, *, reset=False, **check_params):
+def validate_rows(
+    estimator: Any, X: Rows, *, reset: bool = False, **check_params: Any
+) -> np.ndarray:
     """:func:`sklearn.utils.validation.validate_data` of X, as :func:`check_rows`.
 
     Parameters

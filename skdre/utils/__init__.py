@@ -18,7 +18,7 @@ _HELD = (
     "skdre.paths.TrigonometricPath",
     "skdre.paths.VPSDEPath",
     "skdre.classification._calibration.AffineMap",
-    "skdre.classification._inner.FittedClassifier",
+    "skdre.classification._equal_priors.FittedClassifier",
     "skdre.flows._flows._affine_spline",
     "skdre.flows._marginals.ColumnMap",
     "skdre.flows._marginals.MarginalMaps",
