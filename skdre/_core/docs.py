@@ -47,6 +47,17 @@ SHARED = {
         "Pass an int for the same result on every call. The global seeds of numpy and "
         "torch are neither read (unless this is None, numpy's) nor changed.",
     ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
+    ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
         "The labels; the second is the numerator's.",
