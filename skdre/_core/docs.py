@@ -82,6 +82,17 @@ SHARED = {
         "bounds_ : ndarray of shape (2, n_features_in_)",
         "What absurd values of each column are drawn in to; infinite without any.",
     ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
+    ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
         "The labels; the second is the numerator's.",
