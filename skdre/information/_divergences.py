@@ -11,9 +11,10 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
 from skdre.base import check_is_ratio, exp_log_ratio
-from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._cross_fit import held_out
 from skdre.information._means import Estimate
 from skdre.information._pareto import pareto_k, pareto_k_threshold
+from skdre.information._pool import domain_rows
 
 __all__ = ["DIVERGENCES", "Divergence", "divergence", "divergence_of", "separated"]
 

@@ -25,18 +25,14 @@ from skdre.base import (
     check_is_ratio,
     predict_log_ratio,
 )
-from skdre.information._cross_fit import (
-    Fold,
-    cross_fit,
-    split_rows,
-    without_extremes,
-)
+from skdre.information._cross_fit import cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
     donsker_varadhan,
     log_ratio_mean,
     nwj,
 )
+from skdre.information._pool import Fold, without_extremes
 from skdre.weighting import effective_sample_size
 
 __all__ = ["MutualInformation", "mutual_information", "shifted_partners"]
@@ -87,11 +83,17 @@ def _joined(X, Y, partners):
 def _folds(X, Y, parts, partners):
     """Yield the rows of each fold, from the positions of its pairs and partners."""
     for pair_parts, partner_parts in zip(parts, partners, strict=True):
-        joint, permuted = [], []
-        for index, own in zip(pair_parts, partner_parts, strict=True):
-            joint.append(np.hstack([X[index], Y[index]]))
-            permuted.append(_joined(X[index], Y[index], own))
-        yield Fold(joint[0], permuted[0], joint[1], permuted[1])
+        training, test = (
+            np.vstack(
+                [
+                    np.hstack([X[index], Y[index]]),
+                    _joined(X[index], Y[index], own),
+                ]
+            )
+            for index, own in zip(pair_parts, partner_parts, strict=True)
+        )
+        is_joint = np.arange(len(training)) < len(pair_parts[0])
+        yield Fold(training, is_joint.astype(int), test)
 
 
 def _check_columns(X, name):
@@ -366,10 +368,13 @@ class MutualInformation(
         log_ratios = np.empty(len(Y))
         permuted = np.empty((len(Y), n_shifts))
         columns = np.empty((len(Y), n_shifts), dtype=int)
-        for (_, test), (_, own), result in zip(parts, partners, results, strict=True):
-            log_ratios[test] = result.numerator_log_ratio
-            by_shift = result.denominator_log_ratio.reshape(-1, len(test))
-            permuted[test] = by_shift[:n_shifts].T
+        for (_, test), (_, own), (_, found) in zip(
+            parts, partners, results, strict=True
+        ):
+            # The pairs, then all of them with each shift's partners.
+            by_shift = found.reshape(-1, len(test))
+            log_ratios[test] = by_shift[0]
+            permuted[test] = by_shift[1 : n_shifts + 1].T
             columns[test] = test[own[:, :n_shifts]]
         value, error = _KINDS[self.kind](log_ratios, permuted, columns)
         if np.ptp(log_ratios) == 0 and np.ptp(permuted) == 0:
@@ -387,7 +392,7 @@ class MutualInformation(
         self.estimate_ = Estimate(value, error, self.kind, log_ratios, permuted)
         self.mutual_information_ = value
         self.standard_error_ = error
-        self.ratios_ = [result.ratio for result in results]
+        self.ratios_ = [fitted for fitted, _ in results]
         self._n_features_y = Y.shape[1]
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data

@@ -18,7 +18,8 @@ from skdre._compat import (
 )
 from skdre._core.columns import is_frame, replace_columns
 from skdre.base import check_is_ratio, predict_log_ratio
-from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._cross_fit import held_out
+from skdre.information._pool import domain_rows
 from skdre.metrics import ratio_log_loss
 
 __all__ = ["shift_importance"]

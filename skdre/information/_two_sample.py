@@ -14,24 +14,18 @@ from skdre._compat import (
     HasMethods,
     Interval,
     StrOptions,
-    safe_indexing,
     validate_params,
 )
 from skdre._core.seeds import draw_seed
 from skdre.base import check_is_ratio
-from skdre.information._cross_fit import (
-    DomainRows,
-    Fold,
-    cross_fit,
-    domain_rows,
-    held_out,
-)
+from skdre.information._cross_fit import cross_fit, held_out
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
     ShiftTest,
     permutation_pvalue,
     permuted_sums,
 )
+from skdre.information._pool import domain_rows
 
 __all__ = ["STATISTICS", "additive_test", "two_sample_test"]
 
@@ -140,41 +134,35 @@ def _halves(is_numerator, test_size, rng):
     return np.setdiff1d(np.arange(len(is_numerator)), test), test
 
 
-def _split_log_ratios(estimator, X, is_numerator, test_size, rng):
-    training, test = _halves(is_numerator, test_size, rng)
-    fold = Fold(
-        *(
-            safe_indexing(X, index[is_numerator[index] == domain])
-            for index in (training, test)
-            for domain in (True, False)
-        )
-    )
-    return cross_fit(estimator, [fold])[0]
+def _split_log_ratios(estimator, rows, test_size, rng):
+    training, test = _halves(rows.is_numerator, test_size, rng)
+    [(_, log_ratio)] = cross_fit(estimator, [rows.fold(training, test)])
+    in_p = rows.is_numerator[test]
+    return log_ratio[in_p], log_ratio[~in_p]
 
 
-def _cross_fitted_statistic(name, estimator, X, is_numerator, cv, seed, permuted):
+def _cross_fitted_statistic(name, estimator, rows, cv, seed, permuted):
     with warnings.catch_warnings():
         if permuted:
             # The fit to the labels as they are has said what there is to say.
             warnings.simplefilter("ignore")
-        rows = held_out(
-            estimator,
-            DomainRows(
-                X, is_numerator, np.array([False, True]), np.arange(len(is_numerator))
-            ),
-            cv=cv,
-            rng=np.random.RandomState(seed),
-        )
-    return statistic_of(name, rows.numerator, rows.denominator)
+        found = held_out(estimator, rows, cv=cv, rng=np.random.RandomState(seed))
+    return statistic_of(name, found.numerator, found.denominator)
 
 
-def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng):
+def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
     # One seed for all: the statistic is then a function of the labels.
     seed = draw_seed(rng)
-    labels = [is_numerator, *map(rng.permutation, [is_numerator] * n_permutations)]
+    given = rows.is_numerator
+    labels = [given, *map(rng.permutation, [given] * n_permutations)]
     statistics = Parallel(n_jobs=n_jobs)(
         delayed(_cross_fitted_statistic)(
-            name, estimator, X, each, cv, seed, each is not is_numerator
+            name,
+            estimator,
+            rows._replace(is_numerator=each),
+            cv,
+            seed,
+            each is not given,
         )
         for each in labels
     )
@@ -308,16 +296,12 @@ def two_sample_test(
     rng = check_random_state(random_state)
     # Copies of a row would make the test see a shift: each row is tested once.
     given = domain_rows("two_sample_test", X, y).distinct()
-    X, is_numerator = given.X, given.is_numerator
     if method == "refit":
-        return _refit_test(
-            statistic, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng
-        )
+        return _refit_test(statistic, estimator, given, cv, n_permutations, n_jobs, rng)
     if method == "prefit":
         rows = held_out(estimator, given, cv="prefit", rng=rng)
         log_ratios = rows.numerator, rows.denominator
     else:
-        result = _split_log_ratios(estimator, X, is_numerator, test_size, rng)
-        log_ratios = result.numerator_log_ratio, result.denominator_log_ratio
+        log_ratios = _split_log_ratios(estimator, given, test_size, rng)
     generator = np.random.default_rng(draw_seed(rng))
     return additive_test(statistic, *log_ratios, n_permutations, generator)
