@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -16,7 +17,9 @@ from skdre._compat import (
     StrOptions,
     validate_params,
 )
+from skdre._core.docs import shared_docs
 from skdre._core.seeds import draw_seed
+from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio
 from skdre.information._cross_fit import cross_fit, held_out
 from skdre.information._divergences import DIVERGENCES
@@ -87,21 +90,7 @@ def statistic_of(name, numerator, denominator):
 
 
 def additive_test(name, numerator, denominator, n_permutations, rng):
-    """Permute the labels of rows that the ratio was not fitted on.
-
-    Parameters
-    ----------
-    name : str
-        A key of ``STATISTICS``.
-    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Log ratios, by a ratio that knows none of these rows.
-    n_permutations : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    result : ShiftTest
-    """
+    """Permute the labels of rows that the ratio was not fitted on, given log ratios."""
     log_ratio = np.concatenate([numerator, denominator])
     n_numerator = len(numerator)
     values, constant = STATISTICS[name](log_ratio, n_numerator)
@@ -170,6 +159,7 @@ def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
     return ShiftTest(statistic, permutation_pvalue(statistic, null), null)
 
 
+@shared_docs
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
@@ -184,18 +174,18 @@ def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
     prefer_skip_nested_validation=False,
 )
 def two_sample_test(
-    estimator,
-    X,
-    y,
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
     *,
-    statistic="kl",
-    method="split",
-    n_permutations=999,
-    test_size=0.5,
-    cv=5,
-    n_jobs=None,
-    random_state=None,
-):
+    statistic: str = "kl",
+    method: str = "split",
+    n_permutations: int = 999,
+    test_size: float = 0.5,
+    cv: CrossValidator = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> ShiftTest:
     r"""Test whether two samples come from one distribution, by a density ratio.
 
     Whatever the estimator, a test at level a rejects a true null hypothesis with
@@ -204,15 +194,12 @@ def two_sample_test(
 
     Parameters
     ----------
-    estimator : ratio estimator
-        Any estimator of the contract, or a pipeline, search or ensemble of such. How
-        well it sees the difference is the power of the test.
+    %(any_ratio) The better it sees the difference, the more powerful the test.
     X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
         Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
         They must be independent: rows that belong together make every test see a
         shift. Copies of a row that holds a continuous value are left out.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values.
+    %(y)
     statistic : {"kl", "reverse_kl", "pearson", "jensen_shannon", \
             "total_variation", "balanced_accuracy", "roc_auc"}, default="kl"
         What is made of the log ratio at held-out rows: an estimate of a divergence, as
