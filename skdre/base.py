@@ -14,28 +14,23 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skdre._compat import check_sample_weight
 from skdre._core.atomic import AtomicFitMixin, atomic
-from skdre._core.columns import (
-    validate_rows,
-)
+from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
     LabelledRows,
-    TwoSamples,
     check_lengths,
     check_pool,
-    distinct_rows,
     encode_domains,
-    pool,
     split_samples,
 )
-from skdre._core.domains import (
-    pool_rows as pool_rows,
-)
+from skdre._core.pool import pool
+from skdre._core.pool import pool_rows as pool_rows
 from skdre._core.ratio_estimators import (
     check_is_ratio,
     is_ratio_estimator,
     predict_log_ratio,
 )
+from skdre._core.samples import DistinctRows, TwoSamples, distinct_rows
 from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
@@ -43,6 +38,7 @@ __all__ = [
     "RATIO_FLOOR",
     "AtomicFitMixin",
     "DensityRatioMixin",
+    "DistinctRows",
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",

@@ -57,7 +57,7 @@ MAY_IMPORT = {
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
-    "utils": {"base", "metrics", "datasets"},
+    "utils": {"base", "metrics", "datasets", "paths"},
 }
 # Each estimator's room offers the public names that stand in it.
 OFFER_NAMES = {

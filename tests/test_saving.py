@@ -15,6 +15,7 @@ import torch
 from instances import fit_arguments, make_instances
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skdre import (
@@ -22,6 +23,7 @@ from skdre import (
     GaussianRatio,
     KMMRatio,
     MLPRatio,
+    MultinomialRatio,
     TelescopingRatio,
     TimeScoreRatio,
 )
@@ -47,6 +49,7 @@ BRIDGES = [
     *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
     TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
+    MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]
 INSTANCES = [*make_instances(), *FLOWS, *BRIDGES]
 each_estimator = pytest.mark.parametrize(

@@ -297,12 +297,7 @@ class ClassifierRatio(
         """Scores of held-out rows, their domains and their weights; None if too few."""
         is_numerator, weight = distinct.is_numerator, distinct.weight
         if self.cv is None or isinstance(self.cv, Integral):
-            tests = held_out_weights(
-                is_numerator,
-                weight,
-                distinct.is_atom,
-                5 if self.cv is None else self.cv,
-            )
+            tests = held_out_weights(distinct, 5 if self.cv is None else self.cv)
             if tests is None:
                 warnings.warn(
                     "One of the samples has a single row, so none can be held out: "

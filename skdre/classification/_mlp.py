@@ -15,7 +15,7 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.folds import member_folds
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart

@@ -10,7 +10,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.spatial.distance import cdist
 
-from skdre._core.scales import column_scales
+from skdre._core.scales import FAR, column_scales
 from skdre.kernel._linear_algebra import jittered_cholesky
 
 # Rows of a kernel block are chosen so that the block holds about this many entries:
@@ -19,8 +19,6 @@ _BLOCK_ENTRIES = 1 << 20
 # Triangular systems whose pivots are above this are solved in single precision, where
 # single precision is asked for.
 _SINGLE_PRECISION_PIVOT = 1e-3
-# Coordinates further out than this are taken as this: squared norms stay finite.
-_FAR = 1e150
 # A median distance whose square is below this is taken as this: bandwidths stay finite.
 _LEAST_SQUARE = 1e-290
 # Up to this many columns distances are formed from differences, above it by a matrix
@@ -41,7 +39,7 @@ def standardize(X, center, scale):
     """Rows in units of the training samples, capped where only rounding is left."""
     with np.errstate(over="ignore"):
         Z = (X - center) / scale
-    return np.clip(Z, -_FAR, _FAR, out=Z)
+    return np.clip(Z, -FAR, FAR, out=Z)
 
 
 def _weighted_median(X, weight):
