@@ -116,7 +116,9 @@ def imports(module, path):
     inside = {
         id(child)
         for node in ast.walk(tree)
+        # What is imported for annotations alone is not loaded.
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.walk(node)
     }
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]

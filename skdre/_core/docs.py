@@ -102,6 +102,60 @@ SHARED = {
         "feature_names_in_ : ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
     ),
+    # Functions of a ratio at held-out rows.
+    "any_ratio": (
+        "estimator : ratio estimator",
+        "Any estimator of the contract, or a pipeline, search or ensemble of such.",
+    ),
+    "X_pool": (
+        "X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)",
+        "Rows of both samples, see :func:`skdre.pool`; one dimension is a single "
+        "column.",
+    ),
+    "cv_folds": (
+        'cv : int, splitter or "prefit", default=5',
+        "Folds, drawn at random within each domain if an int; a splitter must hold out "
+        "every row once. In each a clone is fitted, whether or not the estimator is "
+        'fitted. "prefit" takes the estimator as it is fitted; the rows given must '
+        "then be others than those of its fit.",
+    ),
+    "n_jobs": (
+        "n_jobs : int, default=None",
+        "Folds that are fitted at the same time.",
+    ),
+    # Displays.
+    "fitted_ratio": (
+        "estimator : ratio estimator",
+        "Fitted; or a pipeline or search that ends with one.",
+    ),
+    "counts": (
+        "sample_weight : array-like of shape (n_samples,), default=None",
+        "Repetition counts of the rows.",
+    ),
+    "log_ratio": (
+        "log_ratio : array-like of shape (n_samples,)",
+        "Log ratio at the rows, in nats.",
+    ),
+    "domain_classes": (
+        "classes : array-like of shape (2,)",
+        "Labels of the domains, the denominator's first.",
+    ),
+    "estimator_name": (
+        "estimator_name : str, default=None",
+        "Shown in the legend.",
+    ),
+    "legend_name": (
+        "name : str, default=None",
+        "Shown in the legend. None is the name of the estimator, where there is one.",
+    ),
+    "ax": (
+        "ax : matplotlib.axes.Axes, default=None",
+        "Where to draw; None is a new figure.",
+    ),
+    "ref_line": (
+        "ref_line : bool, default=True",
+        "Whether to draw the diagonal for comparison.",
+    ),
 }
 
 _LINE = re.compile(
