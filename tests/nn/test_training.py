@@ -13,7 +13,7 @@ from torch import nn
 
 from skdre._nn.batches import TensorBatches, TensorRows
 from skdre._nn.settings import Dice, resolve_device, seeded
-from skdre._nn.training import train
+from skdre._nn.training import fitted_module, train
 
 SLOPE, OFFSET = 2.0, -1.0
 
@@ -140,6 +140,30 @@ def test_steps_and_averages_are_those_made_by_hand(average_decay):
     kept = record.averages[int(np.argmin(losses))]
     for name, value in module.state_dict().items():
         assert torch.equal(value, kept[name])
+
+
+def test_a_fitted_module_has_the_average_in_training_and_the_best_weights_after():
+    found = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            found.append((fitted_module(net), copy.deepcopy(net.average_)))
+
+    # The held-out rows obey a line that the fit passes on its way.
+    x = line().tensors[0]
+    module = new_line()
+    held_out = TensorRows(x, x + OFFSET / 2)
+    net = fit(module, held_out=held_out, max_epochs=20, callbacks=[Watch()])
+    for fitted, average in found:
+        assert torch.equal(fitted.weight, average["weight"].double())
+        assert torch.equal(fitted.bias, average["bias"].double())
+    assert 0 < net.keeper_.best_epoch_ < 20
+    best = fitted_module(net)
+    assert np.array_equal(weights(best), weights(module))
+    assert np.array_equal(weights(best), weights(found[net.keeper_.best_epoch_ - 1][0]))
+    assert best.weight.dtype == torch.float64
+    assert not best.weight.requires_grad
+    assert not best.training
 
 
 def test_every_epoch_takes_all_rows_in_a_new_order():
