@@ -105,3 +105,20 @@ def test_routing_can_be_asked_for():
     assert not routing_enabled()
     with config_context(enable_metadata_routing=True):
         assert routing_enabled()
+
+
+def test_what_a_module_of_torch_holds():
+    """Networks are packed from it, with empty places and second names."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(2, 2, bias=False)
+    module.again = module.weight
+    module.register_buffer("kept", torch.ones(1))
+    module.register_buffer("left_out", None, persistent=False)
+    module.part = module.same_part = torch.nn.SiLU()
+    module.register_module("nothing", None)
+    parameters, buffers, modules, not_persistent = _compat.registered(module)
+    weight, part = module.weight, module.part
+    assert dict(parameters) == {"weight": weight, "bias": None, "again": weight}
+    assert dict(buffers) == {"kept": module.kept, "left_out": None}
+    assert dict(modules) == {"part": part, "same_part": part, "nothing": None}
+    assert set(not_persistent) == {"left_out"}
