@@ -30,7 +30,7 @@ from skdre._nn.settings import (
 )
 from skdre._nn.training import TaskCallback, TrainingNet, resolve_device
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.flows._density import FlowDensityMixin, through
+from skdre.flows._density import FlowDensityMixin
 from skdre.flows._flows import FLOWS, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
@@ -39,6 +39,7 @@ from skdre.flows._gaussian import (
     gaussian_moments,
 )
 from skdre.flows._joint import FlowClassifier, train_jointly
+from skdre.flows._likelihood import through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight
 

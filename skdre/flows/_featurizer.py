@@ -26,7 +26,7 @@ from skdre._nn.settings import seeded, usual_torch
 from skdre._nn.training import TaskCallback, TensorRows, resolve_device, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
-from skdre.flows._flows import FLOWS, LogDensity, build_flow
+from skdre.flows._flows import FLOWS, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
     GaussianFlow,
@@ -34,6 +34,7 @@ from skdre.flows._gaussian import (
     gaussian_moments,
     shrunk_log_densities,
 )
+from skdre.flows._likelihood import LogDensity
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._rows import balanced_weight, domains, hold_out
 

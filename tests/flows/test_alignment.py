@@ -624,6 +624,21 @@ def test_gradient_norm_by_differences():
     assert found == pytest.approx(np.sqrt(squares), rel=1e-4)
 
 
+def test_gradient_norm_sees_a_continuous_flow():
+    """The last layer starts at zero, so by it alone the loss changes at first."""
+    flow = build_flow("ffjord", 2, n_transforms=1, hidden_features=(4,))
+    module = DomainLogDensity([flow], None, [0.0, 0.0])
+    source, target = gaussians(30, 40, d=2)
+    data = DomainRows((source, target), (np.ones(30), np.ones(40)), torch.device("cpu"))
+    assert gradient_norm(module, module.state_dict(), data.judges) > 0.1
+
+
+@unconverged
+def test_continuous_densities():
+    aligner = fit(*gaussians(40, 40, d=2), "affine", "ffjord", max_iter=100, **SMALL)
+    assert np.isfinite(aligner.log_likelihood_ratio_)
+
+
 @unconverged
 def test_callbacks_see_the_map():
     source, _, target, _ = moons(60)
