@@ -21,7 +21,7 @@ from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, resolve_device
+from skdre._nn.training import TaskCallback, fitted_module, resolve_device
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
@@ -35,7 +35,7 @@ from skdre.flows._alignment_training import (
 )
 from skdre.flows._flows import TRAINED_FLOWS, build_flow
 from skdre.flows._gaussian import GaussianFlow, gaussian_moments
-from skdre.flows._gaussian_map import align_gaussians, within_maps
+from skdre.flows._gaussian_alignment import align_gaussians, within_maps
 from skdre.flows._likelihood import through
 from skdre.flows._marginals import noise_scale, standardize
 
@@ -443,8 +443,7 @@ class LikelihoodRatioAligner(
         module = DomainLogDensity([shared], flow, scale).float().to(device)
 
         def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
+            module = fitted_module(net)
             return self._fitted(
                 maps, module.transform, (*densities[:2], *module.densities), device
             )
@@ -458,9 +457,7 @@ class LikelihoodRatioAligner(
             **params,
         )
         records = self._records(net)
-        attributes = self._fitted(
-            maps, module.transform, (*densities[:2], *module.densities), device
-        )
+        attributes = fitted(net)
         ratio = self._ratio_of(attributes, mapped, weights)
         curve = -records["validation_scores_"]
         attributes |= {

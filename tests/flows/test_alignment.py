@@ -29,7 +29,7 @@ from skdre.flows._alignment_training import (
 )
 from skdre.flows._flows import build_flow
 from skdre.flows._gaussian import GaussianFlow
-from skdre.flows._gaussian_map import optimal_map
+from skdre.flows._gaussian_alignment import optimal_map
 
 SMALL = {"n_transforms": 2, "hidden_features": (16,), "batch_size": 128}
 
