@@ -24,6 +24,8 @@ FOUNDATION = {
     "_compat",
     "_core",
     *(f"_core.{each}" for each in ("folds", "moments", "rows", "samples", "scales")),
+    "_core.docs",
+    "_core.types",
     "_core.values",
 }
 MAY_IMPORT = {
@@ -34,13 +36,15 @@ MAY_IMPORT = {
     "_core.folds": {"_core.rows"},
     "_core.moments": {"_core.rows", "_core.scales"},
     "_core.rows": set(),
-    "_core.samples": {"_core.rows"},
+    "_core.docs": set(),
+    "_core.samples": {"_core.rows", "_core.types"},
     "_core.scales": set(),
+    "_core.types": set(),
     "_core.values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
-    "metrics._losses": {"_core.values"},
-    "metrics._scorers": {"_core", "_core.values", "metrics._losses"},
-    "weighting": {"_core.values"},
+    "metrics._losses": {"_core.docs", "_core.types", "_core.values"},
+    "metrics._scorers": {"_core", "_core.types", "_core.values", "metrics._losses"},
+    "weighting": {"_core.types", "_core.values"},
     "paths": set(),
     "base": {*FOUNDATION, "metrics"},
     "pipeline": {"base"},
@@ -57,18 +61,7 @@ MAY_IMPORT = {
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
-    "utils": {"base", "metrics", "datasets"},
-    # The table of test parameters names concrete estimators, and nothing imports it.
-    "utils._test_instances": {
-        "utils",
-        "kernel",
-        "classification",
-        "waymarks",
-        "flows",
-        "density",
-        "importance",
-        "pipeline",
-    },
+    "utils": {"base", "metrics", "datasets", "paths"},
 }
 # Each estimator's room offers the public names that stand in it.
 OFFER_NAMES = {

@@ -7,7 +7,8 @@ front of the entry's description:
     %(random_state) Draws the centres.
 
 Estimators of the package are filled in when their classes are made
-(:class:`skdre.base.DocumentedMixin`); other functions and classes are decorated with
+(:class:`skdre.base.DocumentedMixin`); there a line may also name what the docstring of
+a base class describes. Other functions and classes are decorated with
 :func:`shared_docs`.
 """
 
@@ -34,6 +35,28 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "activation": (
+        'activation : {"elu", "silu", "tanh"}, default="silu"',
+        "Of the hidden layers.",
+    ),
+    "n_estimators": (
+        "n_estimators : int, default=8",
+        "Members of the ensemble. With k of them each trains on all but a k-th of the "
+        "rows, but at least three quarters.",
+    ),
+    "max_iter": (
+        "max_iter : int, default=2000",
+        "Most training steps, one batch for each member.",
+    ),
+    "learning_rate": (
+        "learning_rate : float, default=0.002",
+        "Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.",
+    ),
+    "weight_decay": ("weight_decay : float, default=0.001", "Of AdamW."),
+    "patience": (
+        "patience : int, default=400",
+        "Steps in which no member's held-out loss gets better before training stops.",
+    ),
     "device": (
         'device : str, default="auto"',
         '"auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".',
@@ -47,6 +70,29 @@ SHARED = {
         "random_state : int, RandomState instance or None, default=None",
         "Pass an int for the same result on every call. The global seeds of numpy and "
         "torch are neither read (unless this is None, numpy's) nor changed.",
+    ),
+    "loss_curve_": (
+        "loss_curve_ : ndarray of shape (n_epochs,)",
+        "Training loss, the mean over each 25 steps and all members, in nats.",
+    ),
+    "best_validation_score_": (
+        "best_validation_score_ : float",
+        "The same, of the weights that are kept.",
+    ),
+    "bounds_": (
+        "bounds_ : ndarray of shape (2, n_features_in_)",
+        "What absurd values of each column are drawn in to; infinite without any.",
+    ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
     ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
@@ -62,6 +108,9 @@ SHARED = {
 _LINE = re.compile(
     r"^(?P<indent> *)%\((?P<name>\w+)\)(?P<more>.*(?:\n(?P=indent) +\S.*)*)$",
     re.MULTILINE,
+)
+_ENTRY = re.compile(
+    r"^ {4}(?P<header>(?P<name>\w+)\b.* : .*)\n(?P<text>(?: {8}.*\n)+)", re.MULTILINE
 )
 _WIDTH = 88
 
@@ -81,9 +130,9 @@ def _wrapped(text, indent):
     )
 
 
-def _filled(doc):
+def _filled(doc, texts):
     def entry(match):
-        header, text = SHARED[match["name"]]
+        header, text = texts[match["name"]]
         indent = match["indent"]
         text = " ".join([*match["more"].split(), text])
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
@@ -110,13 +159,19 @@ def shared_docs(documented):
         If the docstring names a text that :data:`SHARED` does not have.
     """
     if documented.__doc__:
-        documented.__doc__ = _filled(documented.__doc__)
+        documented.__doc__ = _filled(documented.__doc__, SHARED)
     return documented
 
 
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
-    shared_docs(cls)
+    described = {
+        entry["name"]: (entry["header"], entry["text"])
+        for base in reversed(cls.__mro__[1:])
+        if base.__module__.startswith("skdre.")
+        for entry in _ENTRY.finditer(base.__doc__ or "")
+    }
+    cls.__doc__ = cls.__doc__ and _filled(cls.__doc__, SHARED | described)
     for name in vars(cls):
         method = getattr_static(cls, name)
         method = getattr(method, "__func__", method)

@@ -1,32 +1,21 @@
-"""Two samples in one labelled pool, and taken apart again.
+"""A labelled pool of two samples, validated and taken apart inside an estimator."""
 
-:func:`pool` builds ``(X, y)`` from two samples; :func:`check_pool` and
-:func:`split_samples` validate such a pool inside an estimator.
-"""
-
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from scipy.sparse import issparse, vstack
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from skdre._compat import check_sample_weight, num_samples
 from skdre._core.columns import check_rows
-from skdre._core.samples import DistinctRows, TwoSamples, distinct_rows, two_samples
-from skdre._core.stacking import stack_frames
+from skdre._core.samples import LabelledRows, TwoSamples, two_samples
+from skdre._core.types import Rows, Values
 from skdre._core.values import refuse_complex, refuse_masked
 
 __all__ = [
-    "DistinctRows",
-    "LabelledRows",
-    "TwoSamples",
     "check_lengths",
     "check_pool",
-    "distinct_rows",
     "encode_domains",
-    "pool",
-    "pool_rows",
     "split_samples",
 ]
 
@@ -44,7 +33,7 @@ def check_lengths(X, y):
         )
 
 
-def encode_domains(y, *, name):
+def encode_domains(y: Values, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Check the labels of two domains.
 
     Parameters
@@ -121,29 +110,13 @@ def encode_domains(y, *, name):
     return classes, codes.ravel().astype(bool)
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """A labelled pool, validated.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows of both samples, also those of weight zero.
-    is_numerator : ndarray of bool of shape (n_samples,)
-        True where the row is of the numerator's domain.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Repetition counts of the rows, None where every row counts once.
-    classes : ndarray of shape (2,)
-        The labels, the denominator's first.
-    """
-
-    X: np.ndarray
-    is_numerator: np.ndarray
-    sample_weight: np.ndarray | None
-    classes: np.ndarray
-
-
-def check_pool(estimator, X, y, sample_weight=None, **check_params):
+def check_pool(
+    estimator: Any,
+    X: Rows,
+    y: Values,
+    sample_weight: Values | None = None,
+    **check_params: Any,
+) -> LabelledRows:
     """Validate a labelled pool without touching `estimator`.
 
     What :func:`split_samples` is made of, for estimators that fit on the pool as it is.
@@ -183,23 +156,30 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     """
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     check_lengths(X, y)
+    weight = None
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
-        sample_weight = check_sample_weight(
+        weight = check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
         for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
-            if not np.any(sample_weight[domain] > 0):
+            if not np.any(weight[domain] > 0):
                 raise ValueError(
                     f"sample_weight is zero for every row of class {label!r}: both "
                     "classes need rows of positive weight."
                 )
-    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
-    checked = check_rows(X, estimator=estimator, **check_params)
-    return LabelledRows(checked, is_numerator, sample_weight, classes)
+    defaults: dict[str, Any] = {"dtype": np.float64, "ensure_min_samples": 2}
+    checked = check_rows(X, estimator=estimator, **(defaults | check_params))
+    return LabelledRows(checked, is_numerator, weight, classes)
 
 
-def split_samples(estimator, X, y, sample_weight=None, **check_params):
+def split_samples(
+    estimator: Any,
+    X: Rows,
+    y: Values,
+    sample_weight: Values | None = None,
+    **check_params: Any,
+) -> TwoSamples:
     """Validate a labelled pool for `estimator` and take it apart.
 
     Equal rows of a sample are merged, and weights come in draws: see
@@ -249,145 +229,3 @@ def split_samples(estimator, X, y, sample_weight=None, **check_params):
     # validate_data alone would set feature_names_in_ before it rejects a NaN.
     validate_data(estimator, X, skip_check_array=True)
     return two_samples(rows, getattr(estimator, "feature_names_in_", None))
-
-
-def pool(*, numerator, denominator):
-    """Stack two samples into the ``(X, y)`` that a ratio estimator is fitted on.
-
-    Parameters
-    ----------
-    numerator : array-like or DataFrame of shape (n_numerator, n_features)
-        Sample of p, the distribution above the line: the target.
-    denominator : array-like or DataFrame of shape (n_denominator, n_features)
-        Sample of q, the distribution below the line: the source.
-
-    Returns
-    -------
-    X : ndarray or DataFrame of shape (n_numerator + n_denominator, n_features)
-        The numerator's rows, then the denominator's; a DataFrame when both samples
-        are DataFrames, with the columns in the numerator's order and a new index.
-    y : ndarray of int of shape (n_numerator + n_denominator,)
-        1 for the numerator's rows, 0 for the denominator's.
-
-    Raises
-    ------
-    TypeError
-        If only one of the samples is a DataFrame, or one is sparse.
-    ValueError
-        If a sample is empty or not two-dimensional, the columns differ, or a column
-        has types that nothing unites, such as numbers and words.
-
-    Notes
-    -----
-    The two DataFrames may have been read apart. A categorical column gets the levels
-    of both samples; it stays ordered where both are, and two orders that contradict
-    each other are an error. Strings beside a category become values of it, truth values
-    beside numbers 0 and 1, and a column without any value takes the other's type.
-
-    Examples
-    --------
-    >>> from skdre import pool
-    >>> X, y = pool(numerator=[[2.0], [3.0]], denominator=[[0.0]])
-    >>> X.ravel(), y
-    (array([2., 3., 0.]), array([1, 1, 0]))
-    """
-    for name, sample in (("numerator", numerator), ("denominator", denominator)):
-        if issparse(sample):
-            raise TypeError(
-                f"{name} is a sparse matrix, while a dense one is needed: pass "
-                f"{name}.toarray() if it fits into memory."
-            )
-    return pool_rows(numerator, denominator)
-
-
-def pool_rows(numerator, denominator):
-    """:func:`pool` for what takes any rows and leaves it to a part: sparse ones too.
-
-    Parameters
-    ----------
-    numerator, denominator : array-like, sparse matrix or DataFrame
-
-    Returns
-    -------
-    X, y
-        As of :func:`pool`; a sparse X in CSR format if both samples are sparse.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`pool`, and if only one of the samples is sparse.
-
-    Examples
-    --------
-    >>> from scipy.sparse import csr_array
-    >>> from skdre.base import pool_rows
-    >>> X, y = pool_rows(csr_array([[1.0]]), csr_array([[2.0], [0.0]]))
-    >>> X.shape, y
-    ((3, 1), array([1, 0, 0]))
-    """
-    samples = {"numerator": numerator, "denominator": denominator}
-    frames = [name for name, each in samples.items() if hasattr(type(each), "columns")]
-    if len(frames) == 1:
-        raise TypeError(
-            f"{frames[0]} is a DataFrame and the other sample is not; pass two "
-            "DataFrames with the same columns, or two arrays."
-        )
-    if not frames:
-        samples = {name: _as_array(name, x) for name, x in samples.items()}
-    for name, sample in samples.items():
-        if frames and not hasattr(sample, "shape"):
-            continue  # no frame that can be stacked, as stack_frames will say
-        if len(sample.shape) != 2:
-            raise ValueError(
-                f"{name} must be two-dimensional, (n_samples, n_features), got shape "
-                f"{tuple(sample.shape)}; one feature is {name}.reshape(-1, 1)."
-            )
-        if sample.shape[0] == 0:
-            raise ValueError(f"{name} is empty: it must hold at least one row.")
-    first, second = samples.values()
-    if frames:
-        X = stack_frames(first, second, ("numerator", "denominator"))
-    else:
-        X = _stack_arrays(first, second)
-    y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
-    return X, y
-
-
-def _as_array(name, sample):
-    if issparse(sample):
-        return sample
-    refuse_masked(sample, name)
-    try:
-        return np.asarray(sample)
-    except ValueError as error:
-        raise ValueError(f"{name} is not a rectangular array: {error}") from error
-
-
-def _stack_arrays(first, second):
-    if first.shape[1] != second.shape[1]:
-        raise ValueError(
-            "numerator and denominator must have the same number of columns, got "
-            f"{first.shape[1]} and {second.shape[1]}."
-        )
-    if issparse(first) or issparse(second):
-        if not (issparse(first) and issparse(second)):
-            raise TypeError(
-                "One of numerator and denominator is sparse and the other is not: pass "
-                "two sparse matrices, or two arrays."
-            )
-        return vstack([first, second], format="csr")
-    # numpy would make words of the numbers, and numbers of the dates.
-    kinds = [
-        "n" if each.dtype.kind in "biuf" else each.dtype.kind
-        for each in (first, second)
-    ]
-    if (
-        kinds[0] != kinds[1]
-        and not {"n", "O"} >= set(kinds)
-        and (set(kinds) != {"O", "U"})
-    ):
-        raise ValueError(
-            f"numerator is an array of dtype {first.dtype} and denominator one of "
-            f"{second.dtype}, which have no type in common: convert one of them."
-        )
-    return np.concatenate([first, second])

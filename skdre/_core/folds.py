@@ -10,7 +10,7 @@ __all__ = ["held_out_weights", "member_folds"]
 _MIN_FOLDS = 4
 
 
-def held_out_weights(is_numerator, weight, is_atom, n_folds):
+def held_out_weights(rows, n_folds):
     """Weights with which each fold holds out distinct rows.
 
     A row with a continuous value goes to one fold with all its weight, so that no
@@ -19,22 +19,19 @@ def held_out_weights(is_numerator, weight, is_atom, n_folds):
 
     Parameters
     ----------
-    is_numerator : ndarray of bool of shape (n_rows,)
-        Domains of distinct rows, which stand in an order that says nothing about them.
-    weight : ndarray of shape (n_rows,)
-        In draws; 0 is absence.
-    is_atom : ndarray of bool of shape (n_rows,)
-        Rows whose weight counts observations.
+    rows : skdre._core.samples.PooledRows or skdre._core.samples.DistinctRows
+        Whose order says nothing about them; a weight of 0 is absence.
     n_folds : int
         Number of folds, at most.
 
     Returns
     -------
     held_out : ndarray of shape (n_folds, n_rows) or None
-        They sum to `weight`; fewer folds where a domain has fewer observations, None
+        They sum to the weights; fewer folds where a domain has fewer observations, None
         where one has less than two.
     """
-    repeats = repeats_of(weight, is_atom)
+    weight, is_numerator = rows.weight, rows.is_numerator
+    repeats = repeats_of(weight, rows.is_atom)
     parts = []
     for domain in (is_numerator, ~is_numerator):
         rows = np.flatnonzero(domain & (weight > 0))
@@ -61,7 +58,7 @@ def member_folds(rows, n_members):
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
         The rows.
     n_members : int
         Number of members.
@@ -71,8 +68,7 @@ def member_folds(rows, n_members):
     held_out : ndarray of shape (n_members, n_rows) or None
         None if a sample has a single observation: none can be held out.
     """
-    n_folds = max(n_members, _MIN_FOLDS)
-    folds = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, n_folds)
+    folds = held_out_weights(rows, max(n_members, _MIN_FOLDS))
     if folds is None:
         return None
     return folds[np.arange(n_members) % len(folds)]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdre._core.scales import draw_in
+from skdre._core.scales import FAR, draw_in
 
 __all__ = ["JointMoments", "joint_moments"]
 
@@ -27,9 +27,6 @@ _NOISE_ERRORS = 3.0
 
 # Rounding error of a weighted mean of values of size 1.
 _ROUNDING = 64 * np.finfo(np.float64).eps
-
-# Coordinates beyond this are taken as this: their squares stay finite.
-_FARTHEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -79,7 +76,7 @@ class JointMoments:
         """Rows in the joint coordinates, kept from overflow; same shape as X."""
         with np.errstate(over="ignore", invalid="ignore"):
             Z = (draw_in(X, self.low, self.high) - self.center) @ self.components
-        return np.clip(np.nan_to_num(Z, nan=_FARTHEST), -_FARTHEST, _FARTHEST)
+        return np.clip(np.nan_to_num(Z, nan=FAR), -FAR, FAR)
 
     def log_density(self, Z, share):
         """Log density of a Gaussian on the way, less d log(2 pi) / 2.

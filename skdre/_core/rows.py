@@ -13,12 +13,10 @@ leave-one-out, ridges, shrinkage, steps) follows the *draws* of this module:
 
 import hashlib
 import warnings
-from dataclasses import dataclass, replace
 
 import numpy as np
 
 __all__ = [
-    "PooledRows",
     "are_atoms",
     "as_numbers",
     "count_draws",
@@ -416,57 +414,6 @@ def _counts(weight, n_given):
         )
     factor = min(max(total, 1.0), _MOST_DRAWS) / total
     return weight if factor == 1 else weight * factor
-
-
-@dataclass(frozen=True)
-class PooledRows:
-    """Distinct rows of both samples, the denominator's first.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-    weight : ndarray of shape (n_rows,)
-        In draws.
-    is_atom : ndarray of bool of shape (n_rows,)
-        Rows whose weight counts observations.
-    n_denominator : int
-    """
-
-    X: np.ndarray
-    weight: np.ndarray
-    is_atom: np.ndarray
-    n_denominator: int
-
-    @classmethod
-    def of(cls, samples):
-        """Those of the two samples that an estimator is fitted on."""
-        X, weights = zip(*samples.parts, strict=True)
-        return cls(
-            np.concatenate(X),
-            np.concatenate(weights),
-            np.concatenate([samples.denominator_is_atom, samples.numerator_is_atom]),
-            len(samples.denominator),
-        )
-
-    @property
-    def is_numerator(self):
-        return np.arange(len(self.X)) >= self.n_denominator
-
-    def samples(self):
-        """Rows and weights of the denominator, then of the numerator."""
-        n = self.n_denominator
-        return (self.X[:n], self.weight[:n]), (self.X[n:], self.weight[n:])
-
-    def weighted(self, weight):
-        """The rows of positive weight, with it."""
-        kept = weight > 0
-        return replace(
-            self,
-            X=self.X[kept],
-            weight=weight[kept],
-            is_atom=self.is_atom[kept],
-            n_denominator=int(kept[: self.n_denominator].sum()),
-        )
 
 
 def discrete_columns(X, weight):

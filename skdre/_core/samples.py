@@ -1,7 +1,12 @@
-"""Two samples of distinct rows, from a validated pool."""
+"""Two samples as estimators are fitted on them: distinct rows, with weights in draws.
+
+Three views of a validated pool, which is :class:`LabelledRows`: :class:`TwoSamples`
+holds two arrays, :class:`PooledRows` one array of both, and :class:`DistinctRows` the
+positions of rows whose columns may be of any kind.
+"""
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -9,6 +14,8 @@ from skdre._core.rows import as_numbers, count_draws, merge, row_keys
 
 __all__ = [
     "DistinctRows",
+    "LabelledRows",
+    "PooledRows",
     "TwoSamples",
     "distinct_rows",
     "two_samples",
@@ -17,6 +24,28 @@ __all__ = [
 
 # Larger weights are scaled down.
 _LARGEST_WEIGHT = 1e150
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """A labelled pool, validated.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows of both samples, also those of weight zero.
+    is_numerator : ndarray of bool of shape (n_samples,)
+        True where the row is of the numerator's domain.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Repetition counts of the rows, None where every row counts once.
+    classes : ndarray of shape (2,)
+        The labels, the denominator's first.
+    """
+
+    X: np.ndarray
+    is_numerator: np.ndarray
+    sample_weight: np.ndarray | None
+    classes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -84,19 +113,81 @@ class TwoSamples:
         )
 
 
+class _DenominatorFirst:
+    """Rows of both samples, the denominator's first."""
+
+    weight: np.ndarray
+    n_denominator: int
+
+    @property
+    def is_numerator(self) -> np.ndarray:
+        return np.arange(len(self.weight)) >= self.n_denominator
+
+    def split(self, values: np.ndarray, axis: int = 0) -> list[np.ndarray]:
+        """The denominator's and the numerator's part of an array with these rows."""
+        return np.split(values, [self.n_denominator], axis)
+
+
 @dataclass(frozen=True)
-class DistinctRows:
+class PooledRows(_DenominatorFirst):
+    """Distinct rows of both samples in one array, the denominator's first.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    weight : ndarray of shape (n_rows,)
+        In draws.
+    is_atom : ndarray of bool of shape (n_rows,)
+        Rows whose weight counts observations.
+    n_denominator : int
+    """
+
+    X: np.ndarray
+    weight: np.ndarray
+    is_atom: np.ndarray
+    n_denominator: int
+
+    @classmethod
+    def of(cls, samples):
+        """Those of the two samples that an estimator is fitted on."""
+        X, weights = zip(*samples.parts, strict=True)
+        return cls(
+            np.concatenate(X),
+            np.concatenate(weights),
+            np.concatenate([samples.denominator_is_atom, samples.numerator_is_atom]),
+            len(samples.denominator),
+        )
+
+    def samples(self):
+        """Rows and weights of the denominator, then of the numerator."""
+        return tuple(zip(self.split(self.X), self.split(self.weight), strict=True))
+
+    def weighted(self, weight):
+        """The rows of positive weight, with it."""
+        kept = weight > 0
+        return replace(
+            self,
+            X=self.X[kept],
+            weight=weight[kept],
+            is_atom=self.is_atom[kept],
+            n_denominator=int(kept[: self.n_denominator].sum()),
+        )
+
+
+@dataclass(frozen=True)
+class DistinctRows(_DenominatorFirst):
     """Which rows of a labelled pool are distinct within their sample.
 
     Attributes
     ----------
     index : ndarray of int of shape (n_distinct,)
         Their positions in the pool, the denominator's first.
-    is_numerator : ndarray of bool of shape (n_distinct,)
     weight : ndarray of shape (n_distinct,)
         Their weights in draws.
     is_atom : ndarray of bool of shape (n_distinct,)
         Rows whose weight counts observations.
+    n_denominator : int
+        Number of the denominator's.
     unit : ndarray of shape (2,)
         What a draw weighs in the denominator and in the numerator, as weights came.
     row : ndarray of int of shape (n_samples,)
@@ -104,13 +195,13 @@ class DistinctRows:
     """
 
     index: np.ndarray
-    is_numerator: np.ndarray
     weight: np.ndarray
     is_atom: np.ndarray
+    n_denominator: int
     unit: np.ndarray
     row: np.ndarray
 
-    def parts(self, X):
+    def parts(self, X: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """Rows and weights of the denominator, then of the numerator.
 
         Parameters
@@ -118,10 +209,11 @@ class DistinctRows:
         X : ndarray of shape (n_distinct, n_features)
             The distinct rows.
         """
-        n = int(np.count_nonzero(~self.is_numerator))
-        return (X[:n], self.weight[:n]), (X[n:], self.weight[n:])
+        return tuple(zip(self.split(X), self.split(self.weight), strict=True))
 
-    def part(self, positions, sample_weight=None):
+    def part(
+        self, positions: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> np.ndarray:
         """Weights of the distinct rows in a part of the pool.
 
         Whoever gives the part decides whether the copies of a row stay together.
@@ -173,7 +265,7 @@ def _merge_samples(X, is_numerator, weight, is_numeric=None):
     return index, merged, draws, is_atom
 
 
-def distinct_rows(rows):
+def distinct_rows(rows: LabelledRows) -> DistinctRows:
     """Distinct rows of a validated pool of any columns, with weights in draws.
 
     Parameters
@@ -208,9 +300,9 @@ def distinct_rows(rows):
     ]
     return DistinctRows(
         np.concatenate(firsts),
-        np.repeat([False, True], list(map(len, firsts))),
         np.concatenate(weights),
         np.concatenate(is_atom),
+        len(firsts[0]),
         np.array(units),
         row,
     )

@@ -11,7 +11,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["ColumnScales", "column_scales", "fences"]
+__all__ = ["FAR", "FAR_SINGLE", "ColumnScales", "column_scales", "draw_in", "fences"]
+
+# Rows to predict at may lie anywhere, so standardised values are cut here, far beyond
+# where a method tells one from another: squares of the first, times what they are
+# multiplied with, are finite in double precision, those of the second in single.
+FAR, FAR_SINGLE = 1e100, 1e15
 
 # Rows that the fences are taken from, of each sample.
 _MOST_ROWS = 10_000

@@ -4,13 +4,77 @@ import numpy as np
 import torch
 
 from skdre._nn.settings import GLOBAL_DICE
-from skdre._nn.training import TensorRows
 
-__all__ = ["DomainBatches", "cumulative_shares", "held_out_rows", "stratified_draws"]
+__all__ = [
+    "DomainBatches",
+    "TensorBatches",
+    "TensorRows",
+    "cumulative_shares",
+    "held_out_rows",
+    "stratified_draws",
+]
 
 # Rows of a domain that a member's validation loss is computed at, at most: its standard
 # error is then about 0.01, and validation takes a small part of the time.
 _MAX_HELD_OUT = 2500
+
+
+class TensorRows(torch.utils.data.Dataset):
+    """Rows of tensors that lie on one device.
+
+    Parameters
+    ----------
+    inputs : torch.Tensor of shape (n_samples, ...)
+        What the module is called with.
+    *targets : torch.Tensor of shape (n_samples, ...)
+        What the loss is called with beside the module's output: one tensor as it is,
+        several as a tuple (labels and weights, say).
+    """
+
+    def __init__(self, inputs, *targets):
+        self.tensors = (inputs, *targets)
+
+    def __len__(self):
+        return len(self.tensors[0])
+
+    def take(self, index):
+        """Batch of the rows at `index`, a tensor of int."""
+        inputs, *targets = (tensor.index_select(0, index) for tensor in self.tensors)
+        return inputs, targets[0] if len(targets) == 1 else tuple(targets)
+
+
+class TensorBatches:
+    """Mini-batches of a :class:`TensorRows`, in place of a ``DataLoader``.
+
+    A ``DataLoader`` fetches row by row and stacks them; here a batch is one slice of
+    each tensor, on the device where it lies.
+
+    Parameters
+    ----------
+    rows : TensorRows
+    batch_size : int
+        Most rows of a batch. The rows are dealt evenly, so no batch is left with a few
+        rows and a noisy gradient.
+    dice : skdre._nn.settings.Dice, default=None
+        Draws a new order for each pass; without it the rows come as they lie.
+    """
+
+    def __init__(self, rows, batch_size, dice=None):
+        self.rows = rows
+        self.batch_size = batch_size
+        self.dice = dice
+
+    def __len__(self):
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self):
+        n_rows = len(self.rows)
+        order = (
+            torch.arange(n_rows) if self.dice is None else self.dice.randperm(n_rows)
+        )
+        order = order.to(self.rows.tensors[0].device)
+        for index in order.tensor_split(len(self)):
+            yield self.rows.take(index)
 
 
 def cumulative_shares(weight):
@@ -58,8 +122,8 @@ class DomainBatches:
         Inputs of shape (n_rows, n_features), the denominator's rows first.
     batch_size : int
         Rows of a batch for each member.
-    shuffle : bool, default=True
-        As of :class:`TensorBatches`; rows are drawn anew in any case.
+    dice : skdre._nn.settings.Dice
+        Draws the rows.
     n_batches : int
         Batches of an epoch.
     shares : pair of torch.Tensor of shape (n_members, n_denominator) and \
@@ -67,11 +131,10 @@ class DomainBatches:
         Of :func:`cumulative_shares`.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(self, rows, batch_size, shuffle=True, *, n_batches, shares):
+    def __init__(self, rows, batch_size, dice, *, n_batches, shares):
         self.inputs = rows.tensors[0]
         self.n_draws = max(batch_size // 2, 1)
+        self.dice = dice
         self.n_batches = n_batches
         self.shares = shares
         n_members = len(shares[0])

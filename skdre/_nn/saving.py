@@ -32,6 +32,7 @@ _OURS = {
     "skdre.time_score._networks.SumOfScores",
     "skdre.time_score._networks.TimeMLP",
     "skdre.waymarks._networks.BridgeEnsemble",
+    "skdre.waymarks._networks.ClassEnsemble",
     "skdre.flows._autoregressive.MaskedLinear",
     "skdre.flows._autoregressive.SpreadAutoregressive",
     "skdre.flows._gaussian.GaussianFlow",

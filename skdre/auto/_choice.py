@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skdre._core.inner import fit_weighted
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre.auto._evidence import compare, compare_on_bridges, log_losses
 from skdre.base import predict_log_ratio
 from skdre.classification import GaussianRatio

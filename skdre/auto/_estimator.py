@@ -208,12 +208,7 @@ class AutoRatio(
             with inner_fit(root, self, estimator, task_name, **data):
                 return fit_rows(estimator, rows, weight)
 
-        folds = held_out_weights(
-            rows.is_numerator,
-            rows.weight,
-            rows.is_atom,
-            max(2, round(1 / self.validation_fraction)),
-        )
+        folds = held_out_weights(rows, max(2, round(1 / self.validation_fraction)))
         if folds is None:
             found = Findings.of_a_single_row()
         else:

@@ -19,7 +19,7 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.folds import held_out_weights, member_folds
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._core.seeds import draw_seed
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, late_gain, n_epochs_and_batches
@@ -81,7 +81,7 @@ class _Rows(PooledRows):
 def _rows(samples, validation_fraction):
     rows = PooledRows.of(samples)
     n_folds = round(1 / validation_fraction)
-    folds = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, n_folds)
+    folds = held_out_weights(rows, n_folds)
     held_out = None if folds is None else folds[0]
     return _Rows(
         rows.X,

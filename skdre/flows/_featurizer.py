@@ -187,7 +187,7 @@ class FlowFeaturizer(
     Training perturbs the mapped columns by noise of standard deviation 0.003, which
     bounds the likelihood of tied rows and of columns that determine each other. A
     column that is constant in fit is centred and counts as about standard normal in
-    the density. Values more than 1e30 standard deviations out are clipped there.
+    the density. Values more than 1e100 standard deviations out are clipped there.
     Samples of a few dozen rows in many dimensions are too small for a flow: the
     held-out rows then stop the training early, and the features are little more than
     scaled columns.

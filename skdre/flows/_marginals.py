@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtri
 
-from skdre._core.scales import fences
+from skdre._core.scales import FAR, fences
 
 __all__ = [
     "FEW_ROWS",
@@ -32,9 +32,6 @@ NOISE_SCALE = 0.003
 # With fewer rows than this the few held-out ones can stop the training, but cannot
 # compare maps, and the training rows alone would set the scale of a column wrongly.
 FEW_ROWS = 20
-
-# Rows so far out that a float cannot tell them apart any more stay finite.
-_FARTHEST = 1e30
 
 # Knots of the curve: steps of _KNOT_STEP on the normal scale, as far out as _TAIL_ROWS
 # rows remain beyond, then the extremes of the data.
@@ -74,7 +71,7 @@ class ColumnMap:
     def forward(self, x):
         """Map a column; return u and log |du/dx|, both of shape (n_samples,)."""
         with np.errstate(over="ignore"):
-            t = np.clip((x - self.center) / self.scale, -_FARTHEST, _FARTHEST)
+            t = np.clip((x - self.center) / self.scale, -FAR, FAR)
         first, last = self._tails(t, self.t)
         u = np.where(
             last,

@@ -13,7 +13,8 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import num_samples, safe_indexing
-from skdre._core.columns import as_matrix, is_frame, replace_columns
+from skdre._core.columns import as_matrix
+from skdre._core.frames import is_frame, replace_columns
 from skdre._core.rows import as_numbers, observations
 from skdre._core.scales import column_scales
 from skdre._core.tasks import run_task

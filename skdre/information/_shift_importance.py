@@ -16,7 +16,7 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
-from skdre._core.columns import is_frame, replace_columns
+from skdre._core.frames import is_frame, replace_columns
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import domain_rows, held_out
 from skdre.metrics import ratio_log_loss

@@ -5,7 +5,8 @@ import warnings
 import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
 
-from skdre._core.columns import check_rows, is_frame
+from skdre._core.columns import check_rows
+from skdre._core.frames import is_frame
 from skdre.base import predict_log_ratio
 from skdre.inspection._drawing import new_axes
 

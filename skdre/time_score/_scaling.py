@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skdre._core.moments import joint_moments
-from skdre._core.scales import draw_in
+from skdre._core.scales import FAR, draw_in
 from skdre._nn.networks import network_inputs
 
 __all__ = ["Scaling", "fit_scaling"]
@@ -14,9 +14,6 @@ __all__ = ["Scaling", "fit_scaling"]
 # units of the standard deviation within the samples; likewise beyond all rows that a
 # Gaussian denominator was whitened with.
 _LINEAR_RANGE = 4.0
-
-# Rows of any size stay finite in what is done with them.
-_FARTHEST = 1e100
 
 
 @dataclass(frozen=True)
@@ -46,7 +43,7 @@ class Scaling:
         if self.matrix is None:
             return network_inputs(X, self.center, self.scale, self.limit)
         with np.errstate(over="ignore"):
-            Z = np.clip((X - self.center) / self.scale, -_FARTHEST, _FARTHEST)
+            Z = np.clip((X - self.center) / self.scale, -FAR, FAR)
         return network_inputs(Z @ self.matrix, 0.0, 1.0, self.limit)
 
 
@@ -55,7 +52,7 @@ def fit_scaling(rows, scales, *, whiten=False):
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
     scales : skdre._core.scales.ColumnScales
         Of them.
     whiten : bool, default=False
@@ -71,10 +68,10 @@ def fit_scaling(rows, scales, *, whiten=False):
         If the covariance to whiten is singular.
     """
     bounds = np.stack([scales.low, scales.high])
-    X, n_denominator = draw_in(rows.X, *bounds), rows.n_denominator
+    X = draw_in(rows.X, *bounds)
     moments = joint_moments(
-        *np.split(X, [n_denominator]),
-        np.split(rows.weight, [n_denominator]),
+        *rows.split(X),
+        rows.split(rows.weight),
         shrink=False,
     )
     variances = np.diagonal(moments.covariances, axis1=1, axis2=2)
@@ -92,7 +89,7 @@ def fit_scaling(rows, scales, *, whiten=False):
         raise ValueError(
             "denominator='gaussian' needs more rows of the denominator than features "
             "and no column that is constant or a combination of others: the "
-            f"covariance of its {n_denominator} distinct rows is singular."
+            f"covariance of its {rows.n_denominator} distinct rows is singular."
         )
     matrix = axes / np.sqrt(size)
     Z = ((X - moments.means[0]) / sd) @ matrix

@@ -17,7 +17,7 @@ from skorch.callbacks import Callback
 
 from skdre import ClassifierRatio, MLPRatio, pool
 from skdre._core.folds import member_folds
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre._nn.networks import network_inputs
 from skdre.base import split_samples
 from skdre.datasets import make_warped_shift

@@ -19,7 +19,7 @@ RATIO = ClassifierRatio(LogisticRegression())
 
 
 @pytest.mark.parametrize(
-    "estimator, learner",
+    ("estimator", "learner"),
     [
         (LEARNER, LEARNER),
         (make_pipeline(StandardScaler(), LEARNER), LEARNER),

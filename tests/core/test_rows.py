@@ -8,7 +8,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skdre import GaussianRatio, pool
 from skdre._core.folds import held_out_weights
-from skdre._core.rows import PooledRows, as_numbers, merge, observations, row_keys
+from skdre._core.rows import as_numbers, merge, observations, row_keys
+from skdre._core.samples import PooledRows
 from skdre.base import split_samples
 
 
@@ -229,7 +230,7 @@ def test_folds_are_a_partition(rng, decimals, weighted):
     p, q = (np.round(rng.normal(size=(n, 2)), decimals) for n in (90, 210))
     weight = rng.integers(1, 4, 300) * 1.0 if weighted else None
     rows = pooled(p, q, weight)
-    held_out = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, 5)
+    held_out = held_out_weights(rows, 5)
     assert_allclose(held_out.sum(axis=0), rows.weight)
     for domain in (rows.is_numerator, ~rows.is_numerator):
         if decimals:
@@ -247,21 +248,21 @@ def test_every_fold_has_its_share_of_an_atom(rng):
     zero = np.flatnonzero(rows.X[:, 0] == 0)
     assert rows.is_atom[zero].all()
     assert rows.is_atom.sum() == 2
-    held_out = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, 5)
+    held_out = held_out_weights(rows, 5)
     assert_allclose(held_out[:, zero] / rows.weight[zero], 0.2, atol=0.01)
 
 
 def test_fewer_folds_than_asked_for(rng):
     X = rng.normal(size=(9, 2))
     few = pooled(X[:3], X[3:])
-    assert len(held_out_weights(few.is_numerator, few.weight, few.is_atom, 5)) == 3
+    assert len(held_out_weights(few, 5)) == 3
     one = pooled(X[:1], X[1:])
-    assert held_out_weights(one.is_numerator, one.weight, one.is_atom, 5) is None
+    assert held_out_weights(one, 5) is None
     # A row and its copy are one observation, a flag and its repeat two.
     copy = pooled(X[[0, 0]], X[1:])
-    assert held_out_weights(copy.is_numerator, copy.weight, copy.is_atom, 5) is None
+    assert held_out_weights(copy, 5) is None
     flag = pooled([[1.0], [1.0]], [[0.0], [0.0], [1.0]])
-    found = held_out_weights(flag.is_numerator, flag.weight, flag.is_atom, 5)
+    found = held_out_weights(flag, 5)
     assert len(found) == 2
 
 
