@@ -7,7 +7,8 @@ front of the entry's description:
     %(random_state) Draws the centres.
 
 Estimators of the package are filled in when their classes are made
-(:class:`skdre.base.DocumentedMixin`); other functions and classes are decorated with
+(:class:`skdre.base.DocumentedMixin`); there a line may also name what the docstring of
+a base class describes. Other functions and classes are decorated with
 :func:`shared_docs`.
 """
 
@@ -81,6 +82,17 @@ SHARED = {
         "bounds_ : ndarray of shape (2, n_features_in_)",
         "What absurd values of each column are drawn in to; infinite without any.",
     ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
+    ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
         "The labels; the second is the numerator's.",
@@ -90,11 +102,68 @@ SHARED = {
         "feature_names_in_ : ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
     ),
+    # Functions of a ratio at held-out rows.
+    "any_ratio": (
+        "estimator : ratio estimator",
+        "Any estimator of the contract, or a pipeline, search or ensemble of such.",
+    ),
+    "X_pool": (
+        "X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)",
+        "Rows of both samples, see :func:`skdre.pool`; one dimension is a single "
+        "column.",
+    ),
+    "cv_folds": (
+        'cv : int, splitter or "prefit", default=5',
+        "Folds, drawn at random within each domain if an int; a splitter must hold out "
+        "every row once. In each a clone is fitted, whether or not the estimator is "
+        'fitted. "prefit" takes the estimator as it is fitted; the rows given must '
+        "then be others than those of its fit.",
+    ),
+    "n_jobs": (
+        "n_jobs : int, default=None",
+        "Folds that are fitted at the same time.",
+    ),
+    # Displays.
+    "fitted_ratio": (
+        "estimator : ratio estimator",
+        "Fitted; or a pipeline or search that ends with one.",
+    ),
+    "counts": (
+        "sample_weight : array-like of shape (n_samples,), default=None",
+        "Repetition counts of the rows.",
+    ),
+    "log_ratio": (
+        "log_ratio : array-like of shape (n_samples,)",
+        "Log ratio at the rows, in nats.",
+    ),
+    "domain_classes": (
+        "classes : array-like of shape (2,)",
+        "Labels of the domains, the denominator's first.",
+    ),
+    "estimator_name": (
+        "estimator_name : str, default=None",
+        "Shown in the legend.",
+    ),
+    "legend_name": (
+        "name : str, default=None",
+        "Shown in the legend. None is the name of the estimator, where there is one.",
+    ),
+    "ax": (
+        "ax : matplotlib.axes.Axes, default=None",
+        "Where to draw; None is a new figure.",
+    ),
+    "ref_line": (
+        "ref_line : bool, default=True",
+        "Whether to draw the diagonal for comparison.",
+    ),
 }
 
 _LINE = re.compile(
     r"^(?P<indent> *)%\((?P<name>\w+)\)(?P<more>.*(?:\n(?P=indent) +\S.*)*)$",
     re.MULTILINE,
+)
+_ENTRY = re.compile(
+    r"^ {4}(?P<header>(?P<name>\w+)\b.* : .*)\n(?P<text>(?: {8}.*\n)+)", re.MULTILINE
 )
 _WIDTH = 88
 
@@ -110,9 +179,9 @@ def _wrapped(text, indent):
     return "\n".join([*lines, line])
 
 
-def _filled(doc):
+def _filled(doc, texts):
     def entry(match):
-        header, text = SHARED[match["name"]]
+        header, text = texts[match["name"]]
         indent = match["indent"]
         text = f"{match['more'].strip()} {text}"
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
@@ -139,13 +208,19 @@ def shared_docs(documented):
         If the docstring names a text that :data:`SHARED` does not have.
     """
     if documented.__doc__:
-        documented.__doc__ = _filled(documented.__doc__)
+        documented.__doc__ = _filled(documented.__doc__, SHARED)
     return documented
 
 
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
-    shared_docs(cls)
+    described = {
+        entry["name"]: (entry["header"], entry["text"])
+        for base in reversed(cls.__mro__[1:])
+        if base.__module__.startswith("skdre.")
+        for entry in _ENTRY.finditer(base.__doc__ or "")
+    }
+    cls.__doc__ = cls.__doc__ and _filled(cls.__doc__, SHARED | described)
     for name in vars(cls):
         method = getattr_static(cls, name)
         method = getattr(method, "__func__", method)

@@ -8,7 +8,6 @@ from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -20,8 +19,6 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
-from skdre._core.docs import SHARED
-from skdre._core.folds import member_folds
 from skdre._core.samples import PooledRows
 from skdre._core.scales import draw_in
 from skdre._core.seeds import draw_seed
@@ -30,16 +27,11 @@ from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
 from skdre._nn.settings import seeded, usual_torch
-from skdre._nn.training import (
-    TaskCallback,
-    TrainingNet,
-    fitted_module,
-    resolve_device,
-)
+from skdre._nn.training import TaskCallback, fitted_module, resolve_device
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.paths import PATHS, Path, check_path
-from skdre.waymarks._models import BridgeModel, ClassifierModel, NetworkModel
-from skdre.waymarks._networks import BridgeEnsemble, train_ensemble
+from skdre.waymarks._models import NetworkModel
+from skdre.waymarks._networks import train_ensemble
 from skdre.waymarks._placement import (
     SPACINGS,
     Spacing,
@@ -50,54 +42,6 @@ from skdre.waymarks._problem import Problem
 
 __all__ = ["BaseWaymarkRatio", "Problem"]
 
-SHARED.update(
-    n_bridges=(
-        "n_bridges : int, default=4",
-        "Ratios between neighbouring waymarks, of which there is one more: the two "
-        "samples and n_bridges - 1 distributions between them.",
-    ),
-    waymark_path=(
-        'path : str or :class:`skdre.paths.Path`, default="trigonometric"',
-        "Path from the denominator, t = 0, to the numerator, t = 1: a name of "
-        "``skdre.paths.PATHS``, or a path. It is followed by the deviations from the "
-        "means; the mean goes straight from one to the other.",
-    ),
-    spacing=(
-        'spacing : {"path-length", "linear", "quadratic"} or sequence of float, '
-        'default="path-length"',
-        "Where the waymarks lie: at equal lengths of the path, at t = k / n_bridges, "
-        "at its square, or at n_bridges + 1 given times from 0 to 1.",
-    ),
-    coupled=(
-        "coupled : bool, default=True",
-        "Whether one pair of rows, and one draw of a path's noise, gives a row of "
-        "every waymark, or each waymark has pairs of its own.",
-    ),
-    trunk=(
-        "hidden_features : sequence of int, default=(64, 64, 64)",
-        "Widths of the hidden layers of each member's trunk. With none, the heads see "
-        "the standardised columns: quadratic ones then are exact for Gaussians.",
-    ),
-    pairs=(
-        "batch_size : int, default=64",
-        "Pairs of rows of a batch for each member; each gives a row of every waymark.",
-    ),
-    times_=(
-        "times_ : ndarray of shape (n_bridges + 1,)",
-        "Times of the waymarks on the path.",
-    ),
-    path_length_=(
-        "path_length_ : float",
-        "Length of the path, of distributions with the moments of its own: how far "
-        "apart the samples lie.",
-    ),
-    input_scale_=(
-        "center_, scale_ : ndarray of shape (n_features_in_,)",
-        "With which the networks' inputs are standardised; a constant column has an "
-        "infinite scale. Without `estimator`.",
-    ),
-)
-
 
 class BaseWaymarkRatio(
     NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
@@ -105,7 +49,50 @@ class BaseWaymarkRatio(
     """Base class of estimators over waymarks; not to be used itself.
 
     A subclass says what fits the ratios between neighbours: `_ensemble`, a class of
-    networks, and `_model_of_estimator`, for a given estimator.
+    networks, and `_model_of_estimator`, a method that gives the unfitted model of a
+    given estimator.
+
+    Parameters
+    ----------
+    n_bridges : int, default=4
+        Ratios between neighbouring waymarks, of which there is one more: the two
+        samples and n_bridges - 1 distributions between them.
+    path : str or :class:`skdre.paths.Path`, default="trigonometric"
+        Path from the denominator, t = 0, to the numerator, t = 1: a name of
+        ``skdre.paths.PATHS``, or a path. It is followed by the deviations from
+        the means; the mean goes straight from one to the other.
+    spacing : {"path-length", "linear", "quadratic"} or sequence of float, \
+            default="path-length"
+        Where the waymarks lie: at equal lengths of the path, at t = k / n_bridges, at
+        its square, or at n_bridges + 1 given times from 0 to 1.
+    coupled : bool, default=True
+        Whether one pair of rows, and one draw of a path's noise, gives a row of every
+        waymark, or each waymark has pairs of its own.
+    hidden_features : sequence of int, default=(64, 64, 64)
+        Widths of the hidden layers of each member's trunk. With none, the heads see
+        the standardised columns: quadratic ones then are exact for Gaussians.
+    batch_size : int, default=64
+        Pairs of rows of a batch for each member; each gives a row of every waymark.
+    callbacks : list of skorch callbacks, default=None
+        Called during training; their epoch is 25 steps. For scikit-learn's own
+        callbacks (1.9 and later) use ``set_callbacks``; epochs are their tasks.
+    verbose : int, default=0
+        Above 0, print a line for each 25 steps of the networks' training.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The fitted ensemble, in double precision; without `estimator`.
+    times_ : ndarray of shape (n_bridges + 1,)
+        Times of the waymarks on the path.
+    path_length_ : float
+        Length of the path, of distributions with the moments of its own: how far apart
+        the samples lie.
+    center_, scale_ : ndarray of shape (n_features_in_,)
+        With which the networks' inputs are standardised; a constant column has an
+        infinite scale. Without `estimator`.
+    n_iter_ : int
+        Steps that were taken; of a given `estimator` the most it counted, or 1.
     """
 
     _parameter_constraints = {  # noqa: RUF012
@@ -137,8 +124,6 @@ class BaseWaymarkRatio(
     validation_scores_ = property(attrgetter("model_.validation_scores_"))
     best_validation_score_ = property(attrgetter("model_.best_validation_score_"))
     n_iter_ = property(attrgetter("model_.n_iter_"))
-
-    _ensemble: type[BridgeEnsemble]
 
     def __init__(
         self,
@@ -180,10 +165,6 @@ class BaseWaymarkRatio(
         self.callbacks = callbacks
         self.verbose = verbose
         self.random_state = random_state
-
-    def _model_of_estimator(self) -> BridgeModel | ClassifierModel:
-        """The model, yet unfitted, of the parameter `estimator`, which is checked."""
-        raise NotImplementedError
 
     @with_callbacks
     # A given estimator validates its own parameters when it is fitted.
@@ -273,9 +254,7 @@ class BaseWaymarkRatio(
         return self
 
     @usual_torch(grad=True)
-    def _train(
-        self, problem: Problem, device: torch.device, seed: int, epochs: TaskCallback
-    ) -> tuple[TrainingNet, np.ndarray]:
+    def _train(self, problem, device, seed, epochs):
         """Train networks that start from the discriminants of Gaussian waymarks.
 
         Which bridges they separate at held-out rows is returned as well.
@@ -289,22 +268,13 @@ class BaseWaymarkRatio(
                 head=self.head,
                 activation=self.activation,
             )
-        network.start_from(
-            *discriminants(
-                problem.path,
-                problem.moments,
-                problem.times,
-                quadratic=network.is_quadratic,
-            )
-        )
-        network = network.to(device)
-        inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
+        place = problem.path, problem.moments, problem.times
+        network.start_from(*discriminants(*place, quadratic=network.is_quadratic))
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
         return train_ensemble(
-            network,
-            problem.waymarks(inputs, self.coupled),
-            problem.rows.weight,
-            member_folds(problem.rows, self.n_estimators),
+            network.to(device),
+            problem,
+            self.coupled,
             n_batches=n_batches,
             max_epochs=n_epochs,
             batch_size=self.batch_size,
@@ -316,7 +286,7 @@ class BaseWaymarkRatio(
             verbose=int(self.verbose),
         )
 
-    def _warn_if_separated(self, separated: np.ndarray) -> None:
+    def _warn_if_separated(self, separated):
         if not separated.any():
             return
         numbers = [str(k + 1) for k in np.flatnonzero(separated)]

@@ -1,13 +1,17 @@
 """What fits the ratios between neighbouring waymarks: networks, or given estimators.
 
-A model is made unfitted or fitted, holds what the public estimator shows as fitted
-attributes, and gives the log ratios of all bridges at rows of X.
+A model holds what the public estimator shows as fitted attributes, and gives the log
+ratios of all bridges at rows of X. That of a given estimator checks and clones it when
+it is made, and is fitted by
+
+    fit(problem, coupled, random_state, deal_seeds, subtask)
+
+where the random state draws the rows of the waymarks and, if so wanted, deals seeds to
+the clones, and each of these is fitted in the context ``subtask(clone, name)``. The
+result is a bool for each bridge: does it separate fresh rows without error?
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +22,6 @@ from sklearn.utils.parallel import Parallel, delayed
 from skdre._core.inner import fit_weighted, innermost, weight_parameter
 from skdre._core.scales import FAR
 from skdre._core.seeds import draw_seed
-from skdre._core.types import Floats
 from skdre._nn.saving import pack_modules, unpack_modules
 from skdre._nn.settings import usual_torch
 from skdre.base import (
@@ -26,8 +29,6 @@ from skdre.base import (
     is_ratio_estimator,
     predict_log_ratio,
 )
-from skdre.waymarks._networks import BridgeEnsemble
-from skdre.waymarks._problem import Problem
 
 __all__ = [
     "BridgeModel",
@@ -36,9 +37,6 @@ __all__ = [
     "choose_class_score",
     "class_scores",
 ]
-
-Subtask: TypeAlias = Callable[[Any, str], AbstractContextManager[None]]
-"""Makes the fit of an inner estimator (or None), with a name, a task of the outer."""
 
 # Rows that go through the network at once when it predicts.
 _CHUNK_ROWS = 2048
@@ -61,23 +59,18 @@ class NetworkModel:
         Attributes that tell how the training went, by name.
     """
 
-    def __init__(
-        self,
-        network: BridgeEnsemble,
-        problem: Problem,
-        records: Mapping[str, Any],
-    ) -> None:
+    def __init__(self, network, problem, records):
         self.network_ = network
         self.center_, self.scale_ = problem.center, problem.scale
         vars(self).update(records)
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self):
         return pack_modules(vars(self))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state):
         vars(self).update(unpack_modules(state))
 
-    def log_ratios(self, X: Floats) -> Floats:
+    def log_ratios(self, X):
         with np.errstate(over="ignore"):
             Z = np.clip((X - self.center_) / self.scale_, -FAR, FAR)
         device = next(self.network_.parameters()).device
@@ -101,24 +94,16 @@ class BridgeModel:
         Bridges that are fitted at a time.
     """
 
-    def __init__(self, estimator: Any, n_bridges: int, n_jobs: int | None = None):
+    def __init__(self, estimator, n_bridges, n_jobs=None):
         check_is_ratio(estimator)
         self.estimators_ = [clone(estimator) for _ in range(n_bridges)]
         self.n_jobs = n_jobs
 
     @property
-    def n_fits(self) -> int:
+    def n_fits(self):
         return len(self.estimators_)
 
-    def fit(
-        self,
-        problem: Problem,
-        coupled: bool,
-        random_state: np.random.RandomState,
-        deal_seeds: bool,
-        subtask: Subtask,
-    ) -> np.ndarray:
-        """Fit each; which of them separate fresh rows of their waymarks is returned."""
+    def fit(self, problem, coupled, random_state, deal_seeds, subtask):
         rows, fresh = (problem.draw_rows(coupled, random_state)[0] for _ in range(2))
         ends = problem.rows.samples()
         if any((weight != 1).any() for _, weight in ends):
@@ -142,7 +127,7 @@ class BridgeModel:
         _warn_again(messages)
         return np.array(separated)
 
-    def log_ratios(self, X: Floats) -> Floats:
+    def log_ratios(self, X):
         return np.column_stack(
             [predict_log_ratio(each, X) for each in self.estimators_]
         )
@@ -188,7 +173,7 @@ class ClassifierModel:
 
     n_fits = 1
 
-    def __init__(self, estimator: Any) -> None:
+    def __init__(self, estimator):
         if not is_classifier(estimator) or is_ratio_estimator(estimator):
             raise ValueError(
                 "estimator must be a classifier of many classes, got "
@@ -196,15 +181,7 @@ class ClassifierModel:
             )
         self.estimator_ = clone(estimator)
 
-    def fit(
-        self,
-        problem: Problem,
-        coupled: bool,
-        random_state: np.random.RandomState,
-        deal_seeds: bool,
-        subtask: Subtask,
-    ) -> np.ndarray:
-        """Fit it; which bridges it separates at fresh rows is returned."""
+    def fit(self, problem, coupled, random_state, deal_seeds, subtask):
         rows, fresh = (problem.draw_rows(coupled, random_state)[0] for _ in range(2))
         n_waymarks, self.n_rows_ = rows.shape[:2]
         if deal_seeds:
@@ -222,12 +199,12 @@ class ClassifierModel:
             ]
         )
 
-    def log_ratios(self, X: Floats) -> Floats:
+    def log_ratios(self, X):
         scores = class_scores(self.estimator_, X, self.score_method_, self.n_rows_)
         return np.diff(scores, axis=1)
 
 
-def class_scores(classifier: Any, X: Floats, method: str, n_rows: int) -> Floats:
+def class_scores(classifier, X, method, n_rows):
     """Log densities of all classes at the rows of X, up to a term they share.
 
     `method` is what to ask the classifier for: decision_function, predict_log_proba or
@@ -252,7 +229,7 @@ def class_scores(classifier: Any, X: Floats, method: str, n_rows: int) -> Floats
     return np.clip(scores, -limit, limit)
 
 
-def choose_class_score(classifier: Any, X: Floats) -> str:
+def choose_class_score(classifier, X):
     """Name of the method whose values are log densities: the one that keeps most."""
     if not hasattr(classifier, "predict_proba"):
         raise ValueError(

@@ -25,31 +25,29 @@ class MultinomialRatio(BaseWaymarkRatio):
         and fitted on rows of all waymarks. By default an ensemble of networks, which
         the parameters from `head` to `callbacks` describe.
     %(n_bridges)
-    %(waymark_path)
+    %(path)
     %(spacing)
     %(coupled)
     head : {"linear", "quadratic"}, default="linear"
         What each log density h_k is of the trunk's output h: b^T h + c, or
         h^T W h + b^T h + c.
-    %(trunk)
+    %(hidden_features)
     %(activation)
     %(n_estimators)
     %(max_iter)
-    %(pairs)
+    %(batch_size)
     %(learning_rate)
     %(weight_decay)
     %(patience)
     %(device)
-    %(callbacks) An epoch is 25 steps.
-    verbose : int, default=0
-        Above 0, print a line for each 25 steps of the networks' training.
+    %(callbacks)
+    %(verbose)
     %(random_state) Draws the pairs, the initial weights and the batches, or is given
         to the clone of `estimator`.
 
     Attributes
     ----------
-    network_ : torch.nn.Module
-        The fitted ensemble, in double precision; without `estimator`.
+    %(network_)
     estimator_ : classifier
         The fitted classifier, of the classes 0, the denominator, to n_bridges; with
         `estimator`.
@@ -61,13 +59,12 @@ class MultinomialRatio(BaseWaymarkRatio):
     %(times_)
     %(bounds_)
     %(path_length_)
-    %(input_scale_)
+    %(center_)
     %(loss_curve_)
     validation_scores_ : ndarray of shape (n_epochs,)
         Minus the cross-entropy of held-out pairs, the mean over the same.
     %(best_validation_score_)
-    n_iter_ : int
-        Steps that were taken; of a given `estimator` the most it counted, or 1.
+    %(n_iter_)
     %(classes_)
     %(n_features_in_)
     %(feature_names_in_)

@@ -1,19 +1,17 @@
 """Networks with a head for each bridge or waymark, their losses and their training."""
 
-from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
+from skdre._core.folds import member_folds
 from skdre._core.scales import FAR_SINGLE
-from skdre._core.types import Floats
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
-from skdre._nn.training import KeepBestMembers, TrainingNet, train
+from skdre._nn.training import KeepBestMembers, train
 from skdre.waymarks._sampling import (
     HeldOutPairs,
     PairBatches,
@@ -36,7 +34,7 @@ _OWN_SHARE = 0.5
 _CHUNK_PAIRS = 500
 
 
-def ratio_losses(output: torch.Tensor, targets: Any = None) -> torch.Tensor:
+def ratio_losses(output, targets=None):
     """Log loss of each bridge's ratio at its two waymarks, in nats.
 
     Of shape (n_members, n_bridges), from the log ratios of all bridges at the rows of
@@ -59,7 +57,7 @@ def _at_the_ends(log_ratios):
     )
 
 
-def class_losses(output: torch.Tensor, targets: Any = None) -> torch.Tensor:
+def class_losses(output, targets=None):
     """Cross-entropy of the waymarks as classes of equal size, in nats.
 
     Of shape (n_members,), from the log densities of all waymarks, up to a constant, at
@@ -94,13 +92,13 @@ class BridgeEnsemble(nn.Module):
 
     def __init__(
         self,
-        n_members: int,
-        n_inputs: int,
-        hidden_features: Sequence[int],
-        n_bridges: int,
-        head: str = "linear",
-        activation: str = "silu",
-    ) -> None:
+        n_members,
+        n_inputs,
+        hidden_features,
+        n_bridges,
+        head="linear",
+        activation="silu",
+    ):
         super().__init__()
         self.n_members = n_members
         self.n_heads = n_heads = n_bridges + self.n_more_heads
@@ -122,22 +120,22 @@ class BridgeEnsemble(nn.Module):
             self.skip = EnsembleLinear(n_members, n_inputs, n_heads, 0.0, 0.0)
 
     @staticmethod
-    def outputs_of(log_ratios: torch.Tensor) -> torch.Tensor:
+    def outputs_of(log_ratios):
         """Outputs that stand for log ratios, along the last axis."""
         return log_ratios
 
     @staticmethod
-    def log_ratios_of(output: torch.Tensor) -> torch.Tensor:
+    def log_ratios_of(output):
         """The log ratios of the bridges that outputs stand for."""
         return output
 
     @property
-    def is_quadratic(self) -> bool:
+    def is_quadratic(self):
         """Whether the outputs are quadratic functions of the inputs."""
         return self.quadratic is not None and not self.has_trunk
 
     @torch.no_grad()
-    def start_from(self, W: Floats, b: Floats, c: Floats) -> None:
+    def start_from(self, W, b, c):
         """Let the log ratios at first be x^T W x + x^T b + c, nearly.
 
         Of shape (n_bridges, n_inputs, n_inputs), (n_inputs, n_bridges) and
@@ -147,12 +145,12 @@ class BridgeEnsemble(nn.Module):
         parts = [(linear.weight, torch.as_tensor(b)), (linear.bias, torch.as_tensor(c))]
         for parameter, log_ratios in parts:
             parameter.copy_(self.outputs_of(log_ratios).expand_as(parameter))
-        if self.quadratic is not None and self.is_quadratic:
+        if self.is_quadratic:
             outputs = self.outputs_of(torch.as_tensor(W).permute(1, 2, 0))
             weight = self.quadratic.weight
             weight.copy_(outputs.transpose(1, 2).flatten(1).expand_as(weight))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x):
         """Outputs of all heads, of shape (..., n_members, n_heads).
 
         x has rows for each member, of shape (..., n_members, n_inputs), or the same
@@ -183,11 +181,11 @@ class ClassEnsemble(BridgeEnsemble):
     losses = staticmethod(class_losses)
 
     @staticmethod
-    def outputs_of(log_ratios: torch.Tensor) -> torch.Tensor:
+    def outputs_of(log_ratios):
         return functional.pad(log_ratios.cumsum(dim=-1), (1, 0))
 
     @staticmethod
-    def log_ratios_of(output: torch.Tensor) -> torch.Tensor:
+    def log_ratios_of(output):
         return output.diff(dim=-1)
 
 
@@ -200,27 +198,15 @@ class KeepBestBridges(KeepBestMembers):
         super().on_batch_end(net, batch, training, losses=losses, **kwargs)
 
 
-def train_ensemble(
-    network: BridgeEnsemble,
-    waymarks: Waymarks,
-    weight: Floats,
-    held_out: Floats | None,
-    *,
-    n_batches: int,
-    seed: int,
-    **params: Any,
-) -> tuple[TrainingNet, np.ndarray]:
+def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     """Train an ensemble on pairs of rows, in place.
 
     Parameters
     ----------
     network : BridgeEnsemble
-        On the device of the waymarks' rows.
-    waymarks : skdre.waymarks._sampling.Waymarks
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    held_out : ndarray of shape (n_members, n_rows) or None
-        The parts of them that each member holds out.
+    problem : Problem
+    coupled : bool
+        Whether one pair gives a row of every waymark.
     n_batches : int
         Batches of an epoch.
     seed : int
@@ -234,12 +220,16 @@ def train_ensemble(
     separated : ndarray of bool of shape (n_bridges,)
         Bridges whose held-out rows it tells apart without error.
     """
-    training = np.tile(weight, (network.n_members, 1))
+    device = next(network.parameters()).device
+    inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
+    waymarks = Waymarks(inputs, problem, coupled)
+    training = np.tile(problem.rows.weight, (network.n_members, 1))
+    held_out = member_folds(problem.rows, network.n_members)
     if held_out is None:
         held_out = training
     else:
         training = training - held_out
-    pairs = HeldOutPairs(waymarks, held_out, Dice(seed, waymarks.inputs.device))
+    pairs = HeldOutPairs(waymarks, held_out, Dice(seed, device))
     net = train(
         network,
         network.losses,

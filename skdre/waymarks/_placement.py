@@ -4,15 +4,13 @@ Nothing here knows an estimator. The length of a path is measured as if all of i
 distributions were Gaussian, with the mean and the covariance that they have.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from numbers import Real
 from typing import TypeAlias
 
 import numpy as np
 
-from skdre._core.moments import JointMoments
 from skdre._core.types import Floats
-from skdre.paths import Path
 
 __all__ = [
     "SPACINGS",
@@ -36,9 +34,7 @@ _NOISY_CELLS = 60
 _NO_LENGTH = 1e-9
 
 
-def discriminants(
-    path: Path, moments: JointMoments, times: Floats, *, quadratic: bool
-) -> tuple[Floats, Floats, Floats]:
+def discriminants(path, moments, times, *, quadratic):
     """Log ratios of neighbouring waymarks, as if these were Gaussian.
 
     Fisher's linear discriminants, of the mean of both covariances, or the quadratic
@@ -69,7 +65,7 @@ def discriminants(
     return W, slope - 2 * bent.T, offset - center @ slope + bent @ center
 
 
-def path_speeds(path: Path, moments: JointMoments, t: Floats) -> Floats:
+def path_speeds(path, moments, t):
     """Speed of a path at times inside (0, 1), in Fisher and Rao's metric.
 
     v^2 = m'^T S^-1 m' + tr((S^-1 S')^2) / 2, the Fisher information of the time in
@@ -105,7 +101,7 @@ def _cumulative_length(path, moments):
     return ends, np.append(0.0, np.cumsum(speed) / n_cells)
 
 
-def path_length(path: Path, moments: JointMoments) -> float:
+def path_length(path, moments):
     """Length of the path between two samples: how far apart they lie.
 
     Near 0 for samples of one distribution; the distance of the means for Gaussians of
@@ -115,13 +111,13 @@ def path_length(path: Path, moments: JointMoments) -> float:
 
 
 # Times at shares of the bridges, by name; "path-length" needs the moments as well.
-SPACINGS: dict[str, Callable[[Floats], Floats]] = {
+SPACINGS = {
     "linear": lambda u: u,
     "quadratic": lambda u: u**2,
 }
 
 
-def check_spacing(spacing: Spacing, n_bridges: int) -> Floats | None:
+def check_spacing(spacing, n_bridges):
     """Times that a numeric parameter `spacing` gives, or None if it is a name."""
     if isinstance(spacing, str):
         return None
@@ -140,9 +136,7 @@ def check_spacing(spacing: Spacing, n_bridges: int) -> Floats | None:
     return times
 
 
-def waymark_times(
-    path: Path, spacing: Spacing, n_bridges: int, moments: JointMoments
-) -> Floats:
+def waymark_times(path, spacing, n_bridges, moments):
     """Times of the waymarks, from 0, the denominator, to 1, the numerator.
 
     By "path-length" neighbours have equal lengths of the path between them.
@@ -151,7 +145,7 @@ def waymark_times(
     if times is not None:
         return times
     shares = np.linspace(0, 1, n_bridges + 1)
-    if isinstance(spacing, str) and spacing in SPACINGS:
+    if spacing in SPACINGS:
         return SPACINGS[spacing](shares)
     ends, length = _cumulative_length(path, moments)
     if length[-1] < _NO_LENGTH:
@@ -163,7 +157,7 @@ def waymark_times(
     return times
 
 
-def path_coefficients(path: Path, times: Floats) -> tuple[Floats, Floats, Floats]:
+def path_coefficients(path, times):
     """Coefficients a, b and s at the waymarks, the first and last of them the samples.
 
     A path that begins or ends near a sample only (a diffusion, a smoothed bridge) is

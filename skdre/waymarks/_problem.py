@@ -1,6 +1,5 @@
 """What every model of waymarks is fitted on: two samples, and a path between them."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,13 +7,10 @@ import torch
 
 from skdre._core.moments import joint_moments
 from skdre._core.rows import discrete_columns
-from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
-from skdre._core.types import Floats
 from skdre._nn.settings import Dice, usual_torch
-from skdre.paths import Path
-from skdre.waymarks._placement import Spacing, path_length, waymark_times
+from skdre.waymarks._placement import path_length, waymark_times
 from skdre.waymarks._sampling import Waymarks, draw_pairs, sample_shares
 
 __all__ = ["Problem"]
@@ -28,7 +24,7 @@ class Problem:
 
     Parameters
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
     path : skdre.paths.Path
     spacing : str or sequence of float
     n_bridges : int
@@ -37,7 +33,7 @@ class Problem:
 
     Attributes
     ----------
-    rows : skdre._core.rows.PooledRows
+    rows : skdre._core.samples.PooledRows
         With absurd values drawn in to `bounds`, of shape (2, n_features).
     Z : ndarray of shape (n_rows, n_features)
         Standardised: minus `center`, divided by `scale`, which is infinite for a column
@@ -50,14 +46,7 @@ class Problem:
     times : ndarray of shape (n_bridges + 1,)
     """
 
-    def __init__(
-        self,
-        rows: PooledRows,
-        path: Path,
-        spacing: Spacing,
-        n_bridges: int,
-        names: Sequence[str] | None = None,
-    ) -> None:
+    def __init__(self, rows, path, spacing, n_bridges, names=None):
         scales = column_scales(rows.samples(), names)
         self.bounds = np.stack([scales.low, scales.high])
         self.rows = replace(rows, X=scales.draw_in(rows.X))
@@ -72,23 +61,8 @@ class Problem:
         self.length = path_length(path, self.moments)
         self.times = waymark_times(path, spacing, n_bridges, self.moments)
 
-    def waymarks(self, inputs: torch.Tensor, coupled: bool) -> Waymarks:
-        """The waymarks, of rows `inputs` that are a tensor of ``Z``."""
-        return Waymarks(
-            inputs,
-            self.rows.n_denominator,
-            self.rows.weight,
-            path=self.path,
-            times=self.times,
-            varies=self.varies,
-            is_discrete=self.is_discrete,
-            coupled=coupled,
-        )
-
     @usual_torch(grad=False)
-    def draw_rows(
-        self, coupled: bool, random_state: np.random.RandomState, n_passes: int = 1
-    ) -> tuple[Floats, Floats, Floats]:
+    def draw_rows(self, coupled, random_state, n_passes=1):
         """Rows of every waymark in the units of X, in equal numbers.
 
         The first and the last waymark are rows of the samples, drawn in proportion to
@@ -108,7 +82,7 @@ class Problem:
         in_q, in_p : ndarray of int of shape (n_pairs,)
             Numbers of the rows at the two ends, among the distinct ones of each sample.
         """
-        waymarks = self.waymarks(torch.as_tensor(self.Z), coupled)
+        waymarks = Waymarks(torch.as_tensor(self.Z), self, coupled)
         weights = [weight for _, weight in self.rows.samples()]
         n_repeats = min(max(weight.sum() for weight in weights), _MOST_REPEATS)
         n_pairs = n_passes * max(*map(len, weights), int(n_repeats))

@@ -18,63 +18,43 @@ _HELD_OUT_PAIRS = 64, 1000
 class Waymarks:
     """The waymarks between two samples, as rows on a device.
 
+    Columns with a few values go over from the denominator's value to the numerator's at
+    a random time, uniform and the same for all of them, instead of along the path.
+
     Parameters
     ----------
     inputs : torch.Tensor of shape (n_rows, n_features)
         Standardised rows, the denominator's first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    path : skdre.paths.Path
-        The path.
-    times : ndarray of shape (n_waymarks,)
-        Increasing, from 0 to 1.
-    varies : ndarray of bool of shape (n_features,)
-        False for constant columns, which get no noise.
-    is_discrete : ndarray of bool of shape (n_features,)
-        Columns that go from the denominator's value to the numerator's at a random
-        time, uniform and the same for all of them, instead of along the path.
-    coupled : bool, default=True
+    problem : skdre.waymarks._problem.Problem
+        That they are the rows of.
+    coupled : bool
         Whether the same pair and noise give the rows of all waymarks.
     """
 
-    def __init__(
-        self,
-        inputs,
-        n_denominator,
-        weight,
-        *,
-        path,
-        times,
-        varies,
-        is_discrete,
-        coupled=True,
-    ):
+    def __init__(self, inputs, problem, coupled):
         self.inputs = inputs
-        self.n_denominator = n_denominator
-        self.times = times
-        self.is_noisy = path.is_noisy
+        self.n_denominator = n_denominator = problem.rows.n_denominator
+        self.times = problem.times
+        self.is_noisy = problem.path.is_noisy
         self.coupled = coupled
 
         def column(values):
             return torch.as_tensor(values).to(inputs)[:, None, None]
 
-        share = torch.as_tensor(weight).to(inputs)[:, None]
+        share = torch.as_tensor(problem.rows.weight).to(inputs)[:, None]
         center_q, center_p = (
             (inputs[part] * share[part]).sum(dim=0) / share[part].sum()
             for part in (slice(n_denominator), slice(n_denominator, None))
         )
-        a, b, s = path_coefficients(path, times)
-        self.a, self.b, self.t = column(a), column(b), column(times)
-        self.noise = column(s) * torch.as_tensor(varies).to(inputs)
+        a, b, s = path_coefficients(problem.path, problem.times)
+        self.a, self.b, self.t = column(a), column(b), column(problem.times)
+        # Constant columns get no noise.
+        self.noise = column(s) * torch.as_tensor(problem.varies).to(inputs)
         # The mean goes straight from one sample's to the other's.
         self.offset = (1 - self.t - self.a) * center_q + (self.t - self.b) * center_p
-        self.is_discrete = (
-            torch.as_tensor(is_discrete, device=inputs.device)
-            if is_discrete.any()
-            else None
-        )
+        self.is_discrete = None
+        if problem.is_discrete.any():
+            self.is_discrete = torch.as_tensor(problem.is_discrete).to(inputs.device)
 
     @property
     def n_draws(self):
@@ -134,12 +114,11 @@ class PairBatches:
 
     Parameters
     ----------
-    rows : Dataset
-        Not used, but by skorch.
+    rows : TensorRows
+        The waymarks' inputs.
     batch_size : int
         Pairs of a batch for each member.
-    shuffle : bool, default=True
-        Not used: pairs are always drawn anew.
+    dice : skdre._nn.settings.Dice
     waymarks : Waymarks
     n_batches : int
         Batches of an epoch.
@@ -147,9 +126,8 @@ class PairBatches:
         Of :func:`sample_shares`.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(self, rows, batch_size, shuffle=True, *, waymarks, n_batches, shares):
+    def __init__(self, rows, batch_size, dice, *, waymarks, n_batches, shares):
+        self.dice = dice
         self.waymarks = waymarks
         self.batch_size = batch_size
         self.n_batches = n_batches

@@ -35,45 +35,43 @@ class TelescopingRatio(BaseWaymarkRatio):
         two waymarks. By default the networks that the parameters from `head` to
         `callbacks` describe.
     %(n_bridges)
-    %(waymark_path)
+    %(path)
     %(spacing)
     %(coupled)
     head : {"linear", "quadratic"}, default="linear"
         What each bridge's log ratio is of the trunk's output h: b^T h + c, or
         h^T W h + b^T h + c.
-    %(trunk)
+    %(hidden_features)
     %(activation)
     %(n_estimators)
     %(max_iter)
-    %(pairs)
+    %(batch_size)
     %(learning_rate)
     %(weight_decay)
     %(patience)
     %(device)
-    %(callbacks) An epoch is 25 steps.
+    %(callbacks)
     n_jobs : int, default=None
         Bridges that are fitted at a time, of a given `estimator`; -1 for all cores.
-    verbose : int, default=0
-        Above 0, print a line for each 25 steps of the networks' training.
+    %(verbose)
     %(random_state) Draws the pairs, the initial weights and the batches, or is dealt
         out to the clones of `estimator`.
 
     Attributes
     ----------
-    network_ : torch.nn.Module
-        The fitted ensemble, in double precision; without `estimator`.
+    %(network_)
     estimators_ : list of ratio estimators
         The fitted clones, the denominator's bridge first; with `estimator`.
     %(times_)
     %(bounds_)
     %(path_length_)
-    %(input_scale_)
-    %(loss_curve_) Of all bridges.
+    %(center_)
+    loss_curve_ : ndarray of shape (n_epochs,)
+        Training loss, the mean over each 25 steps, all members and bridges, in nats.
     validation_scores_ : ndarray of shape (n_epochs,)
         Minus the log loss of held-out pairs, the mean over the same.
     %(best_validation_score_)
-    n_iter_ : int
-        Steps that were taken; of a given `estimator` the most it counted, or 1.
+    %(n_iter_)
     %(classes_)
     %(n_features_in_)
     %(feature_names_in_)

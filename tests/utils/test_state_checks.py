@@ -28,6 +28,7 @@ from skdre import (
 )
 from skdre.base import DensityRatioMixin
 from skdre.datasets import make_warped_shift
+from skdre.time_score import RK45, GaussLegendre
 from skdre.utils._check_tools import seeded
 from skdre.utils._other_values import other_values
 from skdre.utils._state_checks import assert_parameters_do_not_matter
@@ -54,7 +55,7 @@ SPECIAL = [
         denominator="gaussian",
         # Its derivatives take most of the time.
         base_score=None,
-        n_nodes=4,
+        integrator=GaussLegendre(4),
         **NETWORK,
     ),
     TargetedSampler(
@@ -115,14 +116,18 @@ def test_bound_of_the_weights():
         {"objective": "tsm"},
         {"objective": "ctsm-v"},
         {"denominator": "sample"},
-        {"integrator": "rk45", "tol": 0.1},
-        {"n_nodes": 2},
+        {"integrator": RK45(0.1)},
+        {"integrator__n_nodes": 2},
     ],
     ids=str,
 )
 def test_settings_of_a_time_score(params):
     ratio = TimeScoreRatio(
-        "fokker-planck", path="vpsde", denominator="gaussian", **NETWORK
+        "fokker-planck",
+        path="vpsde",
+        denominator="gaussian",
+        integrator=GaussLegendre(),
+        **NETWORK,
     )
     ratio.set_params(random_state=0).fit(X, Y)
     times = [0.2, 0.7]
