@@ -6,6 +6,7 @@ small layers costs little more than that of a single member.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,7 +35,7 @@ _LINEAR_RANGE = 2.5
 
 
 def network_inputs(
-    X: Floats,
+    X: Any,
     center: Floats | float,
     scale: Floats | float,
     linear_range: Floats | float = _LINEAR_RANGE,
