@@ -19,8 +19,8 @@ class TelescopingRatio(BaseWaymarkRatio):
     """Density ratio as a product of ratios between waymarks (TRE).
 
     Where two samples hardly overlap, a classifier tells them apart without error and
-    learns the sign of the log ratio, not its size. Telescoping ([1]_; DRE-infinity [2]_,
-    section 2) puts waymarks on a path between the samples,
+    learns the sign of the log ratio, not its size. Telescoping ([1]_; DRE-infinity
+    [2]_, section 2) puts waymarks on a path between the samples,
 
     log p(x) / q(x) = sum over k of log p_k+1(x) / p_k(x),
 

@@ -461,7 +461,8 @@ def test_records_of_the_training():
     ratio = quick(max_iter=100).fit(X, y)
     assert ratio.n_iter_ == 100
     assert ratio.loss_curve_.shape == ratio.validation_scores_.shape == (4,)
-    assert ratio.best_validation_score_ >= ratio.validation_scores_.max()
+    # Both are means of single precision.
+    assert ratio.best_validation_score_ > ratio.validation_scores_.max() - 1e-6
     assert -math.log(2) < ratio.best_validation_score_ < -0.5
     assert len(ratio.times_) == 5
     assert not hasattr(ratio.set_params(estimator=GAUSSIAN).fit(X, y), "network_")
