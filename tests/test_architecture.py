@@ -24,6 +24,8 @@ FOUNDATION = {
     "_compat",
     "_core",
     *(f"_core.{each}" for each in ("folds", "moments", "rows", "samples", "scales")),
+    "_core.docs",
+    "_core.types",
     "_core.values",
 }
 MAY_IMPORT = {
@@ -34,13 +36,15 @@ MAY_IMPORT = {
     "_core.folds": {"_core.rows"},
     "_core.moments": {"_core.rows", "_core.scales"},
     "_core.rows": set(),
-    "_core.samples": {"_core.rows"},
+    "_core.docs": set(),
+    "_core.samples": {"_core.rows", "_core.types"},
     "_core.scales": set(),
+    "_core.types": set(),
     "_core.values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},
-    "metrics._losses": {"_core.values"},
-    "metrics._scorers": {"_core", "_core.values", "metrics._losses"},
-    "weighting": {"_core.values"},
+    "metrics._losses": {"_core.docs", "_core.types", "_core.values"},
+    "metrics._scorers": {"_core", "_core.types", "_core.values", "metrics._losses"},
+    "weighting": {"_core.types", "_core.values"},
     "paths": set(),
     "base": {*FOUNDATION, "metrics"},
     "pipeline": {"base"},
@@ -112,7 +116,9 @@ def imports(module, path):
     inside = {
         id(child)
         for node in ast.walk(tree)
+        # What is imported for annotations alone is not loaded.
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.walk(node)
     }
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]

@@ -14,6 +14,7 @@ a base class describes. Other functions and classes are decorated with
 
 import re
 from inspect import getattr_static, isfunction
+from textwrap import fill
 
 __all__ = ["SHARED", "fill_class", "shared_docs"]
 
@@ -82,6 +83,17 @@ SHARED = {
         "bounds_ : ndarray of shape (2, n_features_in_)",
         "What absurd values of each column are drawn in to; infinite without any.",
     ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
+    ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
         "The labels; the second is the numerator's.",
@@ -90,6 +102,60 @@ SHARED = {
     "feature_names_in_": (
         "feature_names_in_ : ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
+    ),
+    # Functions of a ratio at held-out rows.
+    "any_ratio": (
+        "estimator : ratio estimator",
+        "Any estimator of the contract, or a pipeline, search or ensemble of such.",
+    ),
+    "X_pool": (
+        "X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)",
+        "Rows of both samples, see :func:`skdre.pool`; one dimension is a single "
+        "column.",
+    ),
+    "cv_folds": (
+        'cv : int, splitter or "prefit", default=5',
+        "Folds, drawn at random within each domain if an int; a splitter must hold out "
+        "every row once. In each a clone is fitted, whether or not the estimator is "
+        'fitted. "prefit" takes the estimator as it is fitted; the rows given must '
+        "then be others than those of its fit.",
+    ),
+    "n_jobs": (
+        "n_jobs : int, default=None",
+        "Folds that are fitted at the same time.",
+    ),
+    # Displays.
+    "fitted_ratio": (
+        "estimator : ratio estimator",
+        "Fitted; or a pipeline or search that ends with one.",
+    ),
+    "counts": (
+        "sample_weight : array-like of shape (n_samples,), default=None",
+        "Repetition counts of the rows.",
+    ),
+    "log_ratio": (
+        "log_ratio : array-like of shape (n_samples,)",
+        "Log ratio at the rows, in nats.",
+    ),
+    "domain_classes": (
+        "classes : array-like of shape (2,)",
+        "Labels of the domains, the denominator's first.",
+    ),
+    "estimator_name": (
+        "estimator_name : str, default=None",
+        "Shown in the legend.",
+    ),
+    "legend_name": (
+        "name : str, default=None",
+        "Shown in the legend. None is the name of the estimator, where there is one.",
+    ),
+    "ax": (
+        "ax : matplotlib.axes.Axes, default=None",
+        "Where to draw; None is a new figure.",
+    ),
+    "ref_line": (
+        "ref_line : bool, default=True",
+        "Whether to draw the diagonal for comparison.",
     ),
 }
 
@@ -104,21 +170,25 @@ _WIDTH = 88
 
 
 def _wrapped(text, indent):
-    """Lines of words, broken at the width of the package's files."""
-    lines, line = [], indent
-    for word in text.split():
-        if len(line) + 1 + len(word) > _WIDTH and line.strip():
-            lines.append(line)
-            line = indent
-        line += word if line == indent else " " + word
-    return "\n".join([*lines, line])
+    """Lines, items of lists among them, broken at the width of the package's files."""
+    return "\n".join(
+        fill(
+            line,
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + "  " * line.startswith("* "),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
 
 
 def _filled(doc, texts):
     def entry(match):
         header, text = texts[match["name"]]
         indent = match["indent"]
-        text = f"{match['more'].strip()} {text}"
+        text = " ".join([*match["more"].split(), text])
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
 
     return _LINE.sub(entry, doc)

@@ -1,11 +1,13 @@
 """Types of arguments and results, for annotations."""
 
+from collections.abc import Iterable
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.model_selection import BaseCrossValidator
 
-__all__ = ["Floats", "RandomState", "Rows", "Values"]
+__all__ = ["CrossValidator", "Floats", "RandomState", "Rows", "Values"]
 
 
 class DataFrame(Protocol):
@@ -31,3 +33,6 @@ Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 
 RandomState: TypeAlias = int | np.random.RandomState | None
 """What ``random_state`` takes."""
+
+CrossValidator: TypeAlias = int | BaseCrossValidator | Iterable | None
+"""What ``cv`` takes: a number of folds, a splitter, or splits."""
