@@ -89,9 +89,8 @@ class TimeScoreRatio(
         - "joint-sliced", "fokker-planck-sliced": with sliced score matching of the
           data score. "joint" and "fokker-planck" take denoising score matching where
           there is what "ctsm" needs.
-    path : {"trigonometric", "linear", "arithmetic", "vpsde", "bridge"} or \
-            skdre.paths.Path, default="trigonometric"
-        See :mod:`skdre.paths`.
+    path : str or :class:`skdre.paths.Path`, default="trigonometric"
+        A name of ``skdre.paths.PATHS``, or a path.
     center : bool, default=True
         Move the mean in a straight line, at an even pace. "fokker-planck" does not.
     denominator : {"sample", "gaussian"}, default="sample"
@@ -326,6 +325,7 @@ class TimeScoreRatio(
         objective = choose_objective(
             self.objective, path, self.denominator, self.base_score, self.n_anchors
         )
+        center = self.center and objective.moves_mean
         samples = split_samples(self, X, y, sample_weight)
         rows = PooledRows.of(samples)
         is_gaussian = self.denominator == "gaussian"
@@ -348,16 +348,14 @@ class TimeScoreRatio(
             objective.check_network(network, inputs)
             base = None
             if self.base_score is not None and objective.has_base_score(path):
-                base = objective.base_score(
-                    path, Z, rows, is_discrete, center=self.center
-                )
+                base = objective.base_score(path, Z, rows, is_discrete, center)
                 base = base.to(device)
             setting = objective.setting(
                 path,
                 inputs,
                 rows,
                 is_discrete,
-                center=self.center,
+                center=center,
                 gaussian=is_gaussian,
                 weighting=self.weighting,
                 base=copy.deepcopy(base).float() if base else None,
@@ -506,7 +504,8 @@ class TimeScoreRatio(
             If the integral is not accurate: with twice the nodes it differs by more
             than 0.05 nats and 5 %, at some of the rows. RK45 has its tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         log_ratio = self._log_ratio(Z, integrator)
         if not integrator.is_adaptive:
@@ -544,7 +543,8 @@ class TimeScoreRatio(
             Absolute difference, in nats, to the integral with twice the nodes, or, of
             RK45, with a tenth of the tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         coarse = self._log_ratio(Z, integrator)
         return np.abs(self._log_ratio(Z, integrator.finer()) - coarse)
@@ -574,7 +574,8 @@ class TimeScoreRatio(
         -----
         With `n_anchors` the log ratio is the integral along other lines.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not ((times >= 0) & (times <= 1)).all():
             raise ValueError(
