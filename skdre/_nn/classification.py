@@ -17,7 +17,6 @@ from skdre._nn.batches import (
     cumulative_shares,
     held_out_rows,
 )
-from skdre._nn.callbacks import KeepBest
 from skdre._nn.networks import EnsembleMLP
 from skdre._nn.settings import usual_torch
 from skdre._nn.training import TrainingNet, train
@@ -98,7 +97,7 @@ def train_members(
         member_losses,
         TensorRows(inputs),
         judges,
-        keeper=partial(KeepBest, own_share=_OWN_SHARE),
+        own_share=_OWN_SHARE,
         iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
         **train_params,
     )
