@@ -141,6 +141,20 @@ def test_epochs_end_where_training_stops_early(estimator):
     assert 0 < begun == ended < 100
 
 
+@pytest.mark.parametrize("cls", [MLPRatio, MultinomialRatio, TelescopingRatio])
+def test_the_estimator_of_an_epoch_predicts(cls):
+    found = []
+
+    class Predictions(Tasks):
+        def on_fit_task_end(self, estimator, context, *, X, y, fitted_estimator):
+            found.append(fitted_estimator.decision_function(X))
+
+    fitted = cls(**TINY).set_callbacks(Predictions()).fit(X, Y)
+    assert len(found) == 3  # two epochs, and the fit
+    assert not np.array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[2], fitted.decision_function(X))
+
+
 class CtrlC(Callback):
     """Ctrl-C in the second epoch of a network's training."""
 

@@ -89,9 +89,8 @@ class TimeScoreRatio(
         - "joint-sliced", "fokker-planck-sliced": with sliced score matching of the
           data score. "joint" and "fokker-planck" take denoising score matching where
           there is what "ctsm" needs.
-    path : {"trigonometric", "linear", "arithmetic", "vpsde", "bridge"} or \
-            skdre.paths.Path, default="trigonometric"
-        See :mod:`skdre.paths`.
+    path : str or :class:`skdre.paths.Path`, default="trigonometric"
+        A name of ``skdre.paths.PATHS``, or a path.
     center : bool, default=True
         Move the mean in a straight line, at an even pace. "fokker-planck" does not.
     denominator : {"sample", "gaussian"}, default="sample"

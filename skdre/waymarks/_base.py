@@ -48,9 +48,10 @@ class BaseWaymarkRatio(
 ):
     """Base class of estimators over waymarks; not to be used itself.
 
-    A subclass says what fits the ratios between neighbours: `_ensemble`, a class of
-    networks, and `_model_of_estimator`, a method that gives the unfitted model of a
-    given estimator.
+    A subclass says what fits the ratios between neighbouring waymarks: `_ensemble`, a
+    class of networks, and `_model_of_estimator`, a method that makes the model of a
+    given estimator, yet unfitted. The parameters and attributes described here are
+    those whose descriptions the subclasses share.
 
     Parameters
     ----------

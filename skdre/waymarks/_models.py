@@ -208,8 +208,8 @@ def class_scores(classifier, X, method, n_rows):
     """Log densities of all classes at the rows of X, up to a term they share.
 
     `method` is what to ask the classifier for: decision_function, predict_log_proba or
-    predict_proba. A share of 0 among the `n_rows` rows that each class had in the fit
-    counts as 1 / (n_rows + 1), so that all scores are finite.
+    predict_proba. Probabilities of 0 are floored at 1 / (n_rows + 1), for the `n_rows`
+    rows that each class had in the fit, so that all scores are finite.
     """
     with np.errstate(divide="ignore"):
         scores = np.asarray(getattr(classifier, method)(X), dtype=np.float64)

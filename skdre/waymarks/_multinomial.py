@@ -55,7 +55,7 @@ class MultinomialRatio(BaseWaymarkRatio):
         Rows of each waymark that it was fitted on; with `estimator`.
     score_method_ : {"decision_function", "predict_log_proba", "predict_proba"}
         What the log ratio is made of: ``decision_function`` where it agrees with the
-        probabilities, for it does not saturate; with `estimator`.
+        probabilities, since it does not saturate; with `estimator`.
     %(times_)
     %(bounds_)
     %(path_length_)
@@ -78,9 +78,9 @@ class MultinomialRatio(BaseWaymarkRatio):
     Waymarks, scale, ensemble and weights are those of
     :class:`skdre.TelescopingRatio`; its notes hold here as well.
 
-    A classifier whose probabilities are exactly 0 somewhere (a forest) counts them as
-    one row in all of a class and one more, so that the log ratio is finite; between
-    distant waymarks such a classifier says little.
+    Probabilities of exactly 0 (of a forest) are floored at 1 / (n + 1), n the rows of a
+    waymark, so that the log ratio is finite; between distant waymarks such a classifier
+    says little.
 
     References
     ----------

@@ -11,7 +11,7 @@ from skdre._core.folds import member_folds
 from skdre._core.scales import FAR_SINGLE
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
-from skdre._nn.training import KeepBestMembers, train
+from skdre._nn.training import train
 from skdre.waymarks._sampling import (
     HeldOutPairs,
     PairBatches,
@@ -35,15 +35,15 @@ _CHUNK_PAIRS = 500
 
 
 def ratio_losses(output, targets=None):
-    """Log loss of each bridge's ratio at its two waymarks, in nats.
+    """Log loss of the bridges' ratios, each at its two waymarks, in nats.
 
-    Of shape (n_members, n_bridges), from the log ratios of all bridges at the rows of
-    all waymarks, of shape (n_pairs, n_bridges + 1, n_members, n_bridges). Where a row
+    Of shape (n_members,), from the log ratios of all bridges at the rows of all
+    waymarks, of shape (n_pairs, n_bridges + 1, n_members, n_bridges). Where a row
     stands says which waymark it is of, so there are no targets.
     """
     numerator, denominator = _at_the_ends(output)
     loss = functional.softplus(-numerator) + functional.softplus(denominator)
-    return loss.mean(dim=0) / 2
+    return loss.mean(dim=0).mean(dim=1) / 2
 
 
 def _at_the_ends(log_ratios):
@@ -189,15 +189,6 @@ class ClassEnsemble(BridgeEnsemble):
         return output.diff(dim=-1)
 
 
-class KeepBestBridges(KeepBestMembers):
-    """Judge a member by the mean loss of its bridges."""
-
-    def on_batch_end(self, net, batch=None, training=True, losses=None, **kwargs):
-        if losses is not None and losses.ndim == 2:
-            losses = losses.mean(dim=1)
-        super().on_batch_end(net, batch, training, losses=losses, **kwargs)
-
-
 def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     """Train an ensemble on pairs of rows, in place.
 
@@ -233,11 +224,11 @@ def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     net = train(
         network,
         network.losses,
+        waymarks,
         pairs,
-        keeper=partial(KeepBestBridges, own_share=_OWN_SHARE),
+        own_share=_OWN_SHARE,
         iterator_train=partial(
             PairBatches,
-            waymarks=waymarks,
             n_batches=n_batches,
             shares=sample_shares(training, waymarks.n_denominator),
         ),

@@ -19,8 +19,8 @@ class TelescopingRatio(BaseWaymarkRatio):
     """Density ratio as a product of ratios between waymarks (TRE).
 
     Where two samples hardly overlap, a classifier tells them apart without error and
-    knows the sign of the log ratio, not its size. Telescoping ([1]_; DRE-infinity [2]_,
-    section 2) puts waymarks on a path between the samples,
+    learns the sign of the log ratio, not its size. Telescoping ([1]_; DRE-infinity
+    [2]_, section 2) puts waymarks on a path between the samples,
 
     log p(x) / q(x) = sum over k of log p_k+1(x) / p_k(x),
 
@@ -83,14 +83,14 @@ class TelescopingRatio(BaseWaymarkRatio):
 
     Notes
     -----
-    "TRE(4)" in [2]_ is ``n_bridges=4``. There is no harm in bridges that are short but
-    for the time they take, which grows with their number; ones that are too long give a
-    warning. A length of 1 to 2 each is easy: compare `path_length_`.
+    "TRE(4)" in [2]_ is ``n_bridges=4``. More bridges than needed cost nothing but time;
+    bridges that are too long give a warning. A length of 1 to 2 each is easy: compare
+    `path_length_`.
 
     The first and the last waymark are the samples themselves, also where the path ends
     near them only. Columns with a few values each (a code, a count) have nothing
     between the values, so that an interpolated waymark would be told from the sample by
-    it; they go over from one row's value to the other's at a random time instead
+    it; they switch from one row's value to the other's at a random time instead
     (dimension-wise mixing, [1]_, section 3.1).
 
     Networks see standardised columns, with values more than 2.5 standard deviations out
@@ -100,18 +100,18 @@ class TelescopingRatio(BaseWaymarkRatio):
     `estimator` gets, for each waymark in between, as many rows as the larger sample
     has, and at the ends the samples with their weights.
 
-    Each bridge is trained at its own two waymarks and asked everywhere, also where it
-    has seen no rows. So the heads also see the columns themselves, linearly, and start
-    from the linear discriminant of the two waymarks as Gaussians (without a trunk,
-    quadratic heads from the quadratic one). It is a gain where that discriminant is
-    near the truth far out, and a loss where it is not.
+    Each bridge is trained at its own two waymarks and evaluated everywhere, also where
+    it has seen no rows. So the heads also see the columns themselves, linearly, and
+    start from the linear discriminant of the two waymarks as Gaussians (without a
+    trunk, quadratic heads from the quadratic one). This helps where the discriminant is
+    near the truth far out, and harms where it is not.
 
     Interpolation is made for samples of one scale. Where the tails of a column are
     extreme (cubes of Gaussians) bridges in its units are worse than none; gaussianise
     it first.
 
     Ctrl-C during fit raises KeyboardInterrupt, and the best networks so far are kept:
-    the estimator is fitted with them. Of other estimators none is.
+    the estimator is fitted with them. With a given `estimator` nothing is kept.
 
     References
     ----------

@@ -28,7 +28,7 @@ from skdre import (
     make_pipeline,
     pool,
 )
-from skdre._core.rows import PooledRows
+from skdre._core.samples import PooledRows
 from skdre.datasets import make_known_ratio, make_warped_shift
 from skdre.metrics import log_ratio_mse
 from skdre.paths import BridgePath, LinearPath, TrigonometricPath
@@ -239,12 +239,13 @@ def test_held_out_pairs_know_no_other_rows():
 def test_losses_are_log_losses():
     output = torch.randn(30, 3, 2, 2, dtype=torch.float64)
     found = ratio_losses(output)
-    assert found.shape == (2, 2)
+    assert found.shape == (2,)
     for member in range(2):
+        expected = 0.0
         for k in range(2):
             high, low = output[:, k + 1, member, k], output[:, k, member, k]
-            expected = torch.cat([-high, low]).exp().log1p().mean()
-            assert found[member, k].item() == pytest.approx(expected.item())
+            expected += torch.cat([-high, low]).exp().log1p().mean().item() / 2
+        assert found[member].item() == pytest.approx(expected)
 
 
 def test_ensemble_is_each_member_by_itself():
@@ -460,7 +461,8 @@ def test_records_of_the_training():
     ratio = quick(max_iter=100).fit(X, y)
     assert ratio.n_iter_ == 100
     assert ratio.loss_curve_.shape == ratio.validation_scores_.shape == (4,)
-    assert ratio.best_validation_score_ >= ratio.validation_scores_.max()
+    # Both are means of single precision.
+    assert ratio.best_validation_score_ > ratio.validation_scores_.max() - 1e-6
     assert -math.log(2) < ratio.best_validation_score_ < -0.5
     assert len(ratio.times_) == 5
     assert not hasattr(ratio.set_params(estimator=GAUSSIAN).fit(X, y), "network_")
