@@ -220,7 +220,7 @@ def shared_docs(documented):
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
     described = {
-        entry["name"]: (entry["header"], entry["text"])
+        entry["name"]: (entry["header"], " ".join(entry["text"].split()))
         for base in reversed(cls.__mro__[1:])
         if base.__module__.startswith("skdre.")
         for entry in _ENTRY.finditer(base.__doc__ or "")
