@@ -76,7 +76,7 @@ class ClassifierRatio(
         * None: log r = s, which must be a log odds.
     cv : int, cross-validation generator or iterable, default=5
         Folds of the calibration. With an int the folds depend on the values of the
-        rows only, and a weight counts as repetition: equal rows share a fold, except
+        rows only, and a weight stands for repetition: equal rows share a fold, except
         for values of a discrete variable, whose repeats are dealt to all folds.
     n_jobs : int, default=None
         Folds to fit at the same time.
@@ -328,13 +328,13 @@ class ClassifierRatio(
             message = (
                 f"{name} separates the two samples without error, at held-out rows: "
                 "they hardly overlap, and where they do not, the size of the log ratio "
-                "cannot be learnt from a classifier. "
+                "cannot be estimated by a classifier. "
             )
         else:
             message = (
                 f"{name} separates the rows it was fitted on without error. Either the "
-                "two samples hardly overlap, or it is overfitted: then its log ratio at "
-                "these rows is far too large; calibration='sigmoid' judges it at "
+                "two samples hardly overlap, or it is overfitted: then its log ratio "
+                "at these rows is far too large; calibration='sigmoid' judges it at "
                 "held-out rows, and more regularisation helps. "
             )
         warnings.warn(
