@@ -13,17 +13,14 @@ import time
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, TensorDataset
 
-from skdre._nn.training import (
-    TensorBatches,
-    TensorRows,
-    resolve_device,
-    seeded,
-    train,
-)
+from skdre._nn.batches import TensorBatches, TensorRows
+from skdre._nn.settings import Dice, resolve_device, seeded
+from skdre._nn.training import train
 from skdre.flows._featurizer import _mean_log_loss
-from skdre.flows._flows import LogDensity, build_flow
+from skdre.flows._flows import build_flow
+from skdre.flows._likelihood import LogDensity
 
 
 def seconds(function, n_repeats):
@@ -36,6 +33,13 @@ def seconds(function, n_repeats):
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
     return min(times)
+
+
+def data_loader(rows, batch_size, dice):
+    """Torch's own batches of the rows."""
+    generator = dice.generators["cpu"]
+    rows = TensorDataset(*rows.tensors)
+    return DataLoader(rows, batch_size, shuffle=True, generator=generator)
 
 
 def main():
@@ -56,9 +60,8 @@ def main():
     start = LogDensity(flow, [0.0] * args.features).to(device)
 
     def pass_over(iterator):
-        with seeded(0):
-            for _ in iterator(rows, batch_size=args.batch_size, shuffle=True):
-                pass
+        for _ in iterator(rows, batch_size=args.batch_size, dice=Dice(0)):
+            pass
 
     def epoch(iterator):
         train(
@@ -83,7 +86,7 @@ def main():
     for name, function in {"batches alone": pass_over, "training epoch": epoch}.items():
         slow, fast = (
             seconds(lambda i=iterator, f=function: f(i), args.repeats)
-            for iterator in (DataLoader, TensorBatches)
+            for iterator in (data_loader, TensorBatches)
         )
         print(f"{name:<24}{slow:>12.4f}{fast:>15.4f}{slow / fast:>8.1f}")
 

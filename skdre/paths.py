@@ -25,21 +25,14 @@ References
 
 import sys
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-__all__ = [
-    "PATHS",
-    "ArithmeticPath",
-    "BridgePath",
-    "Coefficients",
-    "LinearPath",
-    "Path",
-    "TrigonometricPath",
-    "VPSDEPath",
-    "check_path",
-]
+__all__ = ["PATHS", "Coefficients", "Path", "check_path"]
+
+Array: TypeAlias = Any
+"""A numpy array or a torch tensor; as a time or a coefficient also a number."""
 
 
 class Coefficients(NamedTuple):
@@ -57,9 +50,9 @@ class Coefficients(NamedTuple):
     0.25
     """
 
-    denominator: Any
-    numerator: Any
-    noise: Any
+    denominator: Array
+    numerator: Array
+    noise: Array
 
 
 def _namespace(t):
@@ -75,7 +68,7 @@ def _as_time(t):
 class Path:
     """Base class: a path is its coefficients and their time derivatives.
 
-    A subclass defines ``_coefficients(t)`` and ``_derivatives(t)``, each giving a
+    A subclass defines ``_coefficients(t)`` and ``_derivatives(t)``, which each give a
     triple for a time that is an array or a tensor.
 
     Examples
@@ -83,7 +76,7 @@ class Path:
     >>> import numpy as np
     >>> from skdre.paths import Path
     >>> class EarlyPath(Path):
-    ...     '''Straight lines, passed faster at first: a = (1 - t)^2.'''
+    ...     '''Straight lines, faster at first: a = (1 - t)^2.'''
     ...     def _coefficients(self, t):
     ...         return (1 - t) ** 2, 1 - (1 - t) ** 2, np.zeros_like(t)
     ...     def _derivatives(self, t):
@@ -95,8 +88,8 @@ class Path:
     # Whether x_t has noise of its own beside the two rows.
     is_noisy: ClassVar[bool] = False
 
-    # Length of time left out at each end by whoever divides by a coefficient: one of
-    # them is 0 there, or its derivative infinite.
+    # Time to leave out at each end when dividing by a coefficient: one of them is 0
+    # there, or its derivative infinite.
     margin: ClassVar[float] = 1e-5
 
     def _coefficients(self, t):
@@ -105,7 +98,7 @@ class Path:
     def _derivatives(self, t):
         raise NotImplementedError
 
-    def coefficients(self, t):
+    def coefficients(self, t: Array) -> Coefficients:
         """Coefficients a, b and s at the time t.
 
         Parameters
@@ -121,7 +114,7 @@ class Path:
         """
         return Coefficients(*self._coefficients(_as_time(t)))
 
-    def derivatives(self, t):
+    def derivatives(self, t: Array) -> Coefficients:
         """Derivatives of the coefficients by time, at the time t.
 
         Parameters
@@ -136,7 +129,15 @@ class Path:
         """
         return Coefficients(*self._derivatives(_as_time(t)))
 
-    def interpolate(self, x0, x1, t, noise=None, *, centers=None):
+    def interpolate(
+        self,
+        x0: Array,
+        x1: Array,
+        t: Array,
+        noise: Array | None = None,
+        *,
+        centers: tuple[Array, Array] | None = None,
+    ) -> Array:
         """Rows at the time t on the way between pairs of rows.
 
         Parameters
@@ -151,8 +152,7 @@ class Path:
             Means of the denominator and of the numerator. With them the mean of x_t
             goes in a straight line from one to the other, and the coefficients apply to
             the deviations: x_t = (1 - t) m_0 + t m_1 + a (x_0 - m_0) + b (x_1 - m_1).
-            Otherwise a path whose coefficients do not add up to 1 takes the mean on a
-            detour.
+            Without them the mean takes a detour where a and b do not add up to 1.
 
         Returns
         -------
@@ -165,7 +165,15 @@ class Path:
         """
         return self._combine(self.coefficients(t), (1 - t, t), x0, x1, noise, centers)
 
-    def velocity(self, x0, x1, t, noise=None, *, centers=None):
+    def velocity(
+        self,
+        x0: Array,
+        x1: Array,
+        t: Array,
+        noise: Array | None = None,
+        *,
+        centers: tuple[Array, Array] | None = None,
+    ) -> Array:
         """Time derivative of :meth:`interpolate`, with the same parameters.
 
         Parameters
@@ -210,9 +218,9 @@ class Path:
 class TrigonometricPath(Path):
     """Variance preserving: a = cos(pi t / 2), b = sin(pi t / 2).
 
-    Its coefficients lie on a circle that is passed at an even pace, so samples of equal
-    covariance keep it all along. It has no parameters, is exact at both ends, and its
-    derivatives are bounded.
+    Its coefficients move along a circle at constant speed, so that samples of equal
+    covariance keep it all along. It is exact at both ends, and its derivatives are
+    bounded.
 
     Examples
     --------
@@ -271,7 +279,7 @@ class ArithmeticPath(Path):
     """
 
     def _coefficients(self, t):
-        # Rounding may put a time a hair above 1.
+        # Rounding may put a time slightly above 1.
         a = (abs(1 - t) * (1 + t)) ** 0.5
         return a, t, _namespace(t).zeros_like(t)
 
@@ -315,14 +323,14 @@ class VPSDEPath(Path):
     beta_min: float = 0.1
     beta_max: float = 20.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.beta_min <= self.beta_max < np.inf:
             raise ValueError(
                 "beta_min and beta_max must be finite and 0 < beta_min <= beta_max, "
                 f"got {self.beta_min} and {self.beta_max}."
             )
 
-    def rate(self, t):
+    def rate(self, t: Array) -> Array:
         """Rate of diffusion beta at the time t (at u = 1 - t in the paper).
 
         Parameters
@@ -345,7 +353,7 @@ class VPSDEPath(Path):
         xp = _namespace(t)
         log_share = self._log_share(t)
         # 1 - exp(2 log m) without cancellation close to the data; rounding may put a
-        # time a hair above 1.
+        # time slightly above 1.
         return abs(xp.expm1(2 * log_share)) ** 0.5, xp.exp(log_share), xp.zeros_like(t)
 
     def _derivatives(self, t):
@@ -390,7 +398,7 @@ class BridgePath(Path):
 
     is_noisy: ClassVar[bool] = True
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.sigma < np.inf:
             raise ValueError(f"sigma must be positive and finite, got {self.sigma}.")
         if not 0 <= self.epsilon < np.inf:
@@ -412,16 +420,19 @@ class BridgePath(Path):
         return -xp.ones_like(t), xp.ones_like(t), slope / (2 * s)
 
 
-PATHS = {
+# All that a new path needs beside its class: the rest of the package and the tests find
+# it here.
+PATHS: dict[str, type[Path]] = {
     "trigonometric": TrigonometricPath,
     "vpsde": VPSDEPath,
     "linear": LinearPath,
     "arithmetic": ArithmeticPath,
     "bridge": BridgePath,
 }
+__all__ += [each.__name__ for each in PATHS.values()]
 
 
-def check_path(path):
+def check_path(path: str | Path) -> Path:
     """Resolve the parameter `path` of an estimator.
 
     Parameters

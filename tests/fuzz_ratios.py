@@ -18,22 +18,15 @@ import warnings
 import numpy as np
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from instances import make_instances, without_networks
 from sklearn.base import clone
 
-from skdre import ClassifierRatio, GaussianRatio, KLIEPRatio, KMMRatio, LSIFRatio, pool
+from skdre import ClassifierRatio, GaussianRatio, KMMRatio, LSIFRatio, pool
 
-KERNELS = {"random_state": 0}
 ESTIMATORS = [
-    GaussianRatio(),
-    GaussianRatio(shrink=False),
-    ClassifierRatio(),
-    ClassifierRatio(calibration="sigmoid"),
-    KMMRatio(**KERNELS),
-    KMMRatio(ridge=0, **KERNELS),
-    KMMRatio(solver="nystroem", n_components=10, **KERNELS),
-    LSIFRatio(n_components=10, **KERNELS),
-    LSIFRatio(alpha=0.1, standardize=False, n_components=10, **KERNELS),
-    KLIEPRatio(n_components=10, gamma=[0.1, 1.0], **KERNELS),
+    *without_networks(make_instances("ratio")),
+    KMMRatio(solver="nystroem", n_components=10, random_state=0),
+    LSIFRatio(alpha=0.1, standardize=False, n_components=10, random_state=0),
 ]
 SYMMETRIC = (GaussianRatio, ClassifierRatio)
 

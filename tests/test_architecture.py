@@ -61,18 +61,7 @@ MAY_IMPORT = {
     "density": {"base", "metrics", "pipeline", "weighting"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
-    "utils": {"base", "metrics", "datasets"},
-    # The table of test parameters names concrete estimators, and nothing imports it.
-    "utils._test_instances": {
-        "utils",
-        "kernel",
-        "classification",
-        "waymarks",
-        "flows",
-        "density",
-        "importance",
-        "pipeline",
-    },
+    "utils": {"base", "metrics", "datasets", "paths"},
 }
 # Each estimator's room offers the public names that stand in it.
 OFFER_NAMES = {
@@ -127,7 +116,9 @@ def imports(module, path):
     inside = {
         id(child)
         for node in ast.walk(tree)
+        # What is imported for annotations alone is not loaded.
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
         for child in ast.walk(node)
     }
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]

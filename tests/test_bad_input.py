@@ -11,6 +11,7 @@ import functools
 
 import numpy as np
 import pytest
+from instances import make_instances
 from scipy.sparse import csr_array
 from scipy.stats import spearmanr
 from sklearn.base import clone, is_regressor
@@ -31,7 +32,6 @@ from skdre import (
 from skdre.base import DensityRatioMixin
 from skdre.datasets import make_warped_shift
 from skdre.pipeline import Pipeline
-from skdre.utils._test_instances import make_instances
 
 pytestmark = pytest.mark.filterwarnings(
     # Few epochs and few rows are the point here; what comes out is asserted.

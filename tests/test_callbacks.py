@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from instances import fit_arguments, make_instances
 from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -32,7 +33,6 @@ from skdre import (
 from skdre.base import DensityRatioMixin
 from skdre.datasets import make_known_ratio, make_warped_shift
 from skdre.utils import all_estimators
-from skdre.utils._test_instances import make_instances
 
 callback = pytest.importorskip("sklearn.callback")  # scikit-learn >= 1.9
 
@@ -86,15 +86,7 @@ def long_fits():
 
 
 def fit(estimator):
-    y = Y
-    if isinstance(estimator, MutualInformation):
-        return estimator.fit(X, X + Y[:, None])
-    if isinstance(estimator, ImportanceWeighted):
-        # Rows without a label are the target's.
-        y = np.where(Y == 1, -1, X[:, 0] > 0)
-        if not hasattr(estimator.estimator, "classes_") and "Ridge" in str(estimator):
-            y = np.where(Y == 1, np.nan, X[:, 0])
-    return estimator.fit(X, y)
+    return estimator.fit(**fit_arguments(estimator, X, Y))
 
 
 def test_every_estimator_takes_callbacks():
@@ -115,8 +107,8 @@ def test_tasks_and_the_fitted_estimator(estimator):
     assert tasks.begun[:2] == ["set up", (name, "fit")]
     assert tasks.ended[-2:] == [(name, "fit"), "torn down"]
     assert sorted(tasks.begun[1:]) == sorted(tasks.ended[:-1])
-    assert np.shape(tasks.data[0]) == X.shape
-    assert len(tasks.data[1]) == len(Y)
+    rows, y, *_ = fit_arguments(estimator, X, Y).values()
+    assert [np.shape(each) for each in tasks.data] == [rows.shape, y.shape]
     # At its end an estimator is ready, and gives what it gives after fit.
     method = "decision_function" if isinstance(fitted, DensityRatioMixin) else "predict"
     method = "transform" if hasattr(fitted, "transform") else method

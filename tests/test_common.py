@@ -4,12 +4,12 @@ import inspect
 
 import pytest
 import sklearn
+from instances import make_instances, one_of_each
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
 from skdre.utils import all_estimators
-from skdre.utils._test_instances import make_instances
 
 # One line a check: why the estimator cannot pass it.
 EXPECTED_FAILED_CHECKS = {
@@ -50,7 +50,7 @@ def test_estimator(estimator, check):
 
 # The check reads the constraints of the class: one instance of each. The parameters of
 # Pipeline are scikit-learn's, which it checks by hand.
-ONE_EACH = {type(each).__name__: each for each in reversed(make_instances())}
+ONE_EACH = one_of_each()
 del ONE_EACH["Pipeline"]
 
 

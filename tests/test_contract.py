@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from instances import make_instances
 from sklearn import pipeline
 from sklearn.base import clone, is_classifier
 from sklearn.model_selection import (
@@ -14,7 +15,6 @@ from sklearn.preprocessing import StandardScaler
 
 from skdre import FlowFeaturizer, GaussianRatio, KMMRatio, make_pipeline
 from skdre.datasets import make_warped_shift
-from skdre.utils._test_instances import make_instances
 from skdre.utils.estimator_checks import parametrize_with_ratio_checks
 
 FLOW = FlowFeaturizer(n_transforms=2, hidden_features=(8,), max_epochs=5)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from instances import make_instances, one_of_each
 from sklearn.base import clone
 from sklearn.utils import estimator_html_repr
 from sklearn.utils.validation import _get_feature_names
@@ -18,7 +19,6 @@ from skdre import (
 from skdre.base import DOCUMENTATION_URL
 from skdre.datasets import make_warped_shift
 from skdre.utils import all_estimators
-from skdre.utils._test_instances import make_instances
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
 
@@ -117,11 +117,7 @@ def test_pixels_in_frames(library):
 
 def ratios_and_transformers():
     """One instance of each class."""
-    classes = {
-        type(estimator).__name__: estimator
-        for kind in ("ratio", "transformer")
-        for estimator in reversed(make_instances(kind))
-    }
+    classes = one_of_each("ratio") | one_of_each("transformer")
     del classes["Dequantizer"]  # takes whole numbers only
     return [pytest.param(each, id=name) for name, each in classes.items()]
 

@@ -2,25 +2,12 @@
 
 import numpy as np
 import pytest
+from instances import one_of_each, without_networks
 
-from skdre import (
-    ClassifierRatio,
-    GaussianRatio,
-    KLIEPRatio,
-    KMMRatio,
-    LSIFRatio,
-    pool,
-)
+from skdre import pool
 
-ESTIMATORS = [
-    LSIFRatio(random_state=0),
-    KLIEPRatio(random_state=0),
-    KMMRatio(random_state=0),
-    GaussianRatio(),
-    ClassifierRatio(),
-]
 each_estimator = pytest.mark.parametrize(
-    "estimator", ESTIMATORS, ids=lambda each: type(each).__name__
+    "estimator", without_networks(one_of_each("ratio").values()), ids=str
 )
 
 

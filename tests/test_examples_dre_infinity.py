@@ -12,6 +12,7 @@ from scipy.stats import multivariate_normal, norm
 from sklearn.exceptions import ConvergenceWarning
 
 import skdre
+from skdre.time_score import GaussLegendre
 from skdre.utils import all_estimators
 
 torch = pytest.importorskip("torch")
@@ -267,7 +268,7 @@ class TestParameterRecovery:
             base_score=None,
             network=network,
             max_iter=1,
-            n_nodes=128,
+            integrator=GaussLegendre(128),
             random_state=0,
         )
         with warnings.catch_warnings():

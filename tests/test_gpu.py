@@ -7,11 +7,11 @@ import sys
 
 import numpy as np
 import pytest
+from instances import make_instances
 from scipy.stats import spearmanr
 from sklearn.base import clone
 
 from skdre.datasets import make_warped_shift
-from skdre.utils._test_instances import make_instances
 
 torch = pytest.importorskip("torch")
 pytestmark = pytest.mark.skipif(

@@ -12,24 +12,26 @@ from importlib import import_module
 import numpy as np
 import pytest
 import torch
+from instances import fit_arguments, make_instances
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skdre import (
     FlowFeaturizer,
     GaussianRatio,
-    ImportanceWeighted,
     KMMRatio,
     MLPRatio,
+    MultinomialRatio,
     TelescopingRatio,
     TimeScoreRatio,
 )
 from skdre._nn.saving import _KNOWN, pack_modules, unpack_modules
 from skdre.datasets import make_warped_shift
 from skdre.paths import PATHS
+from skdre.time_score import RK45
 from skdre.utils import all_estimators, trusted_types
-from skdre.utils._test_instances import make_instances
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
 
@@ -46,8 +48,9 @@ FLOWS = [
 TINY_SCORE = {"hidden_features": (4,), "max_iter": 2}
 BRIDGES = [
     *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
-    TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
+    TimeScoreRatio(base_score="gaussian", integrator=RK45(), **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
+    MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]
 INSTANCES = [*make_instances(), *FLOWS, *BRIDGES]
 each_estimator = pytest.mark.parametrize(
@@ -58,23 +61,14 @@ each_estimator = pytest.mark.parametrize(
 @cache
 def fitted(index):
     estimator = clone(INSTANCES[index])
-    name = type(estimator).__name__
-    if name == "MutualInformation":
-        return estimator.fit(X[:, :1], X[:, 1:])
-    if name == "Dequantizer":
-        return estimator.fit(np.floor(np.abs(X)))
-    y = Y
-    if isinstance(estimator, ImportanceWeighted):
-        is_regression = type(estimator.estimator).__name__ == "Ridge"
-        y = np.where(Y == 1, np.nan if is_regression else -1, X[:, 0] > 0)
-    return estimator.fit(X, y)
+    return estimator.fit(**fit_arguments(estimator, X, Y))
 
 
 def outputs(estimator):
     """What the estimator gives, where no dice are thrown."""
     name = type(estimator).__name__
     if name == "MutualInformation":
-        return [estimator.pointwise(X[:, :1], X[:, 1:])]
+        return [estimator.pointwise(X, np.sin(X))]
     if name == "Dequantizer":
         return [estimator.get_feature_names_out()]
     parts = [getattr(estimator, part, None) for part in ("flow_", "ratio_")]

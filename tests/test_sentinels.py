@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
+from instances import one_of_each, without_networks
 
 from skdre import (
     AutoRatio,
     ClassifierRatio,
     GaussianRatio,
-    KLIEPRatio,
-    KMMRatio,
-    LSIFRatio,
     MLPRatio,
     TelescopingRatio,
     TimeScoreRatio,
@@ -24,13 +22,9 @@ from skdre.information import shift_importance
 NETWORK = {"hidden_features": (16,), "n_estimators": 2, "max_iter": 200}
 SEED = {"random_state": 0}
 ESTIMATORS = [
-    GaussianRatio(),
     GaussianRatio(shrink=False),
-    LSIFRatio(**SEED),
-    KLIEPRatio(gamma=[0.05, 0.2], **SEED),
-    KMMRatio(**SEED),
-    ClassifierRatio(),
     ClassifierRatio(calibration="sigmoid"),
+    *without_networks(one_of_each("ratio").values()),
     MLPRatio(**NETWORK, learning_rate=0.01, **SEED),
     TelescopingRatio(**NETWORK, n_bridges=2, **SEED),
     TimeScoreRatio(hidden_features=(16,), max_iter=100, **SEED),

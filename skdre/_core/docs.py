@@ -7,12 +7,14 @@ front of the entry's description:
     %(random_state) Draws the centres.
 
 Estimators of the package are filled in when their classes are made
-(:class:`skdre.base.DocumentedMixin`); other functions and classes are decorated with
+(:class:`skdre.base.DocumentedMixin`); there a line may also name what the docstring of
+a base class describes. Other functions and classes are decorated with
 :func:`shared_docs`.
 """
 
 import re
 from inspect import getattr_static, isfunction
+from textwrap import fill
 
 __all__ = ["SHARED", "fill_class", "shared_docs"]
 
@@ -37,7 +39,7 @@ SHARED = {
         "is_numerator : array-like of bool, shape (n_samples,)",
         "True where the row comes from the numerator's sample.",
     ),
-    "log_ratio": (
+    "log_ratio_of_rows": (
         "log_ratio : array-like of float, shape (n_samples,)",
         "Log density ratio at each row, in nats.",
     ),
@@ -72,6 +74,28 @@ SHARED = {
         "ValueError",
         "If there is no file of the shape described.",
     ),
+    "activation": (
+        'activation : {"elu", "silu", "tanh"}, default="silu"',
+        "Of the hidden layers.",
+    ),
+    "n_estimators": (
+        "n_estimators : int, default=8",
+        "Members of the ensemble. With k of them each trains on all but a k-th of the "
+        "rows, but at least three quarters.",
+    ),
+    "max_iter": (
+        "max_iter : int, default=2000",
+        "Most training steps, one batch for each member.",
+    ),
+    "learning_rate": (
+        "learning_rate : float, default=0.002",
+        "Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.",
+    ),
+    "weight_decay": ("weight_decay : float, default=0.001", "Of AdamW."),
+    "patience": (
+        "patience : int, default=400",
+        "Steps in which no member's held-out loss gets better before training stops.",
+    ),
     "device": (
         'device : str, default="auto"',
         '"auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".',
@@ -86,6 +110,29 @@ SHARED = {
         "Pass an int for the same result on every call. The global seeds of numpy and "
         "torch are neither read (unless this is None, numpy's) nor changed.",
     ),
+    "loss_curve_": (
+        "loss_curve_ : ndarray of shape (n_epochs,)",
+        "Training loss, the mean over each 25 steps and all members, in nats.",
+    ),
+    "best_validation_score_": (
+        "best_validation_score_ : float",
+        "The same, of the weights that are kept.",
+    ),
+    "bounds_": (
+        "bounds_ : ndarray of shape (2, n_features_in_)",
+        "What absurd values of each column are drawn in to; infinite without any.",
+    ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
+    ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
         "The labels; the second is the numerator's.",
@@ -95,31 +142,92 @@ SHARED = {
         "feature_names_in_ : ndarray of shape (n_features_in_,)",
         "Column names, where X had them.",
     ),
+    # Functions of a ratio at held-out rows.
+    "any_ratio": (
+        "estimator : ratio estimator",
+        "Any estimator of the contract, or a pipeline, search or ensemble of such.",
+    ),
+    "X_pool": (
+        "X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)",
+        "Rows of both samples, see :func:`skdre.pool`; one dimension is a single "
+        "column.",
+    ),
+    "cv_folds": (
+        'cv : int, splitter or "prefit", default=5',
+        "Folds, drawn at random within each domain if an int; a splitter must hold out "
+        "every row once. In each a clone is fitted, whether or not the estimator is "
+        'fitted. "prefit" takes the estimator as it is fitted; the rows given must '
+        "then be others than those of its fit.",
+    ),
+    "n_jobs": (
+        "n_jobs : int, default=None",
+        "Folds that are fitted at the same time.",
+    ),
+    # Displays.
+    "fitted_ratio": (
+        "estimator : ratio estimator",
+        "Fitted; or a pipeline or search that ends with one.",
+    ),
+    "counts": (
+        "sample_weight : array-like of shape (n_samples,), default=None",
+        "Repetition counts of the rows.",
+    ),
+    "log_ratio": (
+        "log_ratio : array-like of shape (n_samples,)",
+        "Log ratio at the rows, in nats.",
+    ),
+    "domain_classes": (
+        "classes : array-like of shape (2,)",
+        "Labels of the domains, the denominator's first.",
+    ),
+    "estimator_name": (
+        "estimator_name : str, default=None",
+        "Shown in the legend.",
+    ),
+    "legend_name": (
+        "name : str, default=None",
+        "Shown in the legend. None is the name of the estimator, where there is one.",
+    ),
+    "ax": (
+        "ax : matplotlib.axes.Axes, default=None",
+        "Where to draw; None is a new figure.",
+    ),
+    "ref_line": (
+        "ref_line : bool, default=True",
+        "Whether to draw the diagonal for comparison.",
+    ),
 }
 
 _LINE = re.compile(
     r"^(?P<indent> *)%\((?P<name>\w+)\)(?P<more>.*(?:\n(?P=indent) +\S.*)*)$",
     re.MULTILINE,
 )
+_ENTRY = re.compile(
+    r"^ {4}(?P<header>(?P<name>\w+)\b.* : .*)\n(?P<text>(?: {8}.*\n)+)", re.MULTILINE
+)
 _WIDTH = 88
 
 
 def _wrapped(text, indent):
-    """Lines of words, broken at the width of the package's files."""
-    lines, line = [], indent
-    for word in text.split():
-        if len(line) + 1 + len(word) > _WIDTH and line.strip():
-            lines.append(line)
-            line = indent
-        line += word if line == indent else " " + word
-    return "\n".join([*lines, line])
+    """Lines, items of lists among them, broken at the width of the package's files."""
+    return "\n".join(
+        fill(
+            line,
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + "  " * line.startswith("* "),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
 
 
-def _filled(doc):
+def _filled(doc, texts):
     def entry(match):
-        header, text = SHARED[match["name"]]
+        header, text = texts[match["name"]]
         indent = match["indent"]
-        text = f"{match['more'].strip()} {text}"
+        text = " ".join([*match["more"].split(), text])
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
 
     return _LINE.sub(entry, doc)
@@ -144,13 +252,19 @@ def shared_docs(documented):
         If the docstring names a text that :data:`SHARED` does not have.
     """
     if documented.__doc__:
-        documented.__doc__ = _filled(documented.__doc__)
+        documented.__doc__ = _filled(documented.__doc__, SHARED)
     return documented
 
 
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
-    shared_docs(cls)
+    described = {
+        entry["name"]: (entry["header"], entry["text"])
+        for base in reversed(cls.__mro__[1:])
+        if base.__module__.startswith("skdre.")
+        for entry in _ENTRY.finditer(base.__doc__ or "")
+    }
+    cls.__doc__ = cls.__doc__ and _filled(cls.__doc__, SHARED | described)
     for name in vars(cls):
         method = getattr_static(cls, name)
         method = getattr(method, "__func__", method)

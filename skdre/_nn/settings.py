@@ -16,6 +16,7 @@ __all__ = [
     "Dice",
     "draws_by_itself",
     "one_thread",
+    "resolve_device",
     "seeded",
     "usual_torch",
 ]
@@ -145,7 +146,7 @@ def usual_torch(*, grad):
 _SILENT = {
     each.__name__ for each in (activation, batchnorm, container, linear, normalization)
 }
-_DRAWING = {"MultiheadAttention", "RReLU", "FFJTransform", "CNF"}
+_DRAWING = {"MultiheadAttention", "RReLU", "FFJTransform", "CNF", "Continuous"}
 
 
 def _is_silent(cls):
@@ -190,3 +191,38 @@ def one_thread(condition=True):
         with _Threads.lock:
             _Threads.n_fits -= 1
             torch.set_num_threads(_Threads.before)
+
+
+def resolve_device(device):
+    """Device to train on.
+
+    Parameters
+    ----------
+    device : str
+        "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>".
+
+    Returns
+    -------
+    device : torch.device
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown or this machine has no such device.
+    """
+    has_cuda = torch.cuda.is_available()
+    if device == "auto":
+        return torch.device("cuda" if has_cuda else "cpu")
+    name, _, index = str(device).partition(":")
+    if name not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ValueError(
+            f"device must be 'auto', 'cpu', 'cuda' or 'cuda:<index>', got {device!r}."
+        )
+    if name == "cuda":
+        count = torch.cuda.device_count() if has_cuda else 0
+        if int(index or 0) >= count:
+            raise ValueError(
+                f"device={device!r} was asked for, but torch {torch.__version__} sees "
+                f"{count} CUDA devices here; use device='auto' or 'cpu'."
+            )
+    return torch.device(device)

@@ -23,7 +23,7 @@ from skdre._core.folds import held_out_weights
 from skdre._core.frames import is_frame, plain_missing
 from skdre._core.scales import column_scales, draw_in
 from skdre._core.tasks import single_task
-from skdre._core.types import Floats, Rows, Values
+from skdre._core.types import CrossValidator, Floats, Rows, Values
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._equal_priors import (
@@ -180,7 +180,7 @@ class ClassifierRatio(
         estimator: Any = None,
         *,
         calibration: str | None = None,
-        cv: Any = 5,
+        cv: CrossValidator = 5,
         n_jobs: int | None = None,
     ) -> None:
         self.estimator = estimator

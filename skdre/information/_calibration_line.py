@@ -12,26 +12,12 @@ def calibration_line(numerator, denominator):
 
     Both domains weigh the same. For the true ratio the line is that of slope 1 through
     0; a slope below 1 belongs to log ratios that are too far from 0, one above 1 to
-    timid ones, and the intercept to a factor in front of the ratio [1]_.
+    timid ones, and the intercept to a factor in front of the ratio (D. R. Cox, "Two
+    further applications of a model for binary regression", Biometrika 45, 1958).
 
-    Parameters
-    ----------
-    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Log ratios at held-out rows. The two ranges must overlap in more than one value,
-        and not all log ratios be equal.
-
-    Returns
-    -------
-    coef : ndarray of shape (2,)
-        Intercept and slope.
-    standard_error : ndarray of shape (2,)
-        Of the two independent samples (a sandwich, centred within each); infinite where
-        one of them is a single row.
-
-    References
-    ----------
-    .. [1] D. R. Cox. "Two further applications of a model for binary regression",
-       Biometrika 45, 1958.
+    The ranges of the log ratios must overlap in more than one value, and not all be
+    equal. Returns intercept and slope, and their standard errors (a sandwich, centred
+    within each sample), which are infinite where a sample is a single row.
     """
     log_ratio = np.concatenate([numerator, denominator])
     n_p, n_q = len(numerator), len(denominator)

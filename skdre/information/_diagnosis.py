@@ -6,14 +6,18 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import logsumexp
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
+from skdre._core.docs import shared_docs
+from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import check_is_ratio
 from skdre.information._calibration_line import calibration_line
-from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._cross_fit import held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of, separated
 from skdre.information._pareto import pareto_k, pareto_k_threshold
+from skdre.information._pool import domain_rows
 from skdre.weighting import effective_sample_size
 
 __all__ = ["Figure", "RatioDiagnosis", "diagnose", "diagnosis_of"]
@@ -70,7 +74,7 @@ class Figure:
     digits: int = 3
 
     @property
-    def shown(self):
+    def shown(self) -> str:
         """The value with its standard error, as text."""
         text = f"{self.value:.{self.digits}f}"
         if np.isfinite(self.standard_error):
@@ -106,11 +110,11 @@ class RatioDiagnosis:
     'poor'
     """
 
-    figures: dict
-    log_ratios: np.ndarray = field(repr=False)
-    denominator_log_ratios: np.ndarray = field(repr=False)
+    figures: dict[str, Figure]
+    log_ratios: Floats = field(repr=False)
+    denominator_log_ratios: Floats = field(repr=False)
 
-    def __getitem__(self, key):
+    def __getitem__(self, key: str) -> Figure:
         return self.figures[key]
 
     def _title(self):
@@ -310,17 +314,7 @@ def _calibration(p, q):
 
 
 def diagnosis_of(numerator, denominator):
-    """Diagnose a ratio by its logarithms at held-out rows.
-
-    Parameters
-    ----------
-    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Finite log ratios.
-
-    Returns
-    -------
-    diagnosis : RatioDiagnosis
-    """
+    """Diagnose a ratio by its finite logarithms at held-out rows of both samples."""
     p, q = numerator, denominator
     outside = _outside(p, q)
     beyond = outside[0].grade == "poor"
@@ -345,6 +339,7 @@ def diagnosis_of(numerator, denominator):
     return RatioDiagnosis(figures, p, q)
 
 
+@shared_docs
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
@@ -354,27 +349,25 @@ def diagnosis_of(numerator, denominator):
     },
     prefer_skip_nested_validation=False,
 )
-def diagnose(estimator, X, y, *, cv=5, n_jobs=None, random_state=None):
+def diagnose(
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
+    *,
+    cv: CrossValidator | str = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> RatioDiagnosis:
     r"""Diagnose a ratio: can it be relied on, and its weights be used?
 
     Parameters
     ----------
-    estimator : ratio estimator
-        Any estimator of the contract, or a pipeline, search or ensemble of such.
-    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
-        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values; the greater names the numerator.
-    cv : int, splitter or "prefit", default=5
-        Folds, drawn at random within each domain if an int; a splitter must hold out
-        every row once. In each a clone is fitted, whether or not the estimator is
-        fitted, for at the rows of its own fit every ratio looks good. "prefit" takes
-        the estimator as it is fitted; the rows given must then be others than those
-        of its fit.
-    n_jobs : int, default=None
-        Folds that are fitted at the same time.
-    random_state : int, RandomState instance or None, default=None
-        Draws the folds.
+    %(any_ratio)
+    %(X_pool)
+    %(y)
+    %(cv_folds)
+    %(n_jobs)
+    %(random_state) Draws the folds.
 
     Returns
     -------

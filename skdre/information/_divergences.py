@@ -7,13 +7,17 @@ from numbers import Integral
 
 import numpy as np
 from scipy.special import log_expit
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
+from skdre._core.docs import shared_docs
+from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio, exp_log_ratio
-from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._cross_fit import held_out
 from skdre.information._means import Estimate
 from skdre.information._pareto import pareto_k, pareto_k_threshold
+from skdre.information._pool import domain_rows
 
 __all__ = ["DIVERGENCES", "Divergence", "divergence", "divergence_of", "separated"]
 
@@ -126,25 +130,8 @@ def _variance_of_mean(deviation, observation):
 def divergence_of(divergence, numerator, denominator, observations=(None, None)):
     """A divergence and its standard error, from log ratios at the two samples.
 
-    Parameters
-    ----------
-    divergence : Divergence
-    numerator : array-like of shape (n_numerator,)
-        Log ratio at rows of p.
-    denominator : array-like of shape (n_denominator,)
-        Log ratio at rows of q.
-    observations : pair of ndarray of int, default=(None, None)
-        Number of the observation that each row of p, and of q, belongs to.
-
-    Returns
-    -------
-    value, standard_error : float
-        The observations are independent, and the ratio is taken as given.
-
-    Raises
-    ------
-    ValueError
-        If a log ratio is NaN, or infinite where its mean is needed.
+    `observations` are the numbers of the independent observations that the rows of
+    each sample belong to; the ratio is taken as given.
     """
     name = "numerator"
     p, in_p = _mean(divergence.f, name, _check(name, numerator), observations[0])
@@ -202,6 +189,7 @@ def _warn(divergence, kind, numerator, denominator, error):
         warnings.warn(message, UserWarning, stacklevel=4)
 
 
+@shared_docs
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
@@ -214,16 +202,16 @@ def _warn(divergence, kind, numerator, denominator, error):
     prefer_skip_nested_validation=False,
 )
 def divergence(
-    estimator,
-    X,
-    y,
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
     *,
-    kind="kl",
-    bound=False,
-    cv=5,
-    n_jobs=None,
-    random_state=None,
-):
+    kind: str = "kl",
+    bound: bool = False,
+    cv: CrossValidator | str = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> Estimate:
     r"""Estimate how far two samples' distributions lie apart.
 
     The ratio is fitted on some rows and averaged over others, in turn for all
@@ -231,12 +219,9 @@ def divergence(
 
     Parameters
     ----------
-    estimator : ratio estimator
-        Any estimator of the contract, or a pipeline, search or ensemble of such.
-    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
-        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values; the greater names the numerator p.
+    %(any_ratio)
+    %(X_pool)
+    %(y)
     kind : {"kl", "reverse_kl", "pearson", "jensen_shannon", "total_variation"}, \
             default="kl"
         The divergence, see Notes.
@@ -244,15 +229,9 @@ def divergence(
         Whether to take the variational lower bound: an error of the ratio then makes it
         smaller on average, and to second order only, but its variance is larger.
         "jensen_shannon" and "total_variation" are such bounds as they are.
-    cv : int, splitter or "prefit", default=5
-        Folds, drawn at random within each domain if an int; a splitter must hold out
-        every row once. In each a clone is fitted, whether or not the estimator is
-        fitted. "prefit" takes the estimator as it is fitted; the rows given must then
-        be others than those of its fit.
-    n_jobs : int, default=None
-        Folds that are fitted at the same time.
-    random_state : int, RandomState instance or None, default=None
-        Draws the folds.
+    %(cv_folds)
+    %(n_jobs)
+    %(random_state) Draws the folds.
 
     Returns
     -------

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from skdre._core.types import Floats
 from skdre.base import exp_log_ratio
 
 __all__ = ["Estimate", "donsker_varadhan", "log_ratio_mean", "nwj", "standard_error"]
@@ -49,18 +50,18 @@ class Estimate:
     value: float
     standard_error: float
     kind: str
-    log_ratios: np.ndarray = field(repr=False)
-    denominator_log_ratios: np.ndarray = field(repr=False)
+    log_ratios: Floats = field(repr=False)
+    denominator_log_ratios: Floats = field(repr=False)
     unit: str = "nats"
 
-    def __float__(self):
+    def __float__(self) -> float:
         return float(self.value)
 
     def __repr__(self):
         value = f"{self.value:.3f} ± {self.standard_error:.3f} {self.unit}".rstrip()
         return f"{type(self).__name__}({value}, kind={self.kind!r})"
 
-    def confidence_interval(self, level=0.95):
+    def confidence_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Interval of a normal distribution around the value.
 
         Parameters

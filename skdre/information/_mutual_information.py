@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Integral
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin
@@ -17,26 +18,24 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.columns import as_matrix, check_rows, validate_rows
+from skdre._core.docs import shared_docs
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
+from skdre._core.types import CrossValidator, Floats, RandomState, Rows
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
     check_is_ratio,
     predict_log_ratio,
 )
-from skdre.information._cross_fit import (
-    Fold,
-    cross_fit,
-    split_rows,
-    without_extremes,
-)
+from skdre.information._cross_fit import cross_fit, split_rows
 from skdre.information._means import (
     Estimate,
     donsker_varadhan,
     log_ratio_mean,
     nwj,
 )
+from skdre.information._pool import Fold, without_extremes
 from skdre.weighting import effective_sample_size
 
 __all__ = ["MutualInformation", "mutual_information", "shifted_partners"]
@@ -55,19 +54,8 @@ def shifted_partners(n_pairs, n_shifts, rng):
 
     The pairs are put in a random order, and each takes its partner from so many places
     further on. No pair keeps its own partner, no partner comes twice to the same pair,
-    and each pair's number stands once in every column.
-
-    Parameters
-    ----------
-    n_pairs : int
-        At least 2.
-    n_shifts : int
-        Permutations; no more than ``n_pairs - 1`` are different.
-    rng : RandomState
-
-    Returns
-    -------
-    partners : ndarray of int of shape (n_pairs, min(n_shifts, n_pairs - 1))
+    and each pair's number stands once in every column of the result, of shape
+    (n_pairs, min(n_shifts, n_pairs - 1)).
     """
     n_shifts = min(n_shifts, n_pairs - 1)
     order = rng.permutation(n_pairs)
@@ -87,11 +75,17 @@ def _joined(X, Y, partners):
 def _folds(X, Y, parts, partners):
     """Yield the rows of each fold, from the positions of its pairs and partners."""
     for pair_parts, partner_parts in zip(parts, partners, strict=True):
-        joint, permuted = [], []
-        for index, own in zip(pair_parts, partner_parts, strict=True):
-            joint.append(np.hstack([X[index], Y[index]]))
-            permuted.append(_joined(X[index], Y[index], own))
-        yield Fold(joint[0], permuted[0], joint[1], permuted[1])
+        training, test = (
+            np.vstack(
+                [
+                    np.hstack([X[index], Y[index]]),
+                    _joined(X[index], Y[index], own),
+                ]
+            )
+            for index, own in zip(pair_parts, partner_parts, strict=True)
+        )
+        is_joint = np.arange(len(training)) < len(pair_parts[0])
+        yield Fold(training, is_joint.astype(int), test)
 
 
 def _check_columns(X, name):
@@ -168,10 +162,8 @@ class MutualInformation(
         pair once.
     n_permutations : int, default=5
         Permuted rows for each pair.
-    n_jobs : int, default=None
-        Folds that are fitted at the same time.
-    random_state : int, RandomState instance or None, default=None
-        Draws the folds and the permutations.
+    %(n_jobs)
+    %(random_state) Draws the folds and the permutations.
 
     Attributes
     ----------
@@ -185,10 +177,8 @@ class MutualInformation(
         (n_pairs, n_permutations), at the same x with permuted partners.
     ratios_ : list of ratio estimators
         One for each fold.
-    n_features_in_ : int
-        Number of columns of X.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the columns of X, where it had them.
+    %(n_features_in_)
+    %(feature_names_in_)
 
     See Also
     --------
@@ -273,14 +263,14 @@ class MutualInformation(
 
     def __init__(
         self,
-        ratio=None,
+        ratio: BaseEstimator | None = None,
         *,
-        kind="direct",
-        cv=5,
-        n_permutations=5,
-        n_jobs=None,
-        random_state=None,
-    ):
+        kind: str = "direct",
+        cv: CrossValidator = 5,
+        n_permutations: int = 5,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.ratio = ratio
         self.kind = kind
         self.cv = cv
@@ -297,7 +287,7 @@ class MutualInformation(
     @with_callbacks
     # The ratio validates its own parameters when it is fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, Y):
+    def fit(self, X: Rows, Y: Rows) -> Self:
         """Cross-fit the ratio and take its mean.
 
         Parameters
@@ -327,15 +317,15 @@ class MutualInformation(
         """
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
-        checked, Y = self._check_pairs(X, Y)
+        x, y = self._check_pairs(X, Y)
+        pairs = np.hstack([x, y])
         # The copy of a pair is no other pair, and its permutation is no permutation.
-        first = np.unique(observations(np.hstack([checked, Y])))
-        pairs = np.hstack([checked, Y])[first]
+        pairs = pairs[np.unique(observations(pairs))]
         # There are no two samples yet: every other pair stands for one.
         pairs = without_extremes(pairs, pairs, np.arange(len(pairs)) % 2 == 0)
-        checked, Y = np.split(pairs, [checked.shape[1]], axis=1)
+        x, y = np.split(pairs, [x.shape[1]], axis=1)
         rng = check_random_state(self.random_state)
-        parts = self._split(checked, rng)
+        parts = self._split(x, rng)
         ratio = self.ratio
         if ratio is None:
             ratio = _default_ratio(draw_seed(rng))
@@ -356,20 +346,23 @@ class MutualInformation(
         ]
         results = cross_fit(
             ratio,
-            _folds(checked, Y, parts, partners),
+            _folds(x, y, parts, partners),
             n_jobs=self.n_jobs,
             tasks=tasks,
         )
 
         # A small last fold may have fewer permutations than the others.
         n_shifts = min(in_test.shape[1] for _, in_test in partners)
-        log_ratios = np.empty(len(Y))
-        permuted = np.empty((len(Y), n_shifts))
-        columns = np.empty((len(Y), n_shifts), dtype=int)
-        for (_, test), (_, own), result in zip(parts, partners, results, strict=True):
-            log_ratios[test] = result.numerator_log_ratio
-            by_shift = result.denominator_log_ratio.reshape(-1, len(test))
-            permuted[test] = by_shift[:n_shifts].T
+        log_ratios = np.empty(len(y))
+        permuted = np.empty((len(y), n_shifts))
+        columns = np.empty((len(y), n_shifts), dtype=int)
+        for (_, test), (_, own), (_, found) in zip(
+            parts, partners, results, strict=True
+        ):
+            # The pairs, then all of them with each shift's partners.
+            by_shift = found.reshape(-1, len(test))
+            log_ratios[test] = by_shift[0]
+            permuted[test] = by_shift[1 : n_shifts + 1].T
             columns[test] = test[own[:, :n_shifts]]
         value, error = _KINDS[self.kind](log_ratios, permuted, columns)
         if np.ptp(log_ratios) == 0 and np.ptp(permuted) == 0:
@@ -387,8 +380,8 @@ class MutualInformation(
         self.estimate_ = Estimate(value, error, self.kind, log_ratios, permuted)
         self.mutual_information_ = value
         self.standard_error_ = error
-        self.ratios_ = [result.ratio for result in results]
-        self._n_features_y = Y.shape[1]
+        self.ratios_ = [fitted for fitted, _ in results]
+        self._n_features_y = y.shape[1]
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
         )
@@ -428,7 +421,7 @@ class MutualInformation(
             )
         return parts
 
-    def pointwise(self, X, Y):
+    def pointwise(self, X: Rows, Y: Rows) -> Floats:
         """Pointwise mutual information of pairs, log p(x, y) / (p(x) p(y)).
 
         Parameters
@@ -450,17 +443,16 @@ class MutualInformation(
             If the columns are not those of the fit, or X and Y differ in length.
         """
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        Y = check_rows(as_matrix(Y, "Y"), "Y")
-        if Y.shape != (len(X), self._n_features_y):
+        x = validate_rows(self, X)
+        y = check_rows(as_matrix(Y, "Y"), "Y")
+        if y.shape != (len(x), self._n_features_y):
             raise ValueError(
-                f"Y must have the shape ({len(X)}, {self._n_features_y}), a row for "
-                f"each of X and the columns of the fit, got {Y.shape}."
+                f"Y must have the shape ({len(x)}, {self._n_features_y}), a row for "
+                f"each of X and the columns of the fit, got {y.shape}."
             )
-        pairs = np.hstack([X, Y])
-        return np.mean(
-            [predict_log_ratio(each, pairs) for each in self.ratios_], axis=0
-        )
+        pairs = np.hstack([x, y])
+        log_ratios = [predict_log_ratio(each, pairs) for each in self.ratios_]
+        return np.mean(log_ratios, axis=0)
 
 
 def _default_ratio(seed):
@@ -484,17 +476,18 @@ def _check_mean_of_ratio(log_ratio, kind):
         )
 
 
+@shared_docs
 def mutual_information(
-    X,
-    Y,
-    ratio=None,
+    X: Rows,
+    Y: Rows,
+    ratio: BaseEstimator | None = None,
     *,
-    kind="direct",
-    cv=5,
-    n_permutations=5,
-    n_jobs=None,
-    random_state=None,
-):
+    kind: str = "direct",
+    cv: CrossValidator = 5,
+    n_permutations: int = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> Estimate:
     """Estimate the mutual information of two continuous vectors.
 
     The mean log ratio of joint rows [x, y] to rows with permuted partners, with the
@@ -516,8 +509,7 @@ def mutual_information(
         Folds of the pairs.
     n_permutations : int, default=5
         Permuted rows for each pair.
-    n_jobs : int, default=None
-        Folds that are fitted at the same time.
+    %(n_jobs)
     random_state : int, RandomState instance or None, default=None
         Draws the folds and the permutations, and seeds the default ratio.
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from skdre._core.types import Values
+
 __all__ = ["fit_generalized_pareto", "pareto_k", "pareto_k_threshold"]
 
 # Fewer values than this in the tail do not show its index.
@@ -26,25 +28,10 @@ def fit_generalized_pareto(exceedances):
     With the density :math:`(1 + k x / \sigma)^{-1 / k - 1} / \sigma`, x > 0. Given
     :math:`\theta = -k / \sigma`, the most likely k is the mean of
     :math:`\log(1 - \theta x)`; :math:`\theta` is a mean over a grid, weighted by the
-    profile likelihood. Unlike the maximum it exists for every sample.
-
-    Parameters
-    ----------
-    exceedances : ndarray of shape (n_rows,)
-        Positive, at least two different values.
-
-    Returns
-    -------
-    k : float
-        Shape: moments of order 1 / k and above are infinite; below 0 there is an upper
-        end.
-    sigma : float
-        Scale.
-
-    References
-    ----------
-    J. Zhang, M. A. Stephens, "A new and efficient estimation method for the generalized
-    Pareto distribution", Technometrics 51, 2009.
+    profile likelihood. Unlike the maximum it exists for every sample of positive
+    values of which two differ. Moments of order 1 / k and above are infinite; with k
+    below 0 there is an upper end. (J. Zhang, M. A. Stephens, "A new and efficient
+    estimation method for the generalized Pareto distribution", Technometrics 51, 2009.)
     """
     x = np.sort(exceedances)
     n = len(x)
@@ -65,7 +52,7 @@ def fit_generalized_pareto(exceedances):
     return k, float(-k / best * largest)
 
 
-def pareto_k(log_weights):
+def pareto_k(log_weights: Values) -> float:
     r"""Index of the upper tail of importance weights, Pareto k-hat.
 
     The largest weights above a threshold, at most a fifth of them, are taken as a
@@ -147,7 +134,7 @@ def pareto_k(log_weights):
     return (n_tail * k + _PRIOR_ROWS * _PRIOR_K) / (n_tail + _PRIOR_ROWS)
 
 
-def pareto_k_threshold(n_samples):
+def pareto_k_threshold(n_samples: int) -> float:
     r"""Largest k-hat at which a mean of so many weights can be relied on.
 
     Parameters

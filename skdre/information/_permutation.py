@@ -4,6 +4,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from skdre._core.types import Floats
+
 __all__ = ["ShiftTest", "permutation_pvalue", "permuted_sums"]
 
 # Values of the choices that are drawn at once.
@@ -36,24 +38,11 @@ class ShiftTest:
 
     statistic: float
     pvalue: float
-    null_distribution: np.ndarray = field(repr=False)
+    null_distribution: Floats = field(repr=False)
 
 
 def permuted_sums(values, n_first, n_permutations, rng):
-    """Sums of values over rows that are chosen at random.
-
-    Parameters
-    ----------
-    values : ndarray of shape (n_rows, n_columns)
-    n_first : int
-        Rows that are chosen each time, without replacement.
-    n_permutations : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    sums : ndarray of shape (n_permutations, n_columns)
-    """
+    """Sums of values (n_rows, n_columns) over `n_first` rows chosen at random."""
     n_rows = len(values)
     sums = np.empty((n_permutations, values.shape[1]))
     step = max(_CHUNK // n_rows, 1)
@@ -69,21 +58,8 @@ def permutation_pvalue(statistic, null_distribution):
     """Share of statistics at least as large, the given one counted among them.
 
     So it is never 0, and a test at level a rejects with probability a at most if all
-    labellings are equally likely [1]_.
-
-    Parameters
-    ----------
-    statistic : float
-    null_distribution : ndarray of shape (n_permutations,)
-
-    Returns
-    -------
-    pvalue : float
-
-    References
-    ----------
-    .. [1] B. Phipson, G. K. Smyth. "Permutation p-values should never be zero",
-       Statistical Applications in Genetics and Molecular Biology 9, 2010.
+    labellings are equally likely (B. Phipson, G. K. Smyth, "Permutation p-values
+    should never be zero", Stat. Appl. Genet. Mol. Biol. 9, 2010).
     """
     scale = max(abs(statistic), np.abs(null_distribution).max())
     as_large = np.sum(null_distribution >= statistic - _TIE * scale)

@@ -4,16 +4,19 @@ from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
-from sklearn.base import clone
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, clone
 from sklearn.covariance import ledoit_wolf
 from sklearn.random_projection import SparseRandomProjection
 from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import as_matrix
+from skdre._core.docs import shared_docs
 from skdre._core.rows import observations
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
+from skdre._core.types import RandomState, Values
 from skdre.base import check_pool
 from skdre.information._permutation import (
     ShiftTest,
@@ -33,16 +36,9 @@ _CHUNK = 2**23
 def gaussian_scores(Z):
     """Gradients of a Gaussian's log density by its mean and covariance.
 
-    Parameters
-    ----------
-    Z : ndarray of shape (n_rows, n_features)
-        Rows in coordinates in which the Gaussian is standard normal.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_rows, n_features * (n_features + 3) / 2)
-        z, then z_i z_j for i < j and (z_i^2 - 1) / sqrt(2) for i = j: of mean 0 and
-        covariance I under the model, the root of its Fisher information.
+    Of rows Z in coordinates in which it is standard normal, of shape (n_rows,
+    n_features): z, then z_i z_j for i < j and (z_i^2 - 1) / sqrt(2) for i = j. Under
+    the model they have mean 0 and covariance I.
     """
     i, j = np.triu_indices(Z.shape[1])
     products = Z[:, i] * Z[:, j]
@@ -103,18 +99,9 @@ def studentized(scores):
     """Scores in the coordinates where their covariance, shrunk, is the identity.
 
     Ledoit and Wolf's shrinkage towards a multiple of the identity, without which the
-    covariance of more scores than rows has no inverse.
-
-    Parameters
-    ----------
-    scores : ndarray of shape (n_rows, n_scores)
-        Of mean 0.
-
-    Returns
-    -------
-    studentized : ndarray of shape (n_rows, min(n_rows, n_scores))
-        Their products, row by row, are those of the scores with the inverse of the
-        shrunk covariance between them.
+    covariance of more scores than rows has no inverse. Scores of mean 0 and shape
+    (n_rows, n_scores) give (n_rows, min(n_rows, n_scores)) coordinates, whose products
+    are those of the scores with the inverse of the shrunk covariance between them.
     """
     n, k = scores.shape
     wide = k > n
@@ -159,6 +146,7 @@ def _log_density_scores(model, X):
     return X, function
 
 
+@shared_docs
 @validate_params(
     {
         "X": ["array-like"],
@@ -169,7 +157,14 @@ def _log_density_scores(model, X):
     },
     prefer_skip_nested_validation=False,
 )
-def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None):
+def score_test(
+    X: npt.ArrayLike,
+    y: Values,
+    model: str | BaseEstimator = "gaussian",
+    *,
+    n_permutations: int = 999,
+    random_state: RandomState = None,
+) -> ShiftTest:
     r"""Test whether one model fits two samples equally well everywhere.
 
     A model is fitted to the rows of both samples by maximum likelihood, without their
@@ -180,8 +175,7 @@ def score_test(X, y, model="gaussian", *, n_permutations=999, random_state=None)
     ----------
     X : array-like of shape (n_samples, n_features) or (n_samples,)
         Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values.
+    %(y)
     model : "gaussian" or estimator, default="gaussian"
         The family of densities: one Gaussian, whose scores are the first two moments,
         in closed form; or an estimator with ``fit(X)`` and ``fisher_scores(X)``, such

@@ -1,9 +1,11 @@
 """Which columns a ratio sees the difference in."""
 
+from collections.abc import Callable
 from numbers import Integral
 
 import numpy as np
 from scipy.sparse import hstack, issparse
+from sklearn.base import BaseEstimator
 from sklearn.inspection import permutation_importance
 from sklearn.metrics import check_scoring
 from sklearn.utils import Bunch, check_random_state
@@ -16,9 +18,12 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
+from skdre._core.docs import shared_docs
 from skdre._core.frames import is_frame, replace_columns
+from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio, predict_log_ratio
-from skdre.information._cross_fit import domain_rows, held_out
+from skdre.information._cross_fit import held_out
+from skdre.information._pool import domain_rows
 from skdre.metrics import ratio_log_loss
 
 __all__ = ["shift_importance"]
@@ -62,6 +67,7 @@ def shuffled_table(X, numbers):
     return replace_columns(X, columns)
 
 
+@shared_docs
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
@@ -74,42 +80,36 @@ def shuffled_table(X, numbers):
     prefer_skip_nested_validation=False,
 )
 def shift_importance(
-    estimator,
-    X,
-    y,
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
     *,
-    scoring=None,
-    n_repeats=10,
-    cv=5,
-    n_jobs=None,
-    random_state=None,
-):
+    scoring: str | Callable | None = None,
+    n_repeats: int = 10,
+    cv: CrossValidator | str = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> Bunch:
     """Find the columns in which two samples differ, as a ratio sees it.
 
     The permutation importance of each column at held-out rows: what the ratio loses
-    when the column's values are dealt out anew among the rows of both samples.
+    when the column's values are shuffled among the rows of both samples.
 
     Parameters
     ----------
-    estimator : ratio estimator
-        Any estimator of the contract, or a pipeline, search or ensemble of such.
-    X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
-        Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values.
+    %(any_ratio)
+    %(X_pool)
+    %(y)
     scoring : str, callable or None, default=None
         Scorer of scikit-learn's, or of :func:`skdre.metrics.get_scorer`, whose loss
         counts. None is minus the log loss, the ``score`` of every ratio estimator:
         importances are in nats.
     n_repeats : int, default=10
         Permutations of each column in each fold.
-    cv : int, splitter or "prefit", default=5
-        Folds, in each of which a clone is fitted, as in :func:`divergence`. "prefit"
-        takes the estimator as it is fitted, and all rows as held out.
+    %(cv_folds)
     n_jobs : int, default=None
         Folds, and then columns, that are worked on at the same time.
-    random_state : int, RandomState instance or None, default=None
-        Draws the folds and the permutations.
+    %(random_state) Draws the folds and the permutations.
 
     Returns
     -------
@@ -159,7 +159,7 @@ def shift_importance(
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
     given = domain_rows("shift_importance", X, y)
-    X, is_numerator = given.X, given.is_numerator
+    table, is_numerator = given.X, given.is_numerator
     rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     # A clone of a fold knows the domains as 0 and 1.
     labels = column_or_1d(y) if isinstance(cv, str) else is_numerator.astype(int)
@@ -170,10 +170,10 @@ def shift_importance(
         [
             permutation_importance(
                 ratio,
-                np.tile(np.arange(len(test))[:, None], X.shape[1]),
+                np.tile(np.arange(len(test))[:, None], table.shape[1]),
                 np.asarray(labels)[test],
                 scoring=_Shuffled(
-                    check_scoring(ratio, scoring), safe_indexing(X, test)
+                    check_scoring(ratio, scoring), safe_indexing(table, test)
                 ),
                 n_repeats=n_repeats,
                 n_jobs=n_jobs,

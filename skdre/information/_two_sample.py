@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.stats import rankdata
+from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 
@@ -14,24 +15,20 @@ from skdre._compat import (
     HasMethods,
     Interval,
     StrOptions,
-    safe_indexing,
     validate_params,
 )
+from skdre._core.docs import shared_docs
 from skdre._core.seeds import draw_seed
+from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio
-from skdre.information._cross_fit import (
-    DomainRows,
-    Fold,
-    cross_fit,
-    domain_rows,
-    held_out,
-)
+from skdre.information._cross_fit import cross_fit, held_out
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
     ShiftTest,
     permutation_pvalue,
     permuted_sums,
 )
+from skdre.information._pool import domain_rows
 
 __all__ = ["STATISTICS", "additive_test", "two_sample_test"]
 
@@ -93,21 +90,7 @@ def statistic_of(name, numerator, denominator):
 
 
 def additive_test(name, numerator, denominator, n_permutations, rng):
-    """Permute the labels of rows that the ratio was not fitted on.
-
-    Parameters
-    ----------
-    name : str
-        A key of ``STATISTICS``.
-    numerator, denominator : ndarray of shape (n_numerator,) or (n_denominator,)
-        Log ratios, by a ratio that knows none of these rows.
-    n_permutations : int
-    rng : numpy.random.Generator
-
-    Returns
-    -------
-    result : ShiftTest
-    """
+    """Permute the labels of rows that the ratio was not fitted on, given log ratios."""
     log_ratio = np.concatenate([numerator, denominator])
     n_numerator = len(numerator)
     values, constant = STATISTICS[name](log_ratio, n_numerator)
@@ -140,41 +123,35 @@ def _halves(is_numerator, test_size, rng):
     return np.setdiff1d(np.arange(len(is_numerator)), test), test
 
 
-def _split_log_ratios(estimator, X, is_numerator, test_size, rng):
-    training, test = _halves(is_numerator, test_size, rng)
-    fold = Fold(
-        *(
-            safe_indexing(X, index[is_numerator[index] == domain])
-            for index in (training, test)
-            for domain in (True, False)
-        )
-    )
-    return cross_fit(estimator, [fold])[0]
+def _split_log_ratios(estimator, rows, test_size, rng):
+    training, test = _halves(rows.is_numerator, test_size, rng)
+    [(_, log_ratio)] = cross_fit(estimator, [rows.fold(training, test)])
+    in_p = rows.is_numerator[test]
+    return log_ratio[in_p], log_ratio[~in_p]
 
 
-def _cross_fitted_statistic(name, estimator, X, is_numerator, cv, seed, permuted):
+def _cross_fitted_statistic(name, estimator, rows, cv, seed, permuted):
     with warnings.catch_warnings():
         if permuted:
             # The fit to the labels as they are has said what there is to say.
             warnings.simplefilter("ignore")
-        rows = held_out(
-            estimator,
-            DomainRows(
-                X, is_numerator, np.array([False, True]), np.arange(len(is_numerator))
-            ),
-            cv=cv,
-            rng=np.random.RandomState(seed),
-        )
-    return statistic_of(name, rows.numerator, rows.denominator)
+        found = held_out(estimator, rows, cv=cv, rng=np.random.RandomState(seed))
+    return statistic_of(name, found.numerator, found.denominator)
 
 
-def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng):
+def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
     # One seed for all: the statistic is then a function of the labels.
     seed = draw_seed(rng)
-    labels = [is_numerator, *map(rng.permutation, [is_numerator] * n_permutations)]
+    given = rows.is_numerator
+    labels = [given, *map(rng.permutation, [given] * n_permutations)]
     statistics = Parallel(n_jobs=n_jobs)(
         delayed(_cross_fitted_statistic)(
-            name, estimator, X, each, cv, seed, each is not is_numerator
+            name,
+            estimator,
+            rows._replace(is_numerator=each),
+            cv,
+            seed,
+            each is not given,
         )
         for each in labels
     )
@@ -182,6 +159,7 @@ def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rn
     return ShiftTest(statistic, permutation_pvalue(statistic, null), null)
 
 
+@shared_docs
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
@@ -196,18 +174,18 @@ def _refit_test(name, estimator, X, is_numerator, cv, n_permutations, n_jobs, rn
     prefer_skip_nested_validation=False,
 )
 def two_sample_test(
-    estimator,
-    X,
-    y,
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
     *,
-    statistic="kl",
-    method="split",
-    n_permutations=999,
-    test_size=0.5,
-    cv=5,
-    n_jobs=None,
-    random_state=None,
-):
+    statistic: str = "kl",
+    method: str = "split",
+    n_permutations: int = 999,
+    test_size: float = 0.5,
+    cv: CrossValidator = 5,
+    n_jobs: int | None = None,
+    random_state: RandomState = None,
+) -> ShiftTest:
     r"""Test whether two samples come from one distribution, by a density ratio.
 
     Whatever the estimator, a test at level a rejects a true null hypothesis with
@@ -216,15 +194,12 @@ def two_sample_test(
 
     Parameters
     ----------
-    estimator : ratio estimator
-        Any estimator of the contract, or a pipeline, search or ensemble of such. How
-        well it sees the difference is the power of the test.
+    %(any_ratio) The better it sees the difference, the more powerful the test.
     X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
         Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
         They must be independent: rows that belong together make every test see a
         shift. Copies of a row that holds a continuous value are left out.
-    y : array-like of shape (n_samples,)
-        Domain labels, two values.
+    %(y)
     statistic : {"kl", "reverse_kl", "pearson", "jensen_shannon", \
             "total_variation", "balanced_accuracy", "roc_auc"}, default="kl"
         What is made of the log ratio at held-out rows: an estimate of a divergence, as
@@ -308,16 +283,12 @@ def two_sample_test(
     rng = check_random_state(random_state)
     # Copies of a row would make the test see a shift: each row is tested once.
     given = domain_rows("two_sample_test", X, y).distinct()
-    X, is_numerator = given.X, given.is_numerator
     if method == "refit":
-        return _refit_test(
-            statistic, estimator, X, is_numerator, cv, n_permutations, n_jobs, rng
-        )
+        return _refit_test(statistic, estimator, given, cv, n_permutations, n_jobs, rng)
     if method == "prefit":
         rows = held_out(estimator, given, cv="prefit", rng=rng)
         log_ratios = rows.numerator, rows.denominator
     else:
-        result = _split_log_ratios(estimator, X, is_numerator, test_size, rng)
-        log_ratios = result.numerator_log_ratio, result.denominator_log_ratio
+        log_ratios = _split_log_ratios(estimator, given, test_size, rng)
     generator = np.random.default_rng(draw_seed(rng))
     return additive_test(statistic, *log_ratios, n_permutations, generator)

@@ -1,11 +1,21 @@
 """Displays of estimators that take many small steps from one sample to the other."""
 
+from __future__ import annotations
+
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from scipy.integrate import trapezoid
 
-from skdre._core.inner import innermost
-from skdre.inspection._checks import domains_of, method_of
-from skdre.inspection._drawing import COLORS, add_legend, new_axes, styled
+from skdre.inspection._checks import domains_of, method_of, name_of
+from skdre.inspection._drawing import COLORS, Display, add_legend, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Floats, Rows, Values
 
 __all__ = ["BridgeLogRatiosDisplay", "TimeScoreDisplay"]
 
@@ -35,7 +45,7 @@ def _check_times(times, size, name):
     return times
 
 
-class BridgeLogRatiosDisplay:
+class BridgeLogRatiosDisplay(Display):
     """Log ratios of the single bridges, at the rows of the two domains.
 
     They sum to the log ratio. A bridge whose log ratios are many times those of the
@@ -49,12 +59,10 @@ class BridgeLogRatiosDisplay:
     numerator_quantiles, denominator_quantiles : ndarray of shape (5, n_bridges)
         The .05, .25, .5, .75 and .95 quantiles over the domain's rows, in nats; the
         bridge at the denominator first.
-    classes : array-like of shape (2,)
-        Labels of the domains, the denominator's first.
+    %(domain_classes)
     times : ndarray of shape (n_bridges + 1,), default=None
         Times of the waymarks on the path.
-    estimator_name : str, default=None
-        For the title of the legend.
+    %(estimator_name)
 
     Attributes
     ----------
@@ -82,28 +90,28 @@ class BridgeLogRatiosDisplay:
 
     def __init__(
         self,
-        numerator_quantiles,
-        denominator_quantiles,
+        numerator_quantiles: Floats,
+        denominator_quantiles: Floats,
         *,
-        classes,
-        times=None,
-        estimator_name=None,
-    ):
+        classes: np.ndarray,
+        times: Floats | None = None,
+        estimator_name: str | None = None,
+    ) -> None:
         self.numerator_quantiles = numerator_quantiles
         self.denominator_quantiles = denominator_quantiles
         self.classes = classes
         self.times = times
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, **kwargs):
+    def plot(
+        self, *, ax: Axes | None = None, name: str | None = None, **kwargs: Any
+    ) -> Self:
         """Draw medians and quantiles of each bridge.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the title of the legend; None is `estimator_name`.
+        %(ax)
+        %(legend_name)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the medians.
 
@@ -111,10 +119,9 @@ class BridgeLogRatiosDisplay:
         -------
         display : BridgeLogRatiosDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.lines import Line2D
 
-        self.figure_ = self.ax_.figure
         n_bridges = self.numerator_quantiles.shape[1]
         number = np.arange(1, n_bridges + 1)
         lines = []
@@ -157,7 +164,16 @@ class BridgeLogRatiosDisplay:
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, X, y, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        X: Rows,
+        y: Values,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the bridges of a fitted estimator.
 
         Parameters
@@ -167,12 +183,9 @@ class BridgeLogRatiosDisplay:
             one.
         X : array-like of shape (n_samples, n_features)
             Rows of both samples.
-        y : array-like of shape (n_samples,)
-            Their domains.
-        name : str, default=None
-            For the title of the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(y)
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the medians.
 
@@ -195,29 +208,33 @@ class BridgeLogRatiosDisplay:
             owner.log_ratios(rows),
             getattr(owner, "times_", None),
             owner.classes_,
-            type(innermost(estimator)).__name__ if name is None else name,
+            name_of(estimator) if name is None else name,
             ax,
             kwargs,
         )
 
     @classmethod
     def from_predictions(
-        cls, y, log_ratios, *, times=None, name=None, ax=None, **kwargs
-    ):
+        cls,
+        y: Values,
+        log_ratios: Values,
+        *,
+        times: Values | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw given log ratios of bridges.
 
         Parameters
         ----------
-        y : array-like of shape (n_samples,)
-            Domains of the rows; the greater label is the numerator's.
+        %(y)
         log_ratios : array-like of shape (n_samples, n_bridges)
             Log ratio of each bridge, in nats, the denominator's first.
         times : array-like of shape (n_bridges + 1,), default=None
             Times of the waymarks on the path.
-        name : str, default=None
-            For the title of the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the medians.
 
@@ -251,7 +268,7 @@ class BridgeLogRatiosDisplay:
         return display.plot(ax=ax, **kwargs)
 
 
-class TimeScoreDisplay:
+class TimeScoreDisplay(Display):
     """Time score d/dt log p_t(x) along the path, at the rows of the two domains.
 
     Its integral over t is the log ratio. A score that runs up towards an end is hard to
@@ -268,10 +285,8 @@ class TimeScoreDisplay:
         Mean over the domain's rows, in nats by unit of time.
     numerator_band, denominator_band : ndarray of shape (2, n_times)
         .05 and .95 quantiles over the domain's rows.
-    classes : array-like of shape (2,)
-        Labels of the domains, the denominator's first.
-    estimator_name : str, default=None
-        For the title of the legend.
+    %(domain_classes)
+    %(estimator_name)
 
     Attributes
     ----------
@@ -300,15 +315,15 @@ class TimeScoreDisplay:
 
     def __init__(
         self,
-        times,
-        numerator_mean,
-        denominator_mean,
-        numerator_band,
-        denominator_band,
+        times: Floats,
+        numerator_mean: Floats,
+        denominator_mean: Floats,
+        numerator_band: Floats,
+        denominator_band: Floats,
         *,
-        classes,
-        estimator_name=None,
-    ):
+        classes: np.ndarray,
+        estimator_name: str | None = None,
+    ) -> None:
         self.times = times
         self.numerator_mean = numerator_mean
         self.denominator_mean = denominator_mean
@@ -317,15 +332,15 @@ class TimeScoreDisplay:
         self.classes = classes
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, **kwargs):
+    def plot(
+        self, *, ax: Axes | None = None, name: str | None = None, **kwargs: Any
+    ) -> Self:
         """Draw means and bands.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the title of the legend; None is `estimator_name`.
+        %(ax)
+        %(legend_name)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the means.
 
@@ -333,10 +348,9 @@ class TimeScoreDisplay:
         -------
         display : TimeScoreDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.lines import Line2D
 
-        self.figure_ = self.ax_.figure
         artists = []
         for side, mean, band, label in (
             (
@@ -373,8 +387,16 @@ class TimeScoreDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, y, *, times=101, name=None, ax=None, **kwargs
-    ):
+        cls,
+        estimator: BaseEstimator,
+        X: Rows,
+        y: Values,
+        *,
+        times: int | Values = 101,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the time score of a fitted estimator.
 
         Parameters
@@ -384,14 +406,11 @@ class TimeScoreDisplay:
             one.
         X : array-like of shape (n_samples, n_features)
             Rows of both samples.
-        y : array-like of shape (n_samples,)
-            Their domains.
+        %(y)
         times : int or array-like of shape (n_times,), default=101
             Times, rising; or how many of them, from 0 to 1.
-        name : str, default=None
-            For the title of the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the means.
 
@@ -410,7 +429,7 @@ class TimeScoreDisplay:
             If it is not fitted.
         """
         owner, rows = method_of(estimator, X, "time_score")
-        if np.ndim(times) == 0:
+        if isinstance(times, Real):
             if not times > 1:
                 raise ValueError(f"times must be at least 2, got {times!r}.")
             times = np.linspace(0, 1, int(times))
@@ -419,27 +438,33 @@ class TimeScoreDisplay:
             owner.time_score(rows, times),
             times,
             owner.classes_,
-            type(innermost(estimator)).__name__ if name is None else name,
+            name_of(estimator) if name is None else name,
             ax,
             kwargs,
         )
 
     @classmethod
-    def from_predictions(cls, y, time_score, times, *, name=None, ax=None, **kwargs):
+    def from_predictions(
+        cls,
+        y: Values,
+        time_score: Values,
+        times: Values,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw given time scores.
 
         Parameters
         ----------
-        y : array-like of shape (n_samples,)
-            Domains of the rows; the greater label is the numerator's.
+        %(y)
         time_score : array-like of shape (n_samples, n_times)
             Time score of each row at each time, in nats by unit of time.
         times : array-like of shape (n_times,)
             Times, rising.
-        name : str, default=None
-            For the title of the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of the means.
 

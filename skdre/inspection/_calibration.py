@@ -1,24 +1,33 @@
 """RatioCalibrationDisplay: what the ratio says, and what the domains' rows say."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from skdre._core.inner import innermost
 from skdre.base import predict_log_ratio
 from skdre.inspection._checks import (
     check_log_ratio,
     check_weight,
     domains_of,
+    name_of,
     warn_if_constant,
 )
 from skdre.inspection._curves import calibration_bins
-from skdre.inspection._drawing import add_diagonal, new_axes, styled
+from skdre.inspection._drawing import Display, add_diagonal, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Floats, Rows, Values
 
 __all__ = ["RatioCalibrationDisplay"]
 
 
-class RatioCalibrationDisplay:
+class RatioCalibrationDisplay(Display):
     r"""Observed log ratio over the predicted one, in bins of the prediction.
 
     scikit-learn's calibration curve in the terms of a ratio. In a bin B the observed
@@ -41,8 +50,7 @@ class RatioCalibrationDisplay:
         95 % interval of `observed`. Where that is infinite, so is one end, and the
         other is the bound that the number of rows of the absent domain gives
         (3 / n, the rule of three).
-    estimator_name : str, default=None
-        For the legend.
+    %(estimator_name)
 
     Attributes
     ----------
@@ -72,23 +80,34 @@ class RatioCalibrationDisplay:
     (5,)
     """
 
-    def __init__(self, predicted, observed, interval, *, estimator_name=None):
+    def __init__(
+        self,
+        predicted: Floats,
+        observed: Floats,
+        interval: Floats,
+        *,
+        estimator_name: str | None = None,
+    ) -> None:
         self.predicted = predicted
         self.observed = observed
         self.interval = interval
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, ref_line=True, **kwargs):
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        name: str | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the bins.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the legend; None is `estimator_name`.
-        ref_line : bool, default=True
-            Whether to draw the diagonal.
+        %(ax)
+        %(legend_name)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -96,10 +115,9 @@ class RatioCalibrationDisplay:
         -------
         display : RatioCalibrationDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.lines import Line2D
 
-        self.figure_ = self.ax_.figure
         name = self.estimator_name if name is None else name
         finite = np.isfinite(self.observed)
         low, high = self.interval.T
@@ -118,7 +136,7 @@ class RatioCalibrationDisplay:
         )
         color = self.line_.lines[0].get_color()
         known = self.ax_.get_legend_handles_labels()[1]
-        self.bounds_ = ()
+        bounds = []
         for rows, bound, marker, words in (
             (self.observed == np.inf, low, "^", "at least (numerator's rows only)"),
             (self.observed == -np.inf, high, "v", "at most (denominator's rows only)"),
@@ -132,7 +150,8 @@ class RatioCalibrationDisplay:
                 markerfacecolor="none",
                 label=words if rows.any() and words not in known else None,
             )
-            self.bounds_ += (line,)
+            bounds.append(line)
+        self.bounds_ = tuple(bounds)
         self.ax_.set(
             xlabel="predicted log ratio (nats)", ylabel="observed log ratio (nats)"
         )
@@ -143,38 +162,32 @@ class RatioCalibrationDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: BaseEstimator,
+        X: Rows,
+        y: Values,
         *,
-        sample_weight=None,
-        n_bins=10,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        sample_weight: Values | None = None,
+        n_bins: int = 10,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the calibration of a fitted estimator.
 
         Parameters
         ----------
-        estimator : ratio estimator
-            Fitted; or a pipeline or search that ends with one.
+        %(fitted_ratio)
         X : array-like of shape (n_samples, n_features)
             Rows of both samples that were not in the fit: at its own rows a ratio is
             too sure.
-        y : array-like of shape (n_samples,)
-            Their domains.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(y)
+        %(counts)
         n_bins : int, default=10
             Bins of equal share, each domain counted half.
-        name : str, default=None
-            For the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the diagonal.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.errorbar`.
 
@@ -198,41 +211,35 @@ class RatioCalibrationDisplay:
             If the log ratio is the same at all rows.
         """
         log_ratio = predict_log_ratio(estimator, X)
-        name = type(innermost(estimator)).__name__ if name is None else name
+        name = name_of(estimator) if name is None else name
         parts = y, log_ratio, sample_weight, n_bins, estimator.classes_
         return cls._from_log_ratio(*parts, name, ax, ref_line, kwargs)
 
     @classmethod
     def from_predictions(
         cls,
-        y,
-        log_ratio,
+        y: Values,
+        log_ratio: Values,
         *,
-        sample_weight=None,
-        n_bins=10,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        sample_weight: Values | None = None,
+        n_bins: int = 10,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the calibration of given log ratios.
 
         Parameters
         ----------
-        y : array-like of shape (n_samples,)
-            Domains of the rows; the greater label is the numerator's.
-        log_ratio : array-like of shape (n_samples,)
-            Log ratio at the rows, in nats.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(y)
+        %(log_ratio)
+        %(counts)
         n_bins : int, default=10
             Bins of equal share, each domain counted half.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the diagonal.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.errorbar`.
 

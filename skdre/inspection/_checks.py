@@ -7,6 +7,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import check_sample_weight
+from skdre._core.inner import innermost
 from skdre.base import encode_domains
 
 __all__ = [
@@ -14,26 +15,20 @@ __all__ = [
     "check_weight",
     "domains_of",
     "method_of",
+    "name_of",
     "warn_if_constant",
 ]
 
 
+def name_of(estimator):
+    """Name for the legend: that of the estimator inside pipelines and searches."""
+    return type(innermost(estimator)).__name__
+
+
 def method_of(estimator, X, name):
-    """A method that pipelines and searches do not pass on, and the rows it takes.
+    """The owner of a method that pipelines and searches do not pass on, and its rows.
 
-    Returns
-    -------
-    owner : estimator
-        The last step of a pipeline, or `estimator`: the one with the method.
-    X : array-like
-        The rows, through the steps before it.
-
-    Raises
-    ------
-    NotFittedError
-        If the estimator is not fitted.
-    TypeError
-        If there is no such method.
+    These are the rows of X after the steps before the owner.
     """
     check_is_fitted(estimator)
     owner = estimator
@@ -78,27 +73,9 @@ def check_weight(sample_weight, log_ratio):
 
 
 def domains_of(y, n_rows, *, name, classes=None):
-    """Which rows are the numerator's.
+    """Mask of the numerator's rows, and the two labels, which must be the classes.
 
-    Parameters
-    ----------
-    y : array-like of shape (n_rows,)
-    n_rows : int
-        That there are predictions for.
-    name : str
-        Of the Display, for the messages.
-    classes : ndarray of shape (2,), default=None
-        Labels of a fitted estimator. By default the two labels in y.
-
-    Returns
-    -------
-    is_numerator : ndarray of bool of shape (n_rows,)
-    classes : ndarray of shape (2,)
-
-    Raises
-    ------
-    ValueError
-        If y has another length, or does not name both domains and no other.
+    `name` is the Display's, for the messages; without classes any two labels will do.
     """
     found, is_numerator = encode_domains(y, name=name)
     if len(is_numerator) != n_rows:

@@ -18,19 +18,9 @@ def effective_rows(weights, counts):
 
 
 def lorenz_curve(weights, counts):
-    """Share of the weight that the lightest rows carry.
+    """Share of the rows, the lightest first, and of the weight that they carry.
 
-    Parameters
-    ----------
-    weights : ndarray of shape (n_samples,)
-        Not negative, not all zero.
-    counts : ndarray of shape (n_samples,)
-        How often each row stands.
-
-    Returns
-    -------
-    row_share, weight_share : ndarray of shape (n_samples + 1,)
-        From 0 to 1, both rising, the second not above the first.
+    Both rise from 0 to 1 in n_samples + 1 values; row i stands counts[i] times.
     """
     order = np.argsort(weights, kind="stable")
     # Scaled by the largest, so that the sum of huge weights does not overflow.
@@ -57,23 +47,11 @@ def calibration_bins(is_numerator, log_ratio, weight, n_bins):
     predicted one is :math:`\bar c / (1 - \bar c)`, :math:`\bar c` the mean of
     r / (1 + r) over the rows in it. At the true ratio their expectations are equal.
 
-    Parameters
-    ----------
-    is_numerator : ndarray of bool of shape (n_samples,)
-    log_ratio : ndarray of shape (n_samples,)
-    weight : ndarray of shape (n_samples,)
-        How often each row stands; positive in both domains.
-    n_bins : int
-        Bins of equal share; rows of one log ratio are never parted, so there may be
-        fewer.
-
-    Returns
-    -------
-    predicted, observed : ndarray of shape (n_found,)
-        In nats; the second is infinite where a bin holds rows of one domain only.
-    interval : ndarray of shape (n_found, 2)
-        95 % interval of `observed`, by the normal approximation; where that is
-        infinite, from or to the bound that the size of the absent domain gives.
+    Bins are of equal share; rows of one log ratio are never parted, so there may be
+    fewer than `n_bins`. `weight` is how often each row stands. The observed ratio is
+    infinite where a bin holds rows of one domain only. The 95 % interval of it, of
+    shape (n_found, 2), is that of the normal approximation; of an infinite ratio it is
+    from or to the bound that the size of the absent domain gives.
     """
     rows = weight > 0
     is_numerator, log_ratio, weight = is_numerator[rows], log_ratio[rows], weight[rows]

@@ -1,6 +1,8 @@
 """What the Displays share in drawing. matplotlib is imported inside functions only."""
 
-__all__ = ["COLORS", "add_diagonal", "add_legend", "new_axes", "styled"]
+from skdre._core.docs import fill_class
+
+__all__ = ["COLORS", "Display", "add_diagonal", "add_legend", "new_axes", "styled"]
 
 # Numerator and denominator: vermilion and blue of K. Okabe and M. Ito, "Color
 # Universal Design", 2008, which are told apart with any colour vision.
@@ -21,6 +23,18 @@ def new_axes(ax, name):
     return ax
 
 
+class Display:
+    """What the Displays share: the texts of their docstrings, and where they draw."""
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        fill_class(cls)
+
+    def _set_axes(self, ax):
+        self.ax_ = new_axes(ax, type(self).__name__)
+        self.figure_ = self.ax_.figure
+
+
 def add_diagonal(ax):
     """Line of equal values, as long as the axes are."""
     return ax.axline((0, 0), slope=1, color="k", linestyle=":", linewidth=1)
@@ -33,12 +47,7 @@ def add_legend(ax, title):
 def styled(defaults, given, artist):
     """Keywords of an artist: the defaults, overridden by those given.
 
-    Parameters
-    ----------
-    defaults, given : dict
-        The latter with matplotlib's short names, such as ``lw``, or without.
-    artist : type
-        Class of the artist, which knows its short names.
+    Those given may use the short names that the artist's class knows, such as ``lw``.
     """
     from matplotlib.cbook import normalize_kwargs
 

@@ -1,22 +1,33 @@
 """Displays of log ratios at rows: against the truth, and by domain."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 
-from skdre._core.inner import innermost
 from skdre.base import predict_log_ratio
 from skdre.inspection._checks import (
     check_log_ratio,
     check_weight,
     domains_of,
+    name_of,
     warn_if_constant,
 )
-from skdre.inspection._drawing import COLORS, add_diagonal, add_legend, new_axes, styled
+from skdre.inspection._drawing import COLORS, Display, add_diagonal, add_legend, styled
 from skdre.metrics import log_ratio_mse, ratio_rank_correlation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Floats, Rows, Values
 
 __all__ = ["LogRatioHistogramDisplay", "LogRatioScatterDisplay"]
 
 
-class LogRatioScatterDisplay:
+class LogRatioScatterDisplay(Display):
     """Estimated log ratio over a truth that is known, one point a row.
 
     It is recommended to use :meth:`from_estimator` or :meth:`from_predictions`. All
@@ -32,8 +43,7 @@ class LogRatioScatterDisplay:
         Which rows are the numerator's; None if it is not known.
     classes : array-like of shape (2,), default=None
         Labels of the domains, the denominator's first.
-    estimator_name : str, default=None
-        For the legend.
+    %(estimator_name)
 
     Attributes
     ----------
@@ -66,30 +76,34 @@ class LogRatioScatterDisplay:
 
     def __init__(
         self,
-        true_log_ratio,
-        log_ratio,
+        true_log_ratio: Floats,
+        log_ratio: Floats,
         *,
-        is_numerator=None,
-        classes=None,
-        estimator_name=None,
-    ):
+        is_numerator: np.ndarray | None = None,
+        classes: np.ndarray | None = None,
+        estimator_name: str | None = None,
+    ) -> None:
         self.true_log_ratio = true_log_ratio
         self.log_ratio = log_ratio
         self.is_numerator = is_numerator
         self.classes = classes
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, ref_line=True, **kwargs):
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        name: str | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the points.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the legend; None is `estimator_name`.
-        ref_line : bool, default=True
-            Whether to draw the line of equal values.
+        %(ax)
+        %(legend_name)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -97,15 +111,15 @@ class LogRatioScatterDisplay:
         -------
         display : LogRatioScatterDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
-        self.figure_ = self.ax_.figure
+        self._set_axes(ax)
         name = self.estimator_name if name is None else name
         error = log_ratio_mse(self.true_log_ratio, self.log_ratio)
         correlation = ratio_rank_correlation(self.true_log_ratio, self.log_ratio)
         figures = f"mean squared error {error:.3g}\nrank correlation {correlation:.3f}"
         figures = figures if name is None else f"{name}\n{figures}"
 
-        if self.is_numerator is None:
+        parts: list[tuple[Any, dict[str, Any]]]
+        if self.is_numerator is None or self.classes is None:
             parts = [(slice(None), {"label": figures})]
             title = None
         else:
@@ -120,11 +134,11 @@ class LogRatioScatterDisplay:
             title = figures
         self.scatters_ = []
         for rows, defaults in parts:
-            defaults = {"s": 9, "alpha": 0.5, "linewidths": 0} | defaults
             if "c" in kwargs:
                 defaults.pop("color", None)
+            look = {"s": 9, "alpha": 0.5, "linewidths": 0} | defaults | kwargs
             points = self.ax_.scatter(
-                self.true_log_ratio[rows], self.log_ratio[rows], **(defaults | kwargs)
+                self.true_log_ratio[rows], self.log_ratio[rows], **look
             )
             self.scatters_.append(points)
         self.line_ = None
@@ -143,34 +157,30 @@ class LogRatioScatterDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        true_log_ratio,
+        estimator: BaseEstimator,
+        X: Rows,
+        true_log_ratio: Values,
         *,
-        y=None,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        y: Values | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the log ratio of a fitted estimator over the truth.
 
         Parameters
         ----------
-        estimator : ratio estimator
-            Fitted; or a pipeline or search that ends with one.
+        %(fitted_ratio)
         X : array-like of shape (n_samples, n_features)
             Rows, best of both samples and new ones.
         true_log_ratio : array-like of shape (n_samples,)
             True log ratio at these rows, in nats.
         y : array-like of shape (n_samples,), default=None
             Domain labels; where given, the domains have two colours.
-        name : str, default=None
-            For the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the line of equal values.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -194,7 +204,7 @@ class LogRatioScatterDisplay:
             If the estimate is the same at all rows.
         """
         log_ratio = predict_log_ratio(estimator, X)
-        name = type(innermost(estimator)).__name__ if name is None else name
+        name = name_of(estimator) if name is None else name
         classes = None if y is None else estimator.classes_
         return cls._from_log_ratios(
             true_log_ratio, log_ratio, y, classes, name, ax, ref_line, kwargs
@@ -203,15 +213,15 @@ class LogRatioScatterDisplay:
     @classmethod
     def from_predictions(
         cls,
-        true_log_ratio,
-        log_ratio,
+        true_log_ratio: Values,
+        log_ratio: Values,
         *,
-        y=None,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        y: Values | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw given log ratios over the truth.
 
         Parameters
@@ -223,12 +233,9 @@ class LogRatioScatterDisplay:
         y : array-like of shape (n_samples,), default=None
             Domain labels, the greater the numerator's; where given, the domains have
             two colours.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the line of equal values.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.scatter`.
 
@@ -278,7 +285,7 @@ class LogRatioScatterDisplay:
         return display.plot(ax=ax, ref_line=ref_line, **kwargs)
 
 
-class LogRatioHistogramDisplay:
+class LogRatioHistogramDisplay(Display):
     """Histograms of the log ratio at the rows of the two domains.
 
     Where they lie apart, so do the samples. At the true ratio the numerator's density
@@ -296,10 +303,8 @@ class LogRatioHistogramDisplay:
     numerator_mean, denominator_mean : float
         Mean log ratio: the Kullback-Leibler divergence of q from p, and minus that of
         p from q, as the ratio has it.
-    classes : array-like of shape (2,)
-        Labels of the domains, the denominator's first.
-    estimator_name : str, default=None
-        For the title of the legend.
+    %(domain_classes)
+    %(estimator_name)
 
     Attributes
     ----------
@@ -322,15 +327,15 @@ class LogRatioHistogramDisplay:
 
     def __init__(
         self,
-        bin_edges,
-        numerator_density,
-        denominator_density,
+        bin_edges: Floats,
+        numerator_density: Floats,
+        denominator_density: Floats,
         *,
-        numerator_mean,
-        denominator_mean,
-        classes,
-        estimator_name=None,
-    ):
+        numerator_mean: float,
+        denominator_mean: float,
+        classes: np.ndarray,
+        estimator_name: str | None = None,
+    ) -> None:
         self.bin_edges = bin_edges
         self.numerator_density = numerator_density
         self.denominator_density = denominator_density
@@ -339,15 +344,15 @@ class LogRatioHistogramDisplay:
         self.classes = classes
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, **kwargs):
+    def plot(
+        self, *, ax: Axes | None = None, name: str | None = None, **kwargs: Any
+    ) -> Self:
         """Draw the histograms.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the title of the legend; None is `estimator_name`.
+        %(ax)
+        %(legend_name)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.stairs`, of both histograms.
 
@@ -355,10 +360,9 @@ class LogRatioHistogramDisplay:
         -------
         display : LogRatioHistogramDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.patches import StepPatch
 
-        self.figure_ = self.ax_.figure
         patches = []
         for side, density, mean, label in (
             (
@@ -391,35 +395,30 @@ class LogRatioHistogramDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: BaseEstimator,
+        X: Rows,
+        y: Values,
         *,
-        sample_weight=None,
-        bins=50,
-        name=None,
-        ax=None,
-        **kwargs,
-    ):
+        sample_weight: Values | None = None,
+        bins: int | str | Sequence[float] = 50,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the histograms of a fitted estimator's log ratio.
 
         Parameters
         ----------
-        estimator : ratio estimator
-            Fitted; or a pipeline or search that ends with one.
+        %(fitted_ratio)
         X : array-like of shape (n_samples, n_features)
             Rows of both samples, best new ones: where a ratio was fitted, it is too
             sure.
-        y : array-like of shape (n_samples,)
-            Their domains.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(y)
+        %(counts)
         bins : int, str or sequence of float, default=50
             See :func:`numpy.histogram_bin_edges`.
-        name : str, default=None
-            For the title of the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.stairs`.
 
@@ -443,31 +442,34 @@ class LogRatioHistogramDisplay:
             If the log ratio is the same at all rows.
         """
         log_ratio = predict_log_ratio(estimator, X)
-        name = type(innermost(estimator)).__name__ if name is None else name
+        name = name_of(estimator) if name is None else name
         return cls._from_log_ratio(
             y, log_ratio, sample_weight, bins, estimator.classes_, name, ax, kwargs
         )
 
     @classmethod
     def from_predictions(
-        cls, y, log_ratio, *, sample_weight=None, bins=50, name=None, ax=None, **kwargs
-    ):
+        cls,
+        y: Values,
+        log_ratio: Values,
+        *,
+        sample_weight: Values | None = None,
+        bins: int | str | Sequence[float] = 50,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the histograms of given log ratios.
 
         Parameters
         ----------
-        y : array-like of shape (n_samples,)
-            Domains of the rows; the greater label is the numerator's.
-        log_ratio : array-like of shape (n_samples,)
-            Log ratio at the rows, in nats.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(y)
+        %(log_ratio)
+        %(counts)
         bins : int, str or sequence of float, default=50
             See :func:`numpy.histogram_bin_edges`.
-        name : str, default=None
-            For the title of the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.stairs`.
 

@@ -1,6 +1,9 @@
 """LogRatioSurfaceDisplay: the log ratio over two features."""
 
+from __future__ import annotations
+
 import warnings
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
@@ -8,7 +11,13 @@ from sklearn.inspection import DecisionBoundaryDisplay
 from skdre._core.columns import check_rows
 from skdre._core.frames import is_frame
 from skdre.base import predict_log_ratio
-from skdre.inspection._drawing import new_axes
+from skdre.inspection._drawing import Display, new_axes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Rows
 
 __all__ = ["LogRatioSurfaceDisplay"]
 
@@ -16,7 +25,7 @@ __all__ = ["LogRatioSurfaceDisplay"]
 _MARGIN = 0.05
 
 
-class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
+class LogRatioSurfaceDisplay(Display, DecisionBoundaryDisplay):
     """Log ratio over a plane of two features.
 
     scikit-learn's decision surface, in colours that are symmetric about a log ratio of
@@ -67,23 +76,22 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
 
     def plot(
         self,
-        plot_method="contourf",
-        ax=None,
-        xlabel=None,
-        ylabel=None,
+        plot_method: str = "contourf",
+        ax: Axes | None = None,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
         *,
-        limit=None,
-        colorbar=True,
-        **kwargs,
-    ):
+        limit: float | None = None,
+        colorbar: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the surface.
 
         Parameters
         ----------
         plot_method : {"contourf", "contour", "pcolormesh"}, default="contourf"
             How it is drawn.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(ax)
         xlabel, ylabel : str, default=None
             Labels of the axes; None are those stored.
         limit : float, default=None
@@ -108,7 +116,7 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
             limit = np.abs(self.response).max() or 1.0
         if not 0 < limit < np.inf:
             raise ValueError(f"limit must be positive and finite, got {limit!r}.")
-        defaults = {}
+        defaults: dict[str, Any] = {}
         if "colors" not in kwargs:
             defaults["cmap"] = "RdBu_r"
             if not kwargs.keys() & {"norm", "vmin", "vmax"}:
@@ -142,18 +150,18 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: BaseEstimator,
+        X: Rows,
         *,
-        grid_resolution=100,
-        plot_method="contourf",
-        limit=None,
-        colorbar=True,
-        xlabel=None,
-        ylabel=None,
-        ax=None,
-        **kwargs,
-    ):
+        grid_resolution: int = 100,
+        plot_method: str = "contourf",
+        limit: float | None = None,
+        colorbar: bool = True,
+        xlabel: str | None = None,
+        ylabel: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the log ratio of a fitted estimator around the rows of X.
 
         Parameters
@@ -174,8 +182,7 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
             Whether to add a scale.
         xlabel, ylabel : str, default=None
             Labels of the axes; None takes a DataFrame's column names, or numbers.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(ax)
         **kwargs : dict
             For the plot method.
 
@@ -198,20 +205,18 @@ class LogRatioSurfaceDisplay(DecisionBoundaryDisplay):
             If the log ratio is the same everywhere.
         """
         values = check_rows(X)
-        if not is_frame(X):
-            X = values
-        if X.shape[1] != 2:
+        if values.shape[1] != 2:
             raise ValueError(
                 "X must have two columns, the two features of the plane, got "
-                f"{X.shape[1]}."
+                f"{values.shape[1]}."
             )
-        at_rows = np.abs(predict_log_ratio(estimator, X))
+        at_rows = np.abs(predict_log_ratio(estimator, X if is_frame(X) else values))
         low, high = values.min(axis=0), values.max(axis=0)
         margin = np.where(high > low, _MARGIN * (high - low), 1.0)
-        corners = np.stack([low - margin, high + margin])
+        corners: Any = np.stack([low - margin, high + margin])
         if is_frame(X):
-            columns = dict(zip(X.columns, corners.T, strict=True))
-            corners = type(X)(columns)
+            frame: Any = X
+            corners = type(frame)(dict(zip(frame.columns, corners.T, strict=True)))
         else:
             xlabel = "feature 0" if xlabel is None else xlabel
             ylabel = "feature 1" if ylabel is None else ylabel

@@ -1,12 +1,23 @@
 """TrainingCurveDisplay: the loss over the steps of a training."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 from sklearn.base import TransformerMixin
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
 from skdre.base import DensityRatioMixin
-from skdre.inspection._drawing import add_legend, new_axes, styled
+from skdre.inspection._drawing import Display, add_legend, styled
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Floats
+
 
 __all__ = ["TrainingCurveDisplay"]
 
@@ -25,7 +36,7 @@ def _trained_parts(estimator):
                 return
 
 
-class TrainingCurveDisplay:
+class TrainingCurveDisplay(Display):
     """Loss over the steps of a training, at training rows and at held-out ones.
 
     It is recommended to use :meth:`from_estimator`. All parameters are stored as
@@ -41,8 +52,7 @@ class TrainingCurveDisplay:
         Loss at held-out rows.
     best_loss : float, default=None
         Held-out loss of the weights that were kept.
-    estimator_name : str, default=None
-        For the title of the legend.
+    %(estimator_name)
     steps_name : str, default="training steps"
         What the steps are.
     loss_name : str, default="loss (nats)"
@@ -75,15 +85,15 @@ class TrainingCurveDisplay:
 
     def __init__(
         self,
-        steps,
-        training_loss,
-        validation_loss=None,
+        steps: Floats,
+        training_loss: Floats,
+        validation_loss: Floats | None = None,
         *,
-        best_loss=None,
-        estimator_name=None,
-        steps_name="training steps",
-        loss_name="loss (nats)",
-    ):
+        best_loss: float | None = None,
+        estimator_name: str | None = None,
+        steps_name: str = "training steps",
+        loss_name: str = "loss (nats)",
+    ) -> None:
         self.steps = steps
         self.training_loss = training_loss
         self.validation_loss = validation_loss
@@ -92,15 +102,15 @@ class TrainingCurveDisplay:
         self.steps_name = steps_name
         self.loss_name = loss_name
 
-    def plot(self, *, ax=None, name=None, **kwargs):
+    def plot(
+        self, *, ax: Axes | None = None, name: str | None = None, **kwargs: Any
+    ) -> Self:
         """Draw the curves.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the title of the legend; None is `estimator_name`.
+        %(ax)
+        %(legend_name)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`, of both curves.
 
@@ -108,10 +118,9 @@ class TrainingCurveDisplay:
         -------
         display : TrainingCurveDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.lines import Line2D
 
-        self.figure_ = self.ax_.figure
         defaults = {"color": "0.55", "label": "training rows"}
         (self.training_line_,) = self.ax_.plot(
             self.steps, self.training_loss, **styled(defaults, kwargs, Line2D)
@@ -135,7 +144,14 @@ class TrainingCurveDisplay:
         return self
 
     @classmethod
-    def from_estimator(cls, estimator, *, name=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: BaseEstimator,
+        *,
+        name: str | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the training of a fitted estimator.
 
         Parameters
@@ -144,10 +160,8 @@ class TrainingCurveDisplay:
             Fitted, with ``loss_curve_`` and perhaps ``validation_scores_``, minus the
             loss at held-out rows, as networks and flows of skdre have them; or a
             pipeline, a search or an :class:`skdre.AutoRatio` with one such in it.
-        name : str, default=None
-            For the title of the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
+        %(legend_name)
+        %(ax)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`.
 

@@ -1,18 +1,27 @@
 """WeightConcentrationDisplay: how few rows carry the weight."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
 
-from skdre._core.inner import innermost
 from skdre.base import predict_log_ratio
-from skdre.inspection._checks import check_weight
+from skdre.inspection._checks import check_weight, name_of
 from skdre.inspection._curves import effective_rows, lorenz_curve
-from skdre.inspection._drawing import new_axes, styled
+from skdre.inspection._drawing import Display, styled
 from skdre.weighting import importance_weights
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from sklearn.base import BaseEstimator
+
+    from skdre._core.types import Floats, Rows, Values
 
 __all__ = ["WeightConcentrationDisplay"]
 
 
-class WeightConcentrationDisplay:
+class WeightConcentrationDisplay(Display):
     """Lorenz curve of importance weights, with the effective sample size.
 
     The curve is the share of the whole weight that the lightest rows carry. Equal
@@ -33,8 +42,7 @@ class WeightConcentrationDisplay:
         Kish's effective sample size, in rows.
     n_rows : float
         Number of rows; of weighted ones the sum of their weights.
-    estimator_name : str, default=None
-        For the legend.
+    %(estimator_name)
 
     Attributes
     ----------
@@ -65,28 +73,33 @@ class WeightConcentrationDisplay:
 
     def __init__(
         self,
-        row_share,
-        weight_share,
+        row_share: Floats,
+        weight_share: Floats,
         *,
-        effective_sample_size,
-        n_rows,
-        estimator_name=None,
-    ):
+        effective_sample_size: float,
+        n_rows: float,
+        estimator_name: str | None = None,
+    ) -> None:
         self.row_share = row_share
         self.weight_share = weight_share
         self.effective_sample_size = effective_sample_size
         self.n_rows = n_rows
         self.estimator_name = estimator_name
 
-    def plot(self, *, ax=None, name=None, ref_line=True, **kwargs):
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        name: str | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the curve.
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        name : str, default=None
-            For the legend; None is `estimator_name`.
+        %(ax)
+        %(legend_name)
         ref_line : bool, default=True
             Whether to draw the curves of equal weights, of all rows and of as many as
             the effective sample size.
@@ -97,10 +110,9 @@ class WeightConcentrationDisplay:
         -------
         display : WeightConcentrationDisplay
         """
-        self.ax_ = new_axes(ax, type(self).__name__)
+        self._set_axes(ax)
         from matplotlib.lines import Line2D
 
-        self.figure_ = self.ax_.figure
         name = self.estimator_name if name is None else name
         words = f"effective rows {self.effective_sample_size:.4g} of {self.n_rows:.6g}"
         defaults = {"label": words if name is None else f"{name}: {words}"}
@@ -133,37 +145,32 @@ class WeightConcentrationDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
+        estimator: BaseEstimator,
+        X: Rows,
         *,
-        sample_weight=None,
-        flattening=1.0,
-        clip=None,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        sample_weight: Values | None = None,
+        flattening: float = 1.0,
+        clip: float | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the concentration of the weights of a fitted estimator.
 
         Parameters
         ----------
-        estimator : ratio estimator
-            Fitted; or a pipeline or search that ends with one.
+        %(fitted_ratio)
         X : array-like of shape (n_samples, n_features)
             The rows that are to be weighted, the denominator's.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(counts)
         flattening : float, default=1.0
             Exponent of the ratio, see :func:`skdre.weighting.importance_weights`.
         clip : float, default=None
             Largest value of the flattened ratio.
-        name : str, default=None
-            For the legend; None is the name of the estimator.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the curves of equal weights.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`.
 
@@ -186,7 +193,7 @@ class WeightConcentrationDisplay:
             sample_weight=sample_weight,
             flattening=flattening,
             clip=clip,
-            name=type(innermost(estimator)).__name__ if name is None else name,
+            name=name_of(estimator) if name is None else name,
             ax=ax,
             ref_line=ref_line,
             **kwargs,
@@ -195,16 +202,16 @@ class WeightConcentrationDisplay:
     @classmethod
     def from_predictions(
         cls,
-        log_ratio,
+        log_ratio: Values,
         *,
-        sample_weight=None,
-        flattening=1.0,
-        clip=None,
-        name=None,
-        ax=None,
-        ref_line=True,
-        **kwargs,
-    ):
+        sample_weight: Values | None = None,
+        flattening: float = 1.0,
+        clip: float | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the concentration of the weights of given log ratios.
 
         Parameters
@@ -212,18 +219,14 @@ class WeightConcentrationDisplay:
         log_ratio : array-like of shape (n_samples,)
             Log ratio at the rows that are to be weighted, in nats; minus infinity is a
             weight of 0.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Repetition counts of the rows.
+        %(counts)
         flattening : float, default=1.0
             Exponent of the ratio, see :func:`skdre.weighting.importance_weights`.
         clip : float, default=None
             Largest value of the flattened ratio.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the curves of equal weights.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`.
 
@@ -240,10 +243,10 @@ class WeightConcentrationDisplay:
         log_ratio = np.asarray(log_ratio, dtype=np.float64)
         if sample_weight is not None and log_ratio.ndim == 1:
             # An absent row must not set the scale: the others might underflow.
-            sample_weight = check_weight(sample_weight, log_ratio)
-            rows = sample_weight > 0
+            sample_weight = counts = check_weight(sample_weight, log_ratio)
+            rows = counts > 0
             if rows.any():
-                log_ratio, sample_weight = log_ratio[rows], sample_weight[rows]
+                log_ratio, sample_weight = log_ratio[rows], counts[rows]
         weights = importance_weights(log_ratio, flattening=flattening, clip=clip)
         return cls.from_weights(
             weights,
@@ -256,8 +259,15 @@ class WeightConcentrationDisplay:
 
     @classmethod
     def from_weights(
-        cls, weights, *, sample_weight=None, name=None, ax=None, ref_line=True, **kwargs
-    ):
+        cls,
+        weights: Values,
+        *,
+        sample_weight: Values | None = None,
+        name: str | None = None,
+        ax: Axes | None = None,
+        ref_line: bool = True,
+        **kwargs: Any,
+    ) -> Self:
         """Draw the concentration of given weights.
 
         Parameters
@@ -266,12 +276,9 @@ class WeightConcentrationDisplay:
             Weights, not negative, on any scale.
         sample_weight : array-like of shape (n_samples,), default=None
             How often each row stands; not part of `weights`.
-        name : str, default=None
-            For the legend.
-        ax : matplotlib.axes.Axes, default=None
-            Where to draw; None is a new figure.
-        ref_line : bool, default=True
-            Whether to draw the curves of equal weights.
+        %(legend_name)
+        %(ax)
+        %(ref_line)
         **kwargs : dict
             For :meth:`matplotlib.axes.Axes.plot`.
 

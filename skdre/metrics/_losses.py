@@ -111,7 +111,7 @@ def ratio_log_loss(
     Parameters
     ----------
     %(is_numerator)
-    %(log_ratio)
+    %(log_ratio_of_rows)
     %(weight_in_domain)
 
     Returns
@@ -158,7 +158,7 @@ def lsif_loss(
     Parameters
     ----------
     %(is_numerator)
-    %(log_ratio)
+    %(log_ratio_of_rows)
     %(weight_in_domain)
 
     Returns
@@ -209,7 +209,7 @@ def kliep_score(
     Parameters
     ----------
     %(is_numerator)
-    %(log_ratio)
+    %(log_ratio_of_rows)
     %(weight_in_domain)
 
     Returns

@@ -125,20 +125,9 @@ def _linear(n_inputs, n_units, weight_gain, bias_range):
 
 
 def with_derivative(network, x, t, dx, dt):
-    """Outputs of a network, and their derivatives along a direction.
+    """Outputs of a network at (x, t), and their derivatives along (dx, dt).
 
-    Parameters
-    ----------
-    network : torch.nn.Module or callable
-        Of (x, t).
-    x, dx : torch.Tensor of shape (n_rows, n_features)
-        Rows and the direction in which they move.
-    t, dt : torch.Tensor of shape (n_rows, 1)
-        Times and their rate.
-
-    Returns
-    -------
-    output, derivative : torch.Tensor of shape (n_rows, n_outputs)
+    Both are of shape (n_rows, n_outputs).
     """
     if hasattr(network, "with_derivative"):
         return network.with_derivative(x, t, dx, dt)
@@ -171,8 +160,8 @@ class GaussianScore(nn.Module):
         Free of noise.
     centered : bool
         Whether the mean goes in a straight line.
-    outputs : {"time", "data", "joint"}
-        The time score, the data score, or both, the time score first.
+    outputs : tuple of {"time", "data"}
+        The time score, the data score, or both, in this order.
     """
 
     def __init__(self, moments, path, *, centered, outputs):
@@ -212,10 +201,10 @@ class GaussianScore(nn.Module):
         e, d_mean, variance, d_variance = self._deviation(x, t)
         scaled = e / variance
         parts = []
-        if self.outputs != "data":
+        if "time" in self.outputs:
             terms = d_variance / (2 * variance) * (e * scaled - 1) + scaled * d_mean
             parts.append(terms.sum(dim=1, keepdim=True))
-        if self.outputs != "time":
+        if "data" in self.outputs:
             parts.append(-scaled @ self.components.T)
         return torch.cat(parts, dim=1)
 

@@ -1,6 +1,7 @@
 """Draws of pairs and times, and the law that times are drawn with."""
 
 from collections import deque
+from functools import partial
 
 import numpy as np
 import torch
@@ -8,11 +9,17 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 
-from skdre._nn.batches import stratified_draws
+from skdre._core.folds import member_folds
+from skdre._nn.batches import TensorRows, cumulative_shares, stratified_draws
 from skdre._nn.settings import GLOBAL_DICE
 from skdre.time_score._losses import Draws
 
-__all__ = ["DrawBatches", "LossHistory", "UniformTimes", "draw_pairs_and_times"]
+__all__ = ["DrawBatches", "LossHistory", "UniformTimes", "batches_and_held_out"]
+
+# Draws that the held-out loss is the mean over, always the same ones: some for each
+# held-out row of the larger sample, within bounds.
+_DRAWS_PER_ROW = 8
+_HELD_OUT_DRAWS = 512, 8192
 
 
 class UniformTimes:
@@ -33,7 +40,7 @@ class UniformTimes:
         return u.clamp(self.margin, 1 - self.margin), torch.ones_like(u)
 
     def update(self, t, losses):
-        """Take no notice."""
+        """Uniform times do not depend on the losses."""
 
 
 class LossHistory(UniformTimes):
@@ -104,83 +111,94 @@ class LossHistory(UniformTimes):
         return t, torch.as_tensor(1 / self.density[cell], dtype=torch.float32)
 
 
-def draw_pairs_and_times(
-    inputs, shares, times, n_draws, n_batches, *, gaussian, dice=GLOBAL_DICE
-):
-    """Packed draws, the pairs in proportion to the rows' weights.
+class DrawBatches:
+    """Batches of draws, made anew each time, in place of a ``DataLoader``.
+
+    The pairs are drawn in proportion to the rows' weights. An iteration is one epoch.
 
     Parameters
     ----------
-    inputs : torch.Tensor of shape (n_rows, n_features)
+    rows : TensorRows
         Standardised rows, the denominator's first.
+    batch_size : int
+        Draws of a batch.
+    dice : skdre._nn.settings.Dice
+        Draws rows, times and noise.
+    n_batches : int
+        Batches of an epoch.
     shares : pair of torch.Tensor of shape (1, n_denominator) and (1, n_numerator)
         Of :func:`skdre._nn.batches.cumulative_shares`.
     times : UniformTimes
         Draws the times, when a batch is asked for.
-    n_draws, n_batches : int
     gaussian : bool
         Whether the denominator's rows are drawn from N(0, I), not from the sample.
-    dice : skdre._nn.settings.Dice
-
-    Yields
-    ------
-    packed : torch.Tensor of shape (n_draws, 3 + 4 n_features)
-        Of :meth:`skdre.time_score._losses.Draws.pack`.
-    """
-    denominator, numerator = (
-        stratified_draws(each, n_draws, n_batches, dice)[..., 0] for each in shares
-    )
-    # Strata come in order: without a shuffle they would be paired by it.
-    order = dice.rand(*numerator.shape).argsort(dim=1)
-    numerator = numerator.gather(1, order) + shares[0].shape[1]
-    denominator, numerator = (
-        each.to(inputs.device) for each in (denominator, numerator)
-    )
-    for in_q, in_p in zip(denominator, numerator, strict=True):
-        t, importance = (each[:, None].to(inputs) for each in times.draw(n_draws, dice))
-        x0, x1 = inputs[in_q], inputs[in_p]
-        if gaussian:
-            x0 = dice.randn(*x0.shape).to(inputs)
-        noise = dice.randn(*x0.shape).to(inputs)
-        direction = torch.sign(dice.rand(*x0.shape) - 0.5).to(inputs)
-        switch = dice.rand(n_draws, 1).to(inputs)
-        yield Draws(t, importance, x0, x1, noise, direction, switch).pack()
-
-
-class DrawBatches:
-    """Batches of draws, made anew each time, in place of a ``DataLoader``.
-
-    An iteration is one epoch.
-
-    Parameters
-    ----------
-    rows : Dataset
-        Not used, but by skorch.
-    batch_size : int
-        Draws of a batch.
-    shuffle : bool, default=True
-        As of :class:`skdre._nn.training.TensorBatches`.
-    n_batches : int
-        Batches of an epoch.
-    **draw_params : dict
-        Of :func:`draw_pairs_and_times`.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(self, rows, batch_size, shuffle=True, *, n_batches, **draw_params):
-        self.batch_size = batch_size
-        self.n_batches = n_batches
-        self.draw_params = draw_params
+    def __init__(self, rows, batch_size, dice, *, n_batches, shares, times, gaussian):
+        self.inputs = rows.tensors[0]
+        self.n_draws, self.dice, self.n_batches = batch_size, dice, n_batches
+        self.shares, self.times, self.gaussian = shares, times, gaussian
 
     def __len__(self):
         return self.n_batches
 
     def __iter__(self):
-        for packed in draw_pairs_and_times(
-            n_draws=self.batch_size,
-            n_batches=self.n_batches,
-            dice=self.dice,
-            **self.draw_params,
-        ):
-            yield packed, ()
+        dice, inputs, n_draws = self.dice, self.inputs, self.n_draws
+        denominator, numerator = (
+            stratified_draws(each, n_draws, self.n_batches, dice)[..., 0]
+            for each in self.shares
+        )
+        # Strata come in order: without a shuffle they would be paired by it.
+        order = dice.rand(*numerator.shape).argsort(dim=1)
+        numerator = numerator.gather(1, order) + self.shares[0].shape[1]
+        denominator, numerator = (
+            each.to(inputs.device) for each in (denominator, numerator)
+        )
+        for in_q, in_p in zip(denominator, numerator, strict=True):
+            t, importance = (
+                each[:, None].to(inputs) for each in self.times.draw(n_draws, dice)
+            )
+            x0, x1 = inputs[in_q], inputs[in_p]
+            if self.gaussian:
+                x0 = dice.randn(*x0.shape).to(inputs)
+            noise = dice.randn(*x0.shape).to(inputs)
+            direction = torch.sign(dice.rand(*x0.shape) - 0.5).to(inputs)
+            switch = dice.rand(n_draws, 1).to(inputs)
+            yield Draws(t, importance, x0, x1, noise, direction, switch), ()
+
+
+class DrawnRows(TensorRows):
+    """Draws that stay the same; a batch of them is again draws."""
+
+    def take(self, index):
+        """Batch of the draws at `index`, a tensor of int."""
+        return Draws(*(each.index_select(0, index) for each in self.tensors)), ()
+
+
+def batches_and_held_out(inputs, rows, times, *, n_batches, gaussian, dice):
+    """What makes batches of the training rows, and draws of those held out.
+
+    `inputs` are the standardised rows and `rows` has their weights. The batches are for
+    the training loop, their times drawn from `times`; the held-out draws, made with
+    `dice`, have uniform ones.
+    """
+    folds = member_folds(rows, 1)
+    held_out = rows.weight if folds is None else folds[0]
+    training = rows.weight - held_out
+    if not training.any():
+        training = held_out
+
+    def batches(weight, times, n_batches):
+        return partial(
+            DrawBatches,
+            n_batches=n_batches,
+            shares=[cumulative_shares(part[None]) for part in rows.split(weight)],
+            times=times,
+            gaussian=gaussian,
+        )
+
+    n_rows = max(np.count_nonzero(part) for part in rows.split(held_out))
+    n_draws = int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS))
+    once = batches(held_out, UniformTimes(times.margin), 1)
+    ((draws, _),) = once(TensorRows(inputs), n_draws, dice)
+    return batches(training, times, n_batches), DrawnRows(*draws)

@@ -5,24 +5,26 @@ from importlib import import_module
 
 from sklearn.base import BaseEstimator
 
+from skdre.paths import PATHS
+
 __all__ = ["all_estimators", "trusted_types"]
 
 # What fitted estimators hold beside estimators and plain data, by qualified names. A
 # list and not a prefix: below the name of a module lies all that it imports.
 _HELD = (
     "skdre._core.moments.JointMoments",
+    "skdre.time_score._integrate.GaussLegendre",
+    "skdre.time_score._integrate.RK45",
     "skdre.time_score._scaling.Scaling",
-    "skdre.paths.ArithmeticPath",
-    "skdre.paths.BridgePath",
-    "skdre.paths.LinearPath",
-    "skdre.paths.TrigonometricPath",
-    "skdre.paths.VPSDEPath",
     "skdre.classification._calibration.AffineMap",
     "skdre.classification._equal_priors.FittedClassifier",
     "skdre.flows._flows._affine_spline",
     "skdre.flows._marginals.ColumnMap",
     "skdre.flows._marginals.MarginalMaps",
     "skdre.information._means.Estimate",
+    "skdre.waymarks._models.BridgeModel",
+    "skdre.waymarks._models.ClassifierModel",
+    "skdre.waymarks._models.NetworkModel",
     "zuko.distributions.DiagNormal",
     "zuko.transforms.MonotonicAffineTransform",
 )
@@ -96,5 +98,5 @@ def trusted_types():
     >>> "skdre.kernel._kmm.KMMRatio" in trusted_types()
     True
     """
-    estimators = (cls for _, cls in all_estimators())
-    return sorted({*_HELD, *(f"{c.__module__}.{c.__qualname__}" for c in estimators)})
+    classes = [*(cls for _, cls in all_estimators()), *PATHS.values()]
+    return sorted({*_HELD, *(f"{c.__module__}.{c.__qualname__}" for c in classes)})

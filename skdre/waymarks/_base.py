@@ -1,11 +1,13 @@
-"""What TelescopingRatio and MultinomialRatio share: waymarks, and networks on them."""
+"""What TelescopingRatio and MultinomialRatio share: the parameters and the fit."""
 
-import copy
 import warnings
+from collections.abc import Sequence
+from functools import partial
 from numbers import Integral, Real
+from operator import attrgetter
+from typing import Any, Self
 
 import numpy as np
-import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -17,135 +19,28 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
-from skdre._core.folds import member_folds
-from skdre._core.inner import innermost
-from skdre._core.moments import joint_moments
-from skdre._core.rows import discrete_columns
 from skdre._core.samples import PooledRows
-from skdre._core.scales import FAR, column_scales, draw_in
+from skdre._core.scales import draw_in
 from skdre._core.seeds import draw_seed
+from skdre._core.tasks import inner_fit
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
-from skdre._nn.settings import (
-    Dice,
-    seeded,
-    usual_torch,
-)
-from skdre._nn.training import TaskCallback, resolve_device
+from skdre._nn.settings import seeded, usual_torch
+from skdre._nn.training import TaskCallback, fitted_module, resolve_device
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.paths import PATHS, Path, check_path
-from skdre.waymarks._networks import BridgeEnsemble, train_bridges
+from skdre.waymarks._models import NetworkModel
+from skdre.waymarks._networks import train_ensemble
 from skdre.waymarks._placement import (
     SPACINGS,
+    Spacing,
     check_spacing,
     discriminants,
-    path_coefficients,
-    path_length_of,
-    waymark_times,
 )
-from skdre.waymarks._sampling import Waymarks, draw_pairs, sample_shares
+from skdre.waymarks._problem import Problem
 
 __all__ = ["BaseWaymarkRatio", "Problem"]
-
-# Rows that go through the network at once when it predicts.
-_CHUNK_ROWS = 2048
-
-# Rows that stand many times count as so many pairs, up to this number.
-_MOST_REPEATS = 10_000
-
-
-class Problem:
-    """Two samples on a path: merged rows, their scale, and where the waymarks lie.
-
-    Parameters
-    ----------
-    rows : skdre._core.samples.PooledRows
-    path : skdre.paths.Path
-    spacing : str or sequence of float
-    n_bridges : int
-    """
-
-    def __init__(self, rows, path, spacing, n_bridges, names=None):
-        self.path = path
-        self.rows = rows
-        self.weight, self.n_denominator = rows.weight, rows.n_denominator
-        scales = column_scales(rows.samples(), names)
-        self.bounds = np.stack([scales.low, scales.high])
-        self.X = scales.draw_in(rows.X)
-        self.center, self.scale = scales.center, scales.total
-        self.varies = np.ptp(self.X, axis=0) > 0
-        # A column of one value is exactly 0, whatever the rounding of its mean.
-        self.Z = np.where(self.varies, (self.X - self.center) / self.scale, 0.0)
-        self.is_discrete = discrete_columns(self.X, self.weight)
-        Z_q, Z_p = np.split(self.Z, [self.n_denominator])
-        weights = np.split(self.weight, [self.n_denominator])
-        self.moments = moments = joint_moments(Z_q, Z_p, weights)
-        self.length = path_length_of(path, moments)
-        self.times = waymark_times(path, spacing, n_bridges, moments)
-
-    def waymarks(self, inputs, coupled):
-        """The waymarks, of rows `inputs` that are a tensor of ``Z``."""
-        return Waymarks(
-            inputs,
-            self.n_denominator,
-            self.weight,
-            path=self.path,
-            times=self.times,
-            varies=self.varies,
-            is_discrete=self.is_discrete,
-            coupled=coupled,
-        )
-
-    @usual_torch(grad=False)
-    def draw_rows(self, coupled, random_state, n_passes=1):
-        """Rows of every waymark in the units of X, in equal numbers.
-
-        The first and the last waymark are rows of the samples, drawn in proportion to
-        their weights: where all weigh the same, and a sample is the larger one, each
-        once in every pass.
-
-        Parameters
-        ----------
-        coupled : bool
-        random_state : RandomState
-        n_passes : int, default=1
-            How often the larger sample is gone through.
-
-        Returns
-        -------
-        rows : ndarray of shape (n_waymarks, n_pairs, n_features)
-        in_q, in_p : ndarray of int of shape (n_pairs,)
-            Numbers of the rows at the two ends, among the distinct ones of each sample.
-        """
-        waymarks = self.waymarks(torch.as_tensor(self.Z), coupled)
-        parts = np.split(self.weight, [self.n_denominator])
-        n_repeats = max(part.sum() for part in parts)
-        n_pairs = max(
-            *(len(part) for part in parts), int(min(n_repeats, _MOST_REPEATS))
-        )
-        n_pairs *= n_passes
-        shares = sample_shares(self.weight[None], self.n_denominator)
-        dice = Dice(draw_seed(random_state))
-        in_q, in_p = (
-            each[0] for each in draw_pairs(shares, n_pairs, 1, waymarks.n_draws, dice)
-        )
-        rows = waymarks.rows(in_q, in_p, *waymarks.randomness(in_q.shape, dice))
-        rows = self.in_units_of_rows(rows[:, :, 0].transpose(0, 1).numpy())
-        # Of waymarks that are not coupled the first and the last draw are the ends.
-        return rows, in_q[:, 0, 0].numpy(), in_p[:, -1, 0].numpy()
-
-    def in_units_of_rows(self, Z):
-        return np.where(self.varies, self.center + self.scale * Z, self.X[0])
-
-    def samples(self):
-        """Rows and weights of the denominator, and those of the numerator."""
-        return list(
-            zip(
-                np.split(self.X, [self.n_denominator]),
-                np.split(self.weight, [self.n_denominator]),
-                strict=True,
-            )
-        )
 
 
 class BaseWaymarkRatio(
@@ -153,9 +48,51 @@ class BaseWaymarkRatio(
 ):
     """Base class of estimators over waymarks; not to be used itself.
 
-    A subclass defines, for the networks, `_network_criterion`, `_n_heads`,
-    `_log_ratios_of_outputs`, its inverse `_as_outputs` and `_separates`; for a given
-    estimator `_check_estimator`, `_fit_estimator` and `_estimator_log_ratios`.
+    A subclass says what fits the ratios between neighbours: `_ensemble`, a class of
+    networks, and `_model_of_estimator`, a method that gives the unfitted model of a
+    given estimator.
+
+    Parameters
+    ----------
+    n_bridges : int, default=4
+        Ratios between neighbouring waymarks, of which there is one more: the two
+        samples and n_bridges - 1 distributions between them.
+    path : str or :class:`skdre.paths.Path`, default="trigonometric"
+        Path from the denominator, t = 0, to the numerator, t = 1: a name of
+        ``skdre.paths.PATHS``, or a path. It is followed by the deviations from
+        the means; the mean goes straight from one to the other.
+    spacing : {"path-length", "linear", "quadratic"} or sequence of float, \
+            default="path-length"
+        Where the waymarks lie: at equal lengths of the path, at t = k / n_bridges, at
+        its square, or at n_bridges + 1 given times from 0 to 1.
+    coupled : bool, default=True
+        Whether one pair of rows, and one draw of a path's noise, gives a row of every
+        waymark, or each waymark has pairs of its own.
+    hidden_features : sequence of int, default=(64, 64, 64)
+        Widths of the hidden layers of each member's trunk. With none, the heads see
+        the standardised columns: quadratic ones then are exact for Gaussians.
+    batch_size : int, default=64
+        Pairs of rows of a batch for each member; each gives a row of every waymark.
+    callbacks : list of skorch callbacks, default=None
+        Called during training; their epoch is 25 steps. For scikit-learn's own
+        callbacks (1.9 and later) use ``set_callbacks``; epochs are their tasks.
+    verbose : int, default=0
+        Above 0, print a line for each 25 steps of the networks' training.
+
+    Attributes
+    ----------
+    network_ : torch.nn.Module
+        The fitted ensemble, in double precision; without `estimator`.
+    times_ : ndarray of shape (n_bridges + 1,)
+        Times of the waymarks on the path.
+    path_length_ : float
+        Length of the path, of distributions with the moments of its own: how far apart
+        the samples lie.
+    center_, scale_ : ndarray of shape (n_features_in_,)
+        With which the networks' inputs are standardised; a constant column has an
+        infinite scale. Without `estimator`.
+    n_iter_ : int
+        Steps that were taken; of a given `estimator` the most it counted, or 1.
     """
 
     _parameter_constraints = {  # noqa: RUF012
@@ -179,28 +116,37 @@ class BaseWaymarkRatio(
         "random_state": ["random_state"],
     }
 
+    # What the fitted model holds, whichever it is.
+    network_ = property(attrgetter("model_.network_"))
+    center_ = property(attrgetter("model_.center_"))
+    scale_ = property(attrgetter("model_.scale_"))
+    loss_curve_ = property(attrgetter("model_.loss_curve_"))
+    validation_scores_ = property(attrgetter("model_.validation_scores_"))
+    best_validation_score_ = property(attrgetter("model_.best_validation_score_"))
+    n_iter_ = property(attrgetter("model_.n_iter_"))
+
     def __init__(
         self,
-        estimator=None,
+        estimator: Any = None,
         *,
-        n_bridges=4,
-        path="trigonometric",
-        spacing="path-length",
-        coupled=True,
-        head="linear",
-        hidden_features=(64, 64, 64),
-        activation="silu",
-        n_estimators=8,
-        max_iter=2000,
-        batch_size=64,
-        learning_rate=0.002,
-        weight_decay=0.001,
-        patience=400,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
+        n_bridges: int = 4,
+        path: str | Path = "trigonometric",
+        spacing: Spacing = "path-length",
+        coupled: bool = True,
+        head: str = "linear",
+        hidden_features: Sequence[int] = (64, 64, 64),
+        activation: str = "silu",
+        n_estimators: int = 8,
+        max_iter: int = 2000,
+        batch_size: int = 64,
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.001,
+        patience: int = 400,
+        device: str = "auto",
+        callbacks: Sequence[Any] | None = None,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.n_bridges = n_bridges
         self.path = path
@@ -223,18 +169,14 @@ class BaseWaymarkRatio(
     @with_callbacks
     # A given estimator validates its own parameters when it is fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Fit the ratios between neighbouring waymarks.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples, finite.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -258,40 +200,53 @@ class BaseWaymarkRatio(
         """
         device = resolve_device(self.device)
         self._check_hidden_features()
-        self._check_estimator()
+        given = None if self.estimator is None else self._model_of_estimator()
         check_spacing(self.spacing, self.n_bridges)
         path = check_path(self.path)
         samples = split_samples(self, X, y, sample_weight)
         problem = Problem(
-            PooledRows.of(samples),
-            path,
-            self.spacing,
-            self.n_bridges,
-            samples.names,
+            PooledRows.of(samples), path, self.spacing, self.n_bridges, samples.names
         )
         rng = check_random_state(self.random_state)
+        n_epochs, _ = n_epochs_and_batches(self.max_iter)
         data = {"X": X, "y": y}
-        if self.estimator is None:
-            attributes = self._fit_networks(problem, samples.classes, device, rng, data)
-        else:
-            attributes = self._fit_estimator(problem, rng, data)
-            attributes |= {"classes_": samples.classes}
-        separated, task = attributes.pop("separated"), attributes.pop("task")
-        interrupt = attributes.pop("interrupt", None)
-        # What an earlier fit with other parameters left.
-        for name in ("network_", "estimators_", "estimator_"):
-            vars(self).pop(name, None)
-        attributes |= {
+        task = self._init_callback_context(
+            max_subtasks=n_epochs if given is None else given.n_fits
+        )
+        task.call_on_fit_task_begin(estimator=self, **data)
+
+        results: dict[str, Any] = {
+            "classes_": samples.classes,
             "times_": problem.times,
             "path_length_": problem.length,
             "bounds_": problem.bounds,
         }
-        for name, value in attributes.items():
+        interrupt = None
+        if given is None:
+
+            def fitted(net, **records):
+                model = NetworkModel(fitted_module(net), problem, records)
+                return results | {"model_": model}
+
+            epochs = TaskCallback(task, self, data, fitted)
+            net, separated = self._train(problem, device, draw_seed(rng), epochs)
+            results = fitted(net, **self._records(net))
+            interrupt = net.interrupt_
+        else:
+            separated = given.fit(
+                problem,
+                self.coupled,
+                rng,
+                deal_seeds=self.random_state is not None,
+                subtask=partial(inner_fit, task, self, **data),
+            )
+            results["model_"] = given
+        for name, value in results.items():
             setattr(self, name, value)
         if interrupt:
             raise interrupt
-        if self.estimator is None:
-            self._warn_if_cut_short(n_epochs_and_batches(self.max_iter)[0])
+        if given is None:
+            self._warn_if_cut_short(n_epochs)
         self._warn_if_separated(separated)
         task.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -299,42 +254,27 @@ class BaseWaymarkRatio(
         return self
 
     @usual_torch(grad=True)
-    def _fit_networks(self, problem, classes, device, rng, data):
-        """Train the networks; the attributes of a fit."""
-        seed = draw_seed(rng)
+    def _train(self, problem, device, seed, epochs):
+        """Train networks that start from the discriminants of Gaussian waymarks.
+
+        Which bridges they separate at held-out rows is returned as well.
+        """
         with seeded(seed):
-            network = BridgeEnsemble(
+            network = self._ensemble(
                 self.n_estimators,
                 problem.Z.shape[1],
                 self.hidden_features,
-                self._n_heads(),
+                self.n_bridges,
                 head=self.head,
                 activation=self.activation,
             )
-        self._start(network, problem)
-        network = network.to(device)
-        inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
-        held_out = member_folds(problem.rows, self.n_estimators)
-        scale = {
-            "center_": problem.center,
-            "scale_": np.where(problem.varies, problem.scale, np.inf),
-            "classes_": classes,
-        }
-
-        def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
-            return scale | {"network_": _ready(module)}
-
+        place = problem.path, problem.moments, problem.times
+        network.start_from(*discriminants(*place, quadratic=network.is_quadratic))
         n_epochs, n_batches = n_epochs_and_batches(self.max_iter)
-        root = self._init_callback_context(max_subtasks=n_epochs)
-        root.call_on_fit_task_begin(estimator=self, **data)
-        net, outputs = train_bridges(
-            network,
-            problem.waymarks(inputs, self.coupled),
-            problem.weight,
-            held_out,
-            criterion=self._network_criterion,
+        return train_ensemble(
+            network.to(device),
+            problem,
+            self.coupled,
             n_batches=n_batches,
             max_epochs=n_epochs,
             batch_size=self.batch_size,
@@ -342,31 +282,12 @@ class BaseWaymarkRatio(
             weight_decay=self.weight_decay,
             patience=-(-self.patience // n_batches),
             seed=seed,
-            callbacks=[
-                *(self.callbacks or ()),
-                ("sklearn", TaskCallback(root, self, data, fitted)),
-            ],
+            callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
             verbose=int(self.verbose),
         )
-        return scale | {
-            "network_": _ready(network),
-            "separated": self._separates(outputs),
-            "task": root,
-            "interrupt": net.interrupt_,
-            **self._records(net),
-        }
-
-    def _start(self, network, problem):
-        """Start from the discriminants of Gaussian waymarks."""
-        coefficients = path_coefficients(problem.path, problem.times)
-        linear, quadratic = discriminants(problem.moments, coefficients, problem.times)
-        bends = self.head == "quadratic" and not network.has_trunk
-        W, b, c = quadratic if bends else linear
-        W, b, c = (self._as_outputs(each) for each in (W.transpose(1, 2, 0), b, c))
-        network.start_from(W.transpose(2, 0, 1), b, c)
 
     def _warn_if_separated(self, separated):
-        if not any(separated):
+        if not separated.any():
             return
         numbers = [str(k + 1) for k in np.flatnonzero(separated)]
         which = f"bridge{'s' * (len(numbers) > 1)} {', '.join(numbers)}"
@@ -381,13 +302,12 @@ class BaseWaymarkRatio(
             stacklevel=6,
         )
 
-    def log_ratios(self, X):
+    def log_ratios(self, X: Rows) -> Floats:
         """Logarithm of the ratio between each two neighbouring waymarks.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -395,33 +315,17 @@ class BaseWaymarkRatio(
             In nats, the bridge at the denominator first; they sum to
             ``decision_function``.
         """
-        X = draw_in(self._validate_rows(X), *self.bounds_)
-        if hasattr(self, "network_"):
-            values = self._log_ratios_of_outputs(self._outputs(X))
-        else:
-            values = self._estimator_log_ratios(X)
+        rows = self._validate_rows(X)
+        values = self.model_.log_ratios(draw_in(rows, *self.bounds_))
         limit = np.finfo(np.float64).max / values.shape[1]
         return np.clip(values, -limit, limit)
 
-    def _outputs(self, X):
-        """Outputs of the networks, the mean of all members."""
-        with np.errstate(over="ignore"):
-            Z = np.clip((X - self.center_) / self.scale_, -FAR, FAR)
-        device = next(self.network_.parameters()).device
-        parts = []
-        with usual_torch(grad=False):
-            for start in range(0, len(Z), _CHUNK_ROWS):
-                z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
-                parts.append(self.network_(z).mean(dim=1).cpu().numpy())
-        return np.concatenate(parts)
-
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -429,24 +333,3 @@ class BaseWaymarkRatio(
             In nats, finite: the sum of :meth:`log_ratios`.
         """
         return self.log_ratios(X).sum(axis=1)
-
-
-def deal_random_state(estimator, random_state):
-    """Set every random_state of an estimator, and of those inside it."""
-    states = [
-        name
-        for name in sorted(estimator.get_params())
-        if name.split("__")[-1] == "random_state"
-    ]
-    seeds = random_state.randint(np.iinfo(np.int32).max, size=len(states))
-    return estimator.set_params(**dict(zip(states, seeds.tolist(), strict=True)))
-
-
-def steps_taken(estimators):
-    """Most iterations of the estimators given; 1 if none counts them."""
-    counts = (getattr(innermost(each), "n_iter_", 1) for each in estimators)
-    return max(1, *(int(np.max(each)) for each in counts))
-
-
-def _ready(network):
-    return network.double().eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Networks with one head for each bridge, and how they are trained."""
+"""Networks with a head for each bridge or waymark, their losses and their training."""
 
 from functools import partial
 
@@ -7,13 +7,25 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from skdre._core.folds import member_folds
 from skdre._core.scales import FAR_SINGLE
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
 from skdre._nn.training import KeepBestMembers, train
-from skdre.waymarks._sampling import HeldOutPairs, PairBatches, sample_shares
+from skdre.waymarks._sampling import (
+    HeldOutPairs,
+    PairBatches,
+    Waymarks,
+    sample_shares,
+)
 
-__all__ = ["BridgeEnsemble", "class_losses", "ratio_losses", "train_bridges"]
+__all__ = [
+    "BridgeEnsemble",
+    "ClassEnsemble",
+    "class_losses",
+    "ratio_losses",
+    "train_ensemble",
+]
 
 # As of MLPRatio: a member's own held-out loss counts half in judging it.
 _OWN_SHARE = 0.5
@@ -22,8 +34,41 @@ _OWN_SHARE = 0.5
 _CHUNK_PAIRS = 500
 
 
+def ratio_losses(output, targets=None):
+    """Log loss of each bridge's ratio at its two waymarks, in nats.
+
+    Of shape (n_members, n_bridges), from the log ratios of all bridges at the rows of
+    all waymarks, of shape (n_pairs, n_bridges + 1, n_members, n_bridges). Where a row
+    stands says which waymark it is of, so there are no targets.
+    """
+    numerator, denominator = _at_the_ends(output)
+    loss = functional.softplus(-numerator) + functional.softplus(denominator)
+    return loss.mean(dim=0) / 2
+
+
+def _at_the_ends(log_ratios):
+    """Each bridge's log ratio at the rows of its two ends, the numerator's first.
+
+    Both of shape (n_pairs, n_members, n_bridges).
+    """
+    return (
+        log_ratios[:, 1:].diagonal(dim1=1, dim2=3),
+        log_ratios[:, :-1].diagonal(dim1=1, dim2=3),
+    )
+
+
+def class_losses(output, targets=None):
+    """Cross-entropy of the waymarks as classes of equal size, in nats.
+
+    Of shape (n_members,), from the log densities of all waymarks, up to a constant, at
+    the rows of all waymarks, of shape (n_pairs, n_waymarks, n_members, n_waymarks).
+    """
+    log_share = functional.log_softmax(output, dim=-1)
+    return -log_share.diagonal(dim1=1, dim2=3).mean(dim=(0, 2))
+
+
 class BridgeEnsemble(nn.Module):
-    """An ensemble of trunks, each shared by all heads.
+    """An ensemble of trunks, each with a head for every bridge: its log ratio.
 
     Parameters
     ----------
@@ -34,8 +79,7 @@ class BridgeEnsemble(nn.Module):
     hidden_features : sequence of int
         Widths of the hidden layers of a trunk. Without any the heads see the
         standardised columns as they are; otherwise tails are drawn in first.
-    n_heads : int
-        Outputs of each member.
+    n_bridges : int
     head : {"linear", "quadratic"}, default="linear"
         b^T h + c of the trunk's output h, or h^T W h + b^T h + c; and, with a trunk, a
         linear function of the inputs.
@@ -43,18 +87,21 @@ class BridgeEnsemble(nn.Module):
         Of the hidden layers.
     """
 
+    n_more_heads = 0
+    losses = staticmethod(ratio_losses)
+
     def __init__(
         self,
         n_members,
         n_inputs,
         hidden_features,
-        n_heads,
+        n_bridges,
         head="linear",
         activation="silu",
     ):
         super().__init__()
         self.n_members = n_members
-        self.n_heads = n_heads
+        self.n_heads = n_heads = n_bridges + self.n_more_heads
         self.has_trunk = len(hidden_features) > 0
         layers = EnsembleMLP(
             n_members, n_inputs, hidden_features, n_heads, activation=activation
@@ -72,36 +119,42 @@ class BridgeEnsemble(nn.Module):
         if self.has_trunk:
             self.skip = EnsembleLinear(n_members, n_inputs, n_heads, 0.0, 0.0)
 
+    @staticmethod
+    def outputs_of(log_ratios):
+        """Outputs that stand for log ratios, along the last axis."""
+        return log_ratios
+
+    @staticmethod
+    def log_ratios_of(output):
+        """The log ratios of the bridges that outputs stand for."""
+        return output
+
+    @property
+    def is_quadratic(self):
+        """Whether the outputs are quadratic functions of the inputs."""
+        return self.quadratic is not None and not self.has_trunk
+
     @torch.no_grad()
     def start_from(self, W, b, c):
-        """Let the outputs at first be x^T W x + x^T b + c, nearly.
+        """Let the log ratios at first be x^T W x + x^T b + c, nearly.
 
-        With a trunk W is not used.
-
-        Parameters
-        ----------
-        W : ndarray of shape (n_heads, n_inputs, n_inputs)
-        b : ndarray of shape (n_inputs, n_heads)
-        c : ndarray of shape (n_heads,)
+        Of shape (n_bridges, n_inputs, n_inputs), (n_inputs, n_bridges) and
+        (n_bridges,); W counts only where the outputs are quadratic.
         """
         linear = self.skip or self.linear
-        linear.weight.copy_(torch.as_tensor(b).expand_as(linear.weight))
-        linear.bias.copy_(torch.as_tensor(c).expand_as(linear.bias))
-        if not self.has_trunk and self.quadratic is not None:
-            W = torch.as_tensor(W).permute(1, 0, 2).flatten(1)
-            self.quadratic.weight.copy_(W.expand_as(self.quadratic.weight))
+        parts = [(linear.weight, torch.as_tensor(b)), (linear.bias, torch.as_tensor(c))]
+        for parameter, log_ratios in parts:
+            parameter.copy_(self.outputs_of(log_ratios).expand_as(parameter))
+        if self.is_quadratic:
+            outputs = self.outputs_of(torch.as_tensor(W).permute(1, 2, 0))
+            weight = self.quadratic.weight
+            weight.copy_(outputs.transpose(1, 2).flatten(1).expand_as(weight))
 
     def forward(self, x):
-        """Outputs of all heads.
+        """Outputs of all heads, of shape (..., n_members, n_heads).
 
-        Parameters
-        ----------
-        x : torch.Tensor of shape (..., n_members, n_inputs) or (n_rows, n_inputs)
-            Rows for each member, or the same rows for all.
-
-        Returns
-        -------
-        output : torch.Tensor of shape (..., n_members, n_heads)
+        x has rows for each member, of shape (..., n_members, n_inputs), or the same
+        rows for all, of shape (n_rows, n_inputs).
         """
         if x.ndim == 2:
             x = x.unsqueeze(1).expand(-1, self.n_members, -1)
@@ -121,60 +174,19 @@ class BridgeEnsemble(nn.Module):
         return output.transpose(0, 1).reshape(*shape, self.n_heads)
 
 
-def ratio_losses(output, targets=None):
-    """Log loss of each bridge's ratio at its two waymarks, for each member.
+class ClassEnsemble(BridgeEnsemble):
+    """An ensemble with a head for every waymark: its log density, up to a constant."""
 
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_pairs, n_bridges + 1, n_members, n_bridges)
-        Log ratios of all bridges at the rows of all waymarks.
-    targets : tuple
-        Not used: the place of a row says what it is.
+    n_more_heads = 1
+    losses = staticmethod(class_losses)
 
-    Returns
-    -------
-    losses : torch.Tensor of shape (n_members, n_bridges)
-        In nats.
-    """
-    numerator, denominator = bridge_scores(output)
-    loss = functional.softplus(-numerator) + functional.softplus(denominator)
-    return loss.mean(dim=0) / 2
+    @staticmethod
+    def outputs_of(log_ratios):
+        return functional.pad(log_ratios.cumsum(dim=-1), (1, 0))
 
-
-def bridge_scores(output):
-    """Each bridge's log ratio at the rows of its two ends, numerator's first.
-
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_pairs, n_bridges + 1, n_members, n_bridges)
-
-    Returns
-    -------
-    numerator, denominator : torch.Tensor of shape (n_pairs, n_members, n_bridges)
-    """
-    return (
-        output[:, 1:].diagonal(dim1=1, dim2=3),
-        output[:, :-1].diagonal(dim1=1, dim2=3),
-    )
-
-
-def class_losses(output, targets=None):
-    """Cross-entropy of the waymarks as classes of equal size, for each member.
-
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_pairs, n_waymarks, n_members, n_waymarks)
-        Log densities of all waymarks, up to a constant, at the rows of all waymarks.
-    targets : tuple
-        Not used: the place of a row says what it is.
-
-    Returns
-    -------
-    losses : torch.Tensor of shape (n_members,)
-        In nats.
-    """
-    log_share = functional.log_softmax(output, dim=-1)
-    return -log_share.diagonal(dim1=1, dim2=3).mean(dim=(0, 2))
+    @staticmethod
+    def log_ratios_of(output):
+        return output.diff(dim=-1)
 
 
 class KeepBestBridges(KeepBestMembers):
@@ -186,22 +198,15 @@ class KeepBestBridges(KeepBestMembers):
         super().on_batch_end(net, batch, training, losses=losses, **kwargs)
 
 
-def train_bridges(
-    network, waymarks, weight, held_out, *, criterion, n_batches, seed, **params
-):
+def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     """Train an ensemble on pairs of rows, in place.
 
     Parameters
     ----------
     network : BridgeEnsemble
-        On the device of the waymarks' rows.
-    waymarks : skdre.waymarks._sampling.Waymarks
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    held_out : ndarray of shape (n_members, n_rows) or None
-        The parts of them that each member holds out.
-    criterion : callable
-        :func:`ratio_losses` or :func:`class_losses`.
+    problem : Problem
+    coupled : bool
+        Whether one pair gives a row of every waymark.
     n_batches : int
         Batches of an epoch.
     seed : int
@@ -212,18 +217,22 @@ def train_bridges(
     Returns
     -------
     net : TrainingNet
-    outputs : torch.Tensor of shape (n_pairs, n_waymarks, n_members, n_heads)
-        Of the trained network, at the held-out pairs.
+    separated : ndarray of bool of shape (n_bridges,)
+        Bridges whose held-out rows it tells apart without error.
     """
-    training = np.tile(weight, (network.n_members, 1))
+    device = next(network.parameters()).device
+    inputs = torch.as_tensor(problem.Z, dtype=torch.float32, device=device)
+    waymarks = Waymarks(inputs, problem, coupled)
+    training = np.tile(problem.rows.weight, (network.n_members, 1))
+    held_out = member_folds(problem.rows, network.n_members)
     if held_out is None:
         held_out = training
     else:
         training = training - held_out
-    pairs = HeldOutPairs(waymarks, held_out, Dice(seed, waymarks.inputs.device))
+    pairs = HeldOutPairs(waymarks, held_out, Dice(seed, device))
     net = train(
         network,
-        criterion,
+        network.losses,
         pairs,
         keeper=partial(KeepBestBridges, own_share=_OWN_SHARE),
         iterator_train=partial(
@@ -237,10 +246,10 @@ def train_bridges(
         **params,
     )
     with torch.no_grad():
-        outputs = torch.cat(
-            [
-                network(pairs.take(index)[0])
-                for index in torch.arange(len(pairs)).split(_CHUNK_PAIRS)
-            ]
-        )
-    return net, outputs
+        outputs = [
+            network(pairs.take(index)[0])
+            for index in torch.arange(len(pairs)).split(_CHUNK_PAIRS)
+        ]
+    high, low = _at_the_ends(network.log_ratios_of(torch.cat(outputs)))
+    separated = high.amin(dim=(0, 1)) > low.amax(dim=(0, 1))
+    return net, separated.cpu().numpy()

@@ -4,23 +4,27 @@ Nothing here knows an estimator. The length of a path is measured as if all of i
 distributions were Gaussian, with the mean and the covariance that they have.
 """
 
+from collections.abc import Sequence
 from numbers import Real
+from typing import TypeAlias
 
 import numpy as np
 
-from skdre._core.moments import joint_moments
-from skdre.paths import check_path
+from skdre._core.types import Floats
 
 __all__ = [
     "SPACINGS",
+    "Spacing",
     "check_spacing",
     "discriminants",
     "path_coefficients",
     "path_length",
-    "path_length_of",
     "path_speeds",
     "waymark_times",
 ]
+
+Spacing: TypeAlias = str | Sequence[float] | Floats
+"""What the parameter ``spacing`` takes: a name, or the times of all waymarks."""
 
 # Cells of the midpoint rule; with noise each costs a matrix to factor.
 _CELLS = 400
@@ -30,71 +34,43 @@ _NOISY_CELLS = 60
 _NO_LENGTH = 1e-9
 
 
-def discriminants(moments, coefficients, times):
+def discriminants(path, moments, times, *, quadratic):
     """Log ratios of neighbouring waymarks, as if these were Gaussian.
 
-    A path's noise counts by its variances alone.
-
-    Parameters
-    ----------
-    moments : skdre._core.moments.JointMoments
-        Of the samples.
-    coefficients : triple of ndarray of shape (n_bridges + 1,)
-        Of :func:`path_coefficients`.
-    times : ndarray of shape (n_bridges + 1,)
-
-    Returns
-    -------
-    linear, quadratic : tuple of ndarray
-        Fisher's linear discriminants, of the mean of both covariances, and the
-        quadratic ones: W of shape (n_bridges, n_features, n_features), zero for linear
-        ones, b of shape (n_features, n_bridges) and c of shape (n_bridges,), of the
-        log ratios x^T W x + x^T b + c.
+    Fisher's linear discriminants, of the mean of both covariances, or the quadratic
+    ones: W of shape (n_bridges, n_features, n_features), zero for linear ones, b of
+    shape (n_features, n_bridges) and c of shape (n_bridges,), of the log ratios
+    x^T W x + x^T b + c. A path's noise counts by its variances alone.
     """
-    a, b, s = coefficients
+    a, b, s = path_coefficients(path, times)
     variance = (
         np.outer(moments.denominator, a**2)
         + np.outer(moments.numerator, b**2)
         + np.outer(np.diag(moments.noise), s**2)
     )
     mean = np.outer(moments.shift, times - 0.5)
-    d, n_bridges = len(mean), len(times) - 1
-
-    between = 2 * np.diff(mean) / (variance[:, 1:] + variance[:, :-1])
-    offset = -(between * (mean[:, 1:] + mean[:, :-1])).sum(axis=0) / 2
-    slope = moments.components @ between
-    linear = np.zeros((n_bridges, d, d)), slope, offset - moments.center @ slope
-
-    bend = np.diff(-0.5 / variance)
-    W = np.einsum("ij,jk,lj->kil", moments.components, bend, moments.components)
-    slope = moments.components @ np.diff(mean / variance)
-    offset = np.diff(-0.5 * (mean**2 / variance + np.log(variance)).sum(axis=0))
-    bent = moments.center @ W
-    quadratic = (
-        W,
-        slope - 2 * bent.T,
-        offset - moments.center @ slope + bent @ moments.center,
-    )
-    return linear, quadratic
+    # In the joint coordinates, where all covariances are diagonal.
+    if quadratic:
+        bend = np.diff(-0.5 / variance)
+        slope = np.diff(mean / variance)
+        offset = np.diff(-0.5 * (mean**2 / variance + np.log(variance)).sum(axis=0))
+    else:
+        slope = 2 * np.diff(mean) / (variance[:, 1:] + variance[:, :-1])
+        bend = np.zeros_like(slope)
+        offset = -(slope * (mean[:, 1:] + mean[:, :-1])).sum(axis=0) / 2
+    components, center = moments.components, moments.center
+    W = np.einsum("ij,jk,lj->kil", components, bend, components)
+    slope = components @ slope
+    bent = center @ W
+    return W, slope - 2 * bent.T, offset - center @ slope + bent @ center
 
 
 def path_speeds(path, moments, t):
     """Speed of a path at times inside (0, 1), in Fisher and Rao's metric.
 
     v^2 = m'^T S^-1 m' + tr((S^-1 S')^2) / 2, the Fisher information of the time in
-    N(m(t), S(t)); the mean goes straight from one to the other.
-
-    Parameters
-    ----------
-    path : skdre.paths.Path
-    moments : skdre._core.moments.JointMoments
-    t : ndarray of shape (n_times,)
-
-    Returns
-    -------
-    speed : ndarray of shape (n_times,)
-        Small distances along the path are twice the root of the Kullback-Leibler
-        divergence over 2.
+    N(m(t), S(t)); the mean goes straight from one to the other. Small distances along
+    the path are twice the root of half the Kullback-Leibler divergence.
     """
     a, b, s = path.coefficients(t)
     da, db, ds = path.derivatives(t)
@@ -125,46 +101,24 @@ def _cumulative_length(path, moments):
     return ends, np.append(0.0, np.cumsum(speed) / n_cells)
 
 
-def path_length(denominator, numerator, weights=(None, None), path="trigonometric"):
+def path_length(path, moments):
     """Length of the path between two samples: how far apart they lie.
 
     Near 0 for samples of one distribution; the distance of the means for Gaussians of
     unit covariance. A plain classifier does well up to about 1.5.
-
-    Parameters
-    ----------
-    denominator, numerator : ndarray of shape (n_rows, n_features)
-        Rows.
-    weights : pair of ndarray of shape (n_rows,) or None
-        Repetition counts of the denominator's and of the numerator's rows.
-    path : str or skdre.paths.Path, default="trigonometric"
-        The path; its noise is in the units of the rows.
-
-    Returns
-    -------
-    length : float
-        The integral of :func:`path_speeds` over [0, 1].
     """
-    moments = joint_moments(denominator, numerator, weights)
-    return path_length_of(check_path(path), moments)
-
-
-def path_length_of(path, moments):
-    """As :func:`path_length`, of a path and moments."""
     return float(_cumulative_length(path, moments)[1][-1])
 
 
-SPACINGS = {"linear": lambda u: u, "quadratic": lambda u: u**2}
+# Times at shares of the bridges, by name; "path-length" needs the moments as well.
+SPACINGS = {
+    "linear": lambda u: u,
+    "quadratic": lambda u: u**2,
+}
 
 
 def check_spacing(spacing, n_bridges):
-    """Times that a numeric parameter `spacing` gives, or None if it is a name.
-
-    Raises
-    ------
-    ValueError
-        If they are not n_bridges + 1 increasing numbers from 0 to 1.
-    """
+    """Times that a numeric parameter `spacing` gives, or None if it is a name."""
     if isinstance(spacing, str):
         return None
     numbers = all(isinstance(each, Real) for each in spacing)
@@ -183,23 +137,9 @@ def check_spacing(spacing, n_bridges):
 
 
 def waymark_times(path, spacing, n_bridges, moments):
-    """Times of the waymarks.
+    """Times of the waymarks, from 0, the denominator, to 1, the numerator.
 
-    Parameters
-    ----------
-    path : skdre.paths.Path
-    spacing : {"path-length", "linear", "quadratic"} or sequence of float
-        Equal lengths of the path between neighbours; t = k / n_bridges; its square; or
-        the times.
-    n_bridges : int
-        Ratios between neighbouring waymarks.
-    moments : skdre._core.moments.JointMoments
-        Of the samples.
-
-    Returns
-    -------
-    times : ndarray of shape (n_bridges + 1,)
-        Increasing, from 0, the denominator, to 1, the numerator.
+    By "path-length" neighbours have equal lengths of the path between them.
     """
     times = check_spacing(spacing, n_bridges)
     if times is not None:
@@ -210,7 +150,7 @@ def waymark_times(path, spacing, n_bridges, moments):
     ends, length = _cumulative_length(path, moments)
     if length[-1] < _NO_LENGTH:
         return shares
-    # A path that stands still for a while is passed there at a small pace.
+    # Where a path stands still for a while, times go on at a small pace.
     length = length / length[-1] + 1e-3 * ends
     times = np.interp(shares * length[-1], length, ends)
     times[[0, -1]] = 0.0, 1.0
@@ -218,15 +158,10 @@ def waymark_times(path, spacing, n_bridges, moments):
 
 
 def path_coefficients(path, times):
-    """Coefficients at the waymarks, of which the first and the last are the samples.
+    """Coefficients a, b and s at the waymarks, the first and last of them the samples.
 
     A path that begins or ends near a sample only (a diffusion, a smoothed bridge) is
     completed by it, so that the ratios add up to that of the samples.
-
-    Returns
-    -------
-    a, b, s : ndarray of shape (n_waymarks,)
-        Of the denominator's row, the numerator's row and the noise.
     """
     a, b, s = (np.array(each, np.float64) for each in path.coefficients(times))
     a[[0, -1]], b[[0, -1]], s[[0, -1]] = (1, 0), (0, 1), 0

@@ -1,4 +1,4 @@
-"""Rows of all waymarks from pairs of rows, and the batches of them."""
+"""Rows of all waymarks from pairs of rows, and batches of them."""
 
 import numpy as np
 import torch
@@ -8,7 +8,7 @@ from skdre._nn.settings import GLOBAL_DICE
 from skdre._nn.training import TensorRows
 from skdre.waymarks._placement import path_coefficients
 
-__all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs"]
+__all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs", "sample_shares"]
 
 # Pairs that a member's held-out loss is computed at: twice as many as it has rows of
 # the larger sample, within these bounds.
@@ -16,65 +16,45 @@ _HELD_OUT_PAIRS = 64, 1000
 
 
 class Waymarks:
-    """The waymarks between two samples.
+    """The waymarks between two samples, as rows on a device.
+
+    Columns with a few values go over from the denominator's value to the numerator's at
+    a random time, uniform and the same for all of them, instead of along the path.
 
     Parameters
     ----------
     inputs : torch.Tensor of shape (n_rows, n_features)
         Standardised rows, the denominator's first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    path : skdre.paths.Path
-        The path.
-    times : ndarray of shape (n_waymarks,)
-        Increasing, from 0 to 1.
-    varies : ndarray of bool of shape (n_features,)
-        False for constant columns, which get no noise.
-    is_discrete : ndarray of bool of shape (n_features,)
-        Columns that go from the denominator's value to the numerator's at a random
-        time, uniform and the same for all of them, instead of along the path.
-    coupled : bool, default=True
+    problem : skdre.waymarks._problem.Problem
+        That they are the rows of.
+    coupled : bool
         Whether the same pair and noise give the rows of all waymarks.
     """
 
-    def __init__(
-        self,
-        inputs,
-        n_denominator,
-        weight,
-        *,
-        path,
-        times,
-        varies,
-        is_discrete,
-        coupled=True,
-    ):
+    def __init__(self, inputs, problem, coupled):
         self.inputs = inputs
-        self.n_denominator = n_denominator
-        self.times = times
-        self.is_noisy = path.is_noisy
+        self.n_denominator = n_denominator = problem.rows.n_denominator
+        self.times = problem.times
+        self.is_noisy = problem.path.is_noisy
         self.coupled = coupled
 
         def column(values):
             return torch.as_tensor(values).to(inputs)[:, None, None]
 
-        share = torch.as_tensor(weight).to(inputs)[:, None]
+        share = torch.as_tensor(problem.rows.weight).to(inputs)[:, None]
         center_q, center_p = (
             (inputs[part] * share[part]).sum(dim=0) / share[part].sum()
             for part in (slice(n_denominator), slice(n_denominator, None))
         )
-        a, b, s = path_coefficients(path, times)
-        self.a, self.b, self.t = column(a), column(b), column(times)
-        self.noise = column(s) * torch.as_tensor(varies).to(inputs)
+        a, b, s = path_coefficients(problem.path, problem.times)
+        self.a, self.b, self.t = column(a), column(b), column(problem.times)
+        # Constant columns get no noise.
+        self.noise = column(s) * torch.as_tensor(problem.varies).to(inputs)
         # The mean goes straight from one sample's to the other's.
         self.offset = (1 - self.t - self.a) * center_q + (self.t - self.b) * center_p
-        self.is_discrete = (
-            torch.as_tensor(is_discrete, device=inputs.device)
-            if is_discrete.any()
-            else None
-        )
+        self.is_discrete = None
+        if problem.is_discrete.any():
+            self.is_discrete = torch.as_tensor(problem.is_discrete).to(inputs.device)
 
     @property
     def n_draws(self):
@@ -82,13 +62,9 @@ class Waymarks:
         return 1 if self.coupled else len(self.times)
 
     def randomness(self, shape, dice=GLOBAL_DICE):
-        """Noise and switching times of pairs, None where not needed.
+        """Noise and switching times, each None if not needed.
 
-        Parameters
-        ----------
-        shape : tuple of int
-            (n_pairs, n_draws, n_members).
-        dice : skdre._nn.settings.Dice
+        `shape` is (n_pairs, n_draws, n_members).
         """
         options = {"device": self.inputs.device, "dtype": self.inputs.dtype}
         noise = switch = None
@@ -99,18 +75,10 @@ class Waymarks:
         return noise, switch
 
     def rows(self, in_q, in_p, noise=None, switch=None):
-        """Rows of all waymarks.
+        """Rows of shape (n_pairs, n_waymarks, n_members, n_features).
 
-        Parameters
-        ----------
-        in_q, in_p : torch.Tensor of int of shape (n_pairs, n_draws, n_members)
-            Numbers of the pairs' rows within each sample.
-        noise, switch : torch.Tensor or None
-            Of :meth:`randomness`.
-
-        Returns
-        -------
-        rows : torch.Tensor of shape (n_pairs, n_waymarks, n_members, n_features)
+        `in_q` and `in_p`, of shape (n_pairs, n_draws, n_members), are the numbers of
+        the pairs' rows within each sample; noise and switch are of :meth:`randomness`.
         """
         x_q, x_p = self.inputs[in_q], self.inputs[in_p + self.n_denominator]
         rows = self.offset + self.a * x_q + self.b * x_p
@@ -125,25 +93,15 @@ class Waymarks:
 def draw_pairs(shares, n_pairs, n_batches, n_draws, dice=GLOBAL_DICE):
     """Numbers of the rows of random pairs, stratified in each sample.
 
-    Parameters
-    ----------
-    shares : pair of torch.Tensor of shape (n_members, n_denominator) and \
-            (n_members, n_numerator)
-        Of :func:`skdre._nn.batches.cumulative_shares`.
-    n_pairs, n_batches, n_draws : int
-        Pairs of a batch, batches, and independent draws for each.
-    dice : skdre._nn.settings.Dice
-
-    Returns
-    -------
-    in_q, in_p : torch.Tensor of int of shape (n_batches, n_pairs, n_draws, n_members)
+    Of the denominator and of the numerator, of shape
+    (n_batches, n_pairs, n_draws, n_members); `shares` are those of
+    :func:`sample_shares`, and every waymark can have a draw of its own.
     """
     numbers = []
     for cumulative in shares:
-        # Of every sample, each draw is a stratified one.
         index = stratified_draws(cumulative, n_pairs, n_batches * n_draws, dice)
         index = index.unflatten(0, (n_batches, n_draws)).transpose(1, 2)
-        # Strata come in order: without a shuffle they would be paired by it.
+        # Strata come in order; shuffled, they are paired at random.
         order = dice.rand(*index.shape).argsort(dim=1)
         numbers.append(index.gather(1, order))
     return numbers
@@ -156,23 +114,20 @@ class PairBatches:
 
     Parameters
     ----------
-    rows : Dataset
-        Not used, but by skorch.
+    rows : TensorRows
+        The waymarks' inputs.
     batch_size : int
         Pairs of a batch for each member.
-    shuffle : bool, default=True
-        As of :class:`skdre._nn.training.TensorBatches`; pairs are drawn anew in any
-        case.
+    dice : skdre._nn.settings.Dice
     waymarks : Waymarks
     n_batches : int
         Batches of an epoch.
     shares : pair of torch.Tensor
-        Of :func:`draw_pairs`.
+        Of :func:`sample_shares`.
     """
 
-    dice = GLOBAL_DICE
-
-    def __init__(self, rows, batch_size, shuffle=True, *, waymarks, n_batches, shares):
+    def __init__(self, rows, batch_size, dice, *, waymarks, n_batches, shares):
+        self.dice = dice
         self.waymarks = waymarks
         self.batch_size = batch_size
         self.n_batches = n_batches
@@ -225,7 +180,7 @@ class HeldOutPairs(TensorRows):
 
 
 def sample_shares(weight, n_denominator):
-    """Shares of the rows within each sample, summed up, for each member."""
+    """Cumulative shares of the rows within each sample, of weights for each member."""
     return [
         cumulative_shares(part) for part in np.split(weight, [n_denominator], axis=1)
     ]

@@ -5,26 +5,22 @@ import inspect
 import numpy as np
 import pytest
 import sklearn
+from instances import fit_arguments, make_instances
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, SGDClassifier
-from sklearn.pipeline import FeatureUnion
+from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from skdre import (
     AlignedClassifier,
     ClassifierRatio,
-    Dequantizer,
     FlowClassifierRatio,
-    FlowFeaturizer,
     GaussianRatio,
     ImportanceWeighted,
     KMMRatio,
-    LikelihoodRatioAligner,
     LSIFRatio,
     MLPRatio,
-    MutualInformation,
-    TargetedSampler,
     TelescopingRatio,
     TimeScoreRatio,
     make_pipeline,
@@ -32,7 +28,7 @@ from skdre import (
 from skdre.base import AtomicFitMixin, DensityRatioMixin, split_samples
 from skdre.datasets import make_warped_shift
 from skdre.utils import all_estimators
-from skdre.utils._check_tools import fitted_attributes
+from skdre.utils._check_tools import fitted_attributes, seeded
 from skdre.utils._late_failures import InjectedError, assert_failures_change_nothing
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
@@ -50,61 +46,28 @@ pytestmark = [
 ]
 
 # Ratios are held to the same by the contract's checks; tests/test_contract.py.
-OTHERS = {
-    "AlignedClassifier": (AlignedClassifier(LogisticRegression()), X, {"y": Y}),
-    "AlignedClassifier with target rows": (
-        AlignedClassifier(LogisticRegression()),
-        X,
-        {"y": Y, "X_target": OTHER},
-    ),
-    "Dequantizer": (Dequantizer(random_state=0), np.abs(np.round(9 * X)), {}),
-    "FlowFeaturizer": (
-        FlowFeaturizer("realnvp", n_transforms=1, max_epochs=2, **NETWORK),
-        X,
-        {"y": Y},
-    ),
-    "FlowFeaturizer in closed form": (FlowFeaturizer("copula"), X, {}),
-    "ImportanceWeighted": (
-        ImportanceWeighted(LogisticRegression(), GaussianRatio()),
-        X,
-        {"y": Y, "X_target": OTHER},
-    ),
-    "LikelihoodRatioAligner": (LikelihoodRatioAligner(), X, {"y": Y}),
-    "LikelihoodRatioAligner with a network": (
-        LikelihoodRatioAligner(
-            "realnvp", density="gaussian", n_transforms=1, max_iter=25, **NETWORK
-        ),
-        X,
-        {"y": Y},
-    ),
-    "MutualInformation": (
-        MutualInformation(GaussianRatio(), random_state=0),
-        X,
-        {"Y": PAIRS},
-    ),
-    "TargetedSampler": (
-        TargetedSampler(FlowFeaturizer("gaussian"), GaussianRatio()),
-        X,
-        {"y": Y},
-    ),
-}
+OTHERS = [
+    (each, fit_arguments(each, X, Y))
+    for each in make_instances()
+    if not isinstance(each, DensityRatioMixin | Pipeline)
+]
+OTHERS += [(AlignedClassifier(LogisticRegression()), {"X": X, "y": Y})]
 
 
-@pytest.mark.parametrize("case", OTHERS)
-def test_late_failures_change_nothing(case):
-    estimator, rows, arguments = OTHERS[case]
+@pytest.mark.parametrize(
+    ("estimator", "arguments"), OTHERS, ids=[str(each)[:60] for each, _ in OTHERS]
+)
+def test_late_failures_change_nothing(estimator, arguments):
+    name = type(estimator).__name__
     found = assert_failures_change_nothing(
-        case, estimator, {"X": rows} | arguments, rows[::10]
+        name, seeded(estimator), arguments, arguments["X"][::10]
     )
     assert {"at the last attribute that it sets", "the first time"} <= set(found)
     assert any("memory" in each for each in found)
 
 
 def test_every_estimator_is_held_to_it():
-    public = dict(all_estimators())
-    assert all(issubclass(each, AtomicFitMixin) for each in public.values())
-    known = {case.split(" ")[0] for case in OTHERS}
-    assert known | set(dict(all_estimators("ratio"))) | {"Pipeline"} == set(public)
+    assert all(issubclass(each, AtomicFitMixin) for _, each in all_estimators())
 
 
 # --- failures of all kinds --------------------------------------------------------

@@ -1,5 +1,7 @@
 """Texts that docstrings share are written in where they are named."""
 
+import inspect
+
 import pytest
 
 from skdre import KMMRatio
@@ -67,3 +69,40 @@ def test_estimators_elsewhere_keep_their_docstrings():
         """%(y)"""
 
     assert Mine.__doc__ == "%(y)"
+
+
+def test_what_a_base_class_describes():
+    class Base:
+        """The one.
+
+        Parameters
+        ----------
+        a, b : int
+            Numbers, \
+of some
+            length.
+
+        random_state : int
+        """
+
+    # As in a module, where the entries are indented by four.
+    Base.__doc__ = inspect.cleandoc(Base.__doc__).replace("\n", "\n    ") + "\n    "
+    Base.__module__ = "skdre.some"
+
+    class Derived(Base):
+        """The other.
+
+        %(a) Beside
+            others.
+        %(y)
+        """
+
+    fill_class(Derived)
+    assert inspect.cleandoc(Derived.__doc__).splitlines() == [
+        "The other.",
+        "",
+        "a, b : int",
+        "    Beside others. Numbers, of some length.",
+        SHARED["y"][0],
+        f"    {SHARED['y'][1]}",
+    ]

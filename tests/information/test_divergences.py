@@ -17,7 +17,6 @@ from sklearn.preprocessing import StandardScaler
 
 from skdre import ClassifierRatio, GaussianRatio, divergence, make_pipeline, pool
 from skdre.base import DensityRatioMixin
-from skdre.information._cross_fit import domain_rows, held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of
 
 KINDS = list(DIVERGENCES)
@@ -239,13 +238,6 @@ def test_folds():
     with parallel_config("threading"):
         parallel = divergence(GaussianRatio(), X, y, random_state=0, n_jobs=2)
     assert float(parallel) == float(one)
-    rows = held_out(
-        GaussianRatio(),
-        domain_rows("divergence", X, y),
-        cv=4,
-        rng=np.random.RandomState(0),
-    )
-    assert [np.sum(y[test] == 1) for test in rows.tests] == [50] * 4
 
 
 # What cannot be estimated, and bad input.

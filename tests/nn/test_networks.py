@@ -10,16 +10,19 @@ from scipy.stats import norm
 
 from skdre._nn.batches import (
     DomainBatches,
+    TensorRows,
     cumulative_shares,
     held_out_rows,
     stratified_draws,
 )
+from skdre._nn.callbacks import KeepBest
 from skdre._nn.networks import (
     ACTIVATIONS,
     EnsembleMLP,
     network_inputs,
 )
-from skdre._nn.training import KeepBestMembers, TensorRows, seeded, train
+from skdre._nn.settings import Dice, seeded
+from skdre._nn.training import train
 
 
 def one_member(network, k, x):
@@ -107,9 +110,8 @@ def test_draws_are_in_proportion_to_the_weights():
 def test_batches_are_half_and_half():
     inputs = torch.arange(13.0)[:, None]
     shares = [cumulative_shares(np.ones((2, n))) for n in (10, 3)]
-    batches = DomainBatches(TensorRows(inputs), 8, n_batches=5, shares=shares)
-    with seeded(0):
-        first, second = list(batches), list(batches)
+    batches = DomainBatches(TensorRows(inputs), 8, Dice(0), n_batches=5, shares=shares)
+    first, second = list(batches), list(batches)
     assert len(first) == len(batches) == 5
     x, (sign, weight) = first[0]
     assert x.shape == (8, 2, 1)
@@ -156,14 +158,10 @@ def gaussian_fit(held_out_sign=(1, 1, 1), **params):
     with seeded(0):
         network = EnsembleMLP(n_members, 1, ())
 
-    def batches(rows, batch_size, shuffle):
-        return DomainBatches(rows, batch_size, n_batches=25, shares=shares)
-
     params = {
         "max_epochs": 24,
         "patience": 24,
         "learning_rate": 0.05,
-        "keeper": KeepBestMembers,
     } | params
     start = {key: value.clone() for key, value in network.state_dict().items()}
     net = train(
@@ -173,7 +171,7 @@ def gaussian_fit(held_out_sign=(1, 1, 1), **params):
         held_out,
         batch_size=256,
         seed=0,
-        iterator_train=batches,
+        iterator_train=functools.partial(DomainBatches, n_batches=25, shares=shares),
         **params,
     )
     with torch.no_grad():
@@ -194,7 +192,7 @@ def test_each_member_keeps_its_own_best_weights():
     """The second member's held-out rows have the signs swapped: its start is best."""
     network, net, start, final = gaussian_fit(held_out_sign=(1, -1, 1))
     best = net.keeper_.best_losses_
-    torch.testing.assert_close(best, final, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(best.float(), final, rtol=1e-5, atol=1e-6)
     for name, value in network.state_dict().items():
         kept = [torch.equal(value[k], start[name][k]) for k in range(3)]
         assert kept == [False, True, False]
@@ -213,7 +211,7 @@ def test_training_stops_when_no_member_gets_better():
 
 def test_members_judge_together():
     """Of losses for and against, the mean decides where no loss counts for itself."""
-    judge = functools.partial(KeepBestMembers, own_share=0.0)
+    judge = functools.partial(KeepBest, own_share=0.0)
     network, net, start, _ = gaussian_fit(held_out_sign=(1, -1), keeper=judge)
     assert net.keeper_.best_epoch_ == 0
     for name, value in network.state_dict().items():

@@ -30,6 +30,7 @@ from skdre._nn.settings import (
     usual_torch,
 )
 from skdre.datasets import make_warped_shift
+from skdre.time_score import GaussLegendre
 
 X, Y = make_warped_shift(40, 2, random_state=0).pool()
 # Continuous flows of more columns train on a random projection, which torch draws.
@@ -57,7 +58,7 @@ class WithDropout(nn.Module):
 
 TINY = {"hidden_features": (4,), "n_estimators": 2, "max_iter": 25}
 FLOW = {"n_transforms": 1, "hidden_features": (4,)}
-SCORE = {"hidden_features": (4,), "max_iter": 20, "n_nodes": 8}
+SCORE = {"hidden_features": (4,), "max_iter": 20, "integrator": GaussLegendre(8)}
 ESTIMATORS = {
     "networks": MLPRatio(**TINY),
     "bridges": TelescopingRatio(n_bridges=2, head="quadratic", **TINY),
@@ -68,16 +69,15 @@ ESTIMATORS = {
         objective="joint", time_sampling="importance", **SCORE
     ),
     "Fokker-Planck": TimeScoreRatio(
-        objective="fokker-planck",
+        objective="fokker-planck-sliced",
         path="vpsde",
         denominator="gaussian",
-        data_loss="sliced",
         **SCORE,
     ),
     "dropout": TimeScoreRatio(
         network=WithDropout(),
         max_iter=60,
-        n_nodes=8,
+        integrator=GaussLegendre(8),
         base_score=None,
         learning_rate=0.05,  # has to leave its start, to show what was drawn
     ),

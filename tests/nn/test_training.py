@@ -1,5 +1,6 @@
 """The training loop, on a problem whose solution is known: a line."""
 
+import copy
 import math
 from contextlib import nullcontext
 
@@ -10,14 +11,9 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
-from skdre._nn import training as _training
-from skdre._nn.training import (
-    TensorBatches,
-    TensorRows,
-    resolve_device,
-    seeded,
-    train,
-)
+from skdre._nn.batches import TensorBatches, TensorRows
+from skdre._nn.settings import Dice, resolve_device, seeded
+from skdre._nn.training import fitted_module, train
 
 SLOPE, OFFSET = 2.0, -1.0
 
@@ -76,6 +72,112 @@ def test_finds_the_line():
     assert losses[-1] < 1e-3 * losses[0]
 
 
+class Record(Callback):
+    """The batches of the training, and the averages that its epochs end with."""
+
+    def initialize(self):
+        self.batches, self.averages = [[]], []
+        return self
+
+    def on_batch_begin(self, net, batch=None, training=False, **kwargs):
+        if training:
+            self.batches[-1].append(batch)
+
+    def on_epoch_end(self, net, **kwargs):
+        self.batches.append([])
+        self.averages.append(copy.deepcopy(net.average_))
+
+
+def averages_by_hand(
+    module, criterion, epochs, *, learning_rate, weight_decay, average_decay
+):
+    """What the averaged weights are after each epoch of the batches given."""
+    optimizer = torch.optim.AdamW(module.parameters(), weight_decay=weight_decay)
+    average = copy.deepcopy(module.state_dict())
+    step, averages = 0, []
+    for number, batches in enumerate(epochs):
+        for inputs, targets in batches:
+            step += 1
+            cosine = (1 + math.cos(math.pi * number / len(epochs))) / 2
+            optimizer.param_groups[0]["lr"] = learning_rate * min(1, step / 20) * cosine
+            optimizer.zero_grad()
+            criterion(module(inputs), targets).backward()
+            nn.utils.clip_grad_norm_(module.parameters(), 5.0)
+            optimizer.step()
+            share = 1 - min(average_decay, (1 + step) / (10 + step))
+            for name, value in module.state_dict().items():
+                average[name] += share * (value - average[name])
+        averages.append(copy.deepcopy(average))
+    return averages
+
+
+@pytest.mark.parametrize("average_decay", [0.99, 0.5, 0.0])
+def test_steps_and_averages_are_those_made_by_hand(average_decay):
+    """At first gradients are longer than the limit, later they are not."""
+    with seeded(0):
+        module = nn.Sequential(nn.Linear(1, 4), nn.SiLU(), nn.Linear(4, 1))
+    start, record = copy.deepcopy(module), Record()
+    inputs, targets = line().tensors
+    params = {
+        "learning_rate": 0.05,
+        "weight_decay": 0.3,
+        "average_decay": average_decay,
+    }
+    rows = TensorRows(inputs, 4 * targets)
+    net = fit(module, rows, max_epochs=12, callbacks=[record], **params)
+    *epochs, nothing = record.batches
+    assert not nothing
+    expected = averages_by_hand(start, nn.MSELoss(), epochs, **params)
+    for found, average in zip(record.averages, expected, strict=True):
+        for name, value in average.items():
+            torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    # The average is what an epoch is judged by, and what is kept of the best.
+    losses = []
+    for average in expected:
+        start.load_state_dict(average)
+        losses.append(nn.MSELoss()(start(inputs), 4 * targets).item())
+    assert net.history[:, "valid_loss"] == pytest.approx(losses, rel=1e-3)
+    kept = record.averages[int(np.argmin(losses))]
+    for name, value in module.state_dict().items():
+        assert torch.equal(value, kept[name])
+
+
+def test_a_fitted_module_has_the_average_in_training_and_the_best_weights_after():
+    found = []
+
+    class Watch(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            found.append((fitted_module(net), copy.deepcopy(net.average_)))
+
+    # The held-out rows obey a line that the fit passes on its way.
+    x = line().tensors[0]
+    module = new_line()
+    held_out = TensorRows(x, x + OFFSET / 2)
+    net = fit(module, held_out=held_out, max_epochs=20, callbacks=[Watch()])
+    for fitted, average in found:
+        assert torch.equal(fitted.weight, average["weight"].double())
+        assert torch.equal(fitted.bias, average["bias"].double())
+    assert 0 < net.keeper_.best_epoch_ < 20
+    best = fitted_module(net)
+    assert np.array_equal(weights(best), weights(module))
+    assert np.array_equal(weights(best), weights(found[net.keeper_.best_epoch_ - 1][0]))
+    assert best.weight.dtype == torch.float64
+    assert not best.weight.requires_grad
+    assert not best.training
+
+
+def test_every_epoch_takes_all_rows_in_a_new_order():
+    record = Record()
+    fit(new_line(), max_epochs=3, callbacks=[record])
+    x = line().tensors[0]
+    *epochs, _ = (torch.cat([x for x, _ in each] or [x[:0]]) for each in record.batches)
+    orders = [x, *epochs]
+    assert len(orders) == 4
+    for number, each in enumerate(orders):
+        assert torch.equal(each.sort(dim=0).values, x.sort(dim=0).values)
+        assert not any(torch.equal(each, other) for other in orders[:number])
+
+
 def test_several_targets_reach_the_loss():
     inputs, targets = line().tensors
     outlier = torch.zeros(256, 1)
@@ -94,9 +196,8 @@ def test_several_targets_reach_the_loss():
 
 def test_batches_deal_each_row_once_and_evenly():
     rows = TensorRows(torch.arange(10.0), torch.arange(10.0) * 2)
-    batches = TensorBatches(rows, batch_size=4, shuffle=True)
-    with seeded(0):
-        first, second = list(batches), list(batches)
+    batches = TensorBatches(rows, batch_size=4, dice=Dice(0))
+    first, second = list(batches), list(batches)
     assert len(batches) == len(first) == 3
     assert [len(x) for x, _ in first] == [4, 3, 3]
     for pass_ in (first, second):
@@ -239,16 +340,21 @@ def test_roll_back_restores_the_best_weights_at_a_lower_rate(poisoned):
             if training and poisoned.n_steps in (40, 41):
                 seen[poisoned.n_steps] = (
                     weights(net.module_),
-                    net.keeper_.best_weights_,
+                    copy.deepcopy(net.average_),
+                    dict(net.optimizer_.state),
+                    copy.deepcopy(net.keeper_.best_weights_),
                     net.optimizer_.param_groups[0]["lr"],
                 )
 
     poisoned.bad_steps = (40,)
     with pytest.warns(ConvergenceWarning):
         fit(new_line(), criterion=poisoned, callbacks=[("watch", Watch())])
-    at_the_nan, best, rate_before = seen[40]
-    assert np.array_equal(at_the_nan, [best["weight"].item(), best["bias"].item()])
-    assert seen[41][2] == pytest.approx(_training._ROLL_BACK_FACTOR * rate_before, 0.05)
+    at_the_nan, average, moments, best, rate_before = seen[40]
+    kept = [best["weight"].item(), best["bias"].item()]
+    assert np.array_equal(at_the_nan, kept)
+    assert np.array_equal([average["weight"].item(), average["bias"].item()], kept)
+    assert moments == {}
+    assert seen[41][-1] == pytest.approx(0.3 * rate_before, 0.05)
 
 
 def test_hopeless_divergence_gives_up_with_the_best_weights(poisoned):
@@ -310,7 +416,7 @@ def test_gradients_are_clipped():
     inputs, targets = line().tensors
     rows = TensorRows(inputs, 1e6 * targets)
     fit(new_line(), rows, max_epochs=3, callbacks=[("watch", Watch())])
-    assert max(norms) == pytest.approx(_training._MAX_NORM, rel=1e-4)
+    assert max(norms) == pytest.approx(5.0, rel=1e-4)
 
 
 def test_seeded_gives_back_the_generator():

@@ -5,7 +5,8 @@ import pytest
 from scipy.integrate import quad
 
 from skdre.paths import BridgePath, check_path
-from skdre.time_score._integrate import gauss_legendre, path_integral, runge_kutta
+from skdre.time_score import RK45, GaussLegendre
+from skdre.time_score._integrate import path_integral
 
 SHIFT, VARIANCE = np.array([2.0, -1.0, 0.5]), np.array([0.4, 1.0, 2.5])
 
@@ -47,15 +48,15 @@ EXACT = Gaussians.log_ratio(ROWS)
     ids=str,
 )
 def test_true_time_score_gives_the_log_ratio(path, n_nodes):
-    found = gauss_legendre(Gaussians(path).time, ROWS, n_nodes)
+    found = GaussLegendre(n_nodes).integrate(Gaussians(path).time, ROWS)
     np.testing.assert_allclose(found, EXACT, atol=1e-6)
     assert EXACT.std() > 3
 
 
 def test_true_time_score_gives_the_log_ratio_with_adaptive_steps():
-    found = runge_kutta(Gaussians("trigonometric").time, ROWS[:20], 1e-9)
+    found = RK45(1e-9).integrate(Gaussians("trigonometric").time, ROWS[:20])
     np.testing.assert_allclose(found, EXACT[:20], atol=1e-6)
-    rough = runge_kutta(Gaussians("trigonometric").time, ROWS[:20], 1e-3)
+    rough = RK45(1e-3).integrate(Gaussians("trigonometric").time, ROWS[:20])
     assert 1e-6 < abs(rough - EXACT[:20]).max() < 0.05
 
 
@@ -67,16 +68,16 @@ def test_exact_for_polynomials_on_an_interval():
     for interval in ((0.0, 1.0), (0.25, 2.0)):
         start, end = interval
         expected = rows[:, 0] * (end**8 - start**8) / 8 - (end**3 - start**3)
-        found = gauss_legendre(integrand, rows, 4, interval)
+        found = GaussLegendre(4).integrate(integrand, rows, interval)
         np.testing.assert_allclose(found, expected, rtol=1e-13)
-        found = runge_kutta(integrand, rows, 1e-8, interval)
+        found = RK45(1e-8).integrate(integrand, rows, interval)
         np.testing.assert_allclose(found, expected, rtol=1e-6)
-    three = gauss_legendre(integrand, rows, 3)
+    three = GaussLegendre(3).integrate(integrand, rows)
     assert abs(three - (rows[:, 0] / 8 - 1)).max() > 1e-5
 
 
-@pytest.mark.parametrize("integrate", ["gauss_legendre", "runge_kutta"])
-def test_a_row_does_not_depend_on_the_others(integrate):
+@pytest.mark.parametrize("integrator", [GaussLegendre(), RK45()], ids=str)
+def test_a_row_does_not_depend_on_the_others(integrator):
     """Alone, in a batch of easy and stiff rows, or in another order."""
 
     def integrand(rows, t):
@@ -86,9 +87,7 @@ def test_a_row_does_not_depend_on_the_others(integrate):
     rows = np.column_stack([np.geomspace(1e-2, 1e4, 150), rng.normal(size=150)])
 
     def run(rows):
-        if integrate == "gauss_legendre":
-            return gauss_legendre(integrand, rows, 16)
-        return runge_kutta(integrand, rows, 1e-5)
+        return integrator.integrate(integrand, rows)
 
     together = run(rows)
     order = rng.permutation(150)
@@ -108,9 +107,7 @@ def test_path_integral_of_true_scores(gaussian):
     scores = Gaussians("trigonometric")
     anchors = np.array([[0.0, 0.0, 0.0], [1.0, -2.0, 0.3], [-3.0, 1.0, 2.0]])
 
-    def integrate(integrand, rows):
-        return gauss_legendre(integrand, rows, 24)
-
+    integrate = GaussLegendre(24).integrate
     for some in (anchors[:1], anchors[1:], anchors):
         found = path_integral(
             scores.time, scores.data, ROWS, some, integrate, gaussian=gaussian
@@ -131,9 +128,14 @@ def test_path_integral_asks_where_the_line_is():
 
     rows, anchor = np.array([[1.0, 2.0]]), np.array([[3.0, 0.0]])
 
-    def integrate(integrand, rows):
-        return gauss_legendre(integrand, rows, 5)
-
+    integrate = GaussLegendre(5).integrate
     path_integral(time, data, rows, anchor, integrate, gaussian=False)
     ((places, t),) = seen
     np.testing.assert_allclose(places, anchor + t[:, None] * (rows - anchor))
+
+
+def test_an_integrator_is_finer_and_tells_what_it_is():
+    assert GaussLegendre().finer().n_nodes == 32
+    assert RK45(1e-3).finer().tol == pytest.approx(1e-4)
+    assert repr(GaussLegendre(8)) == "GaussLegendre(n_nodes=8)"
+    assert repr(RK45(0.1)) == "RK45(tol=0.1)"

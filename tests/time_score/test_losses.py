@@ -5,6 +5,7 @@ score, so along s + e g the best e follows from the loss at three points.
 """
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,22 +13,18 @@ import torch
 from torch.func import grad, vmap
 
 from skdre._core.moments import joint_moments
-from skdre._nn.batches import cumulative_shares
-from skdre._nn.training import seeded
+from skdre._nn.batches import TensorRows, cumulative_shares
+from skdre._nn.settings import GLOBAL_DICE, seeded
 from skdre.paths import BridgePath, check_path
 from skdre.time_score import _losses as objectives
-from skdre.time_score._losses import Draws
+from skdre.time_score._losses import Draws, Setting
 from skdre.time_score._networks import (
     GaussianScore,
     SumOfScores,
     TimeMLP,
     with_derivative,
 )
-from skdre.time_score._sampling import (
-    LossHistory,
-    UniformTimes,
-    draw_pairs_and_times,
-)
+from skdre.time_score._sampling import DrawBatches, LossHistory, UniformTimes
 
 M0, V0 = torch.tensor([-0.5, 0.2]), torch.tensor([1.0, 0.5])
 M1, V1 = torch.tensor([1.0, -0.4]), torch.tensor([0.4, 1.3])
@@ -113,8 +110,11 @@ class Moved:
         return output + move
 
 
+PER_FEATURE = partial(objectives.conditional_losses, per_feature=True)
+
+
 def per_draw(loss, score, draws, path, weighting="uniform", **options):
-    interior, ends = loss(score, draws, path, weighting, **options)
+    interior, ends = loss(score, draws, Setting(path, weighting, **options))
     return interior + ends
 
 
@@ -282,14 +282,11 @@ def test_conditional_target(path, standard):
     def zero_sum(x, t):
         return torch.zeros_like(t)
 
-    found, _ = objectives.conditional_losses(
-        zero, draws, path, "uniform", speed=1.7, per_feature=True
-    )
+    setting = Setting(path, speed=1.7)
+    found, _ = objectives.conditional_losses(zero, draws, setting, per_feature=True)
     expected = (spread**4 / variance * target**2).sum(dim=1)
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
-    found, _ = objectives.conditional_losses(
-        zero_sum, draws, path, "uniform", speed=1.7
-    )
+    found, _ = objectives.conditional_losses(zero_sum, draws, setting)
     expected = (spread**4 / variance)[:, 0] * target.sum(dim=1) ** 2 / 2
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-9)
 
@@ -300,12 +297,11 @@ def test_conditional_losses_are_of_one_size_up_to_the_ends():
         draws = draws_of(path, 20_000, standard=standard)
         for t in (1e-5, 0.5, 1 - 1e-5):
             losses = per_draw(
-                objectives.conditional_losses,
+                PER_FEATURE,
                 lambda x, t: torch.zeros_like(x),
                 draws._replace(t=torch.full_like(draws.t, t)),
                 path,
                 speed=2.0,
-                per_feature=True,
             )
             assert torch.isfinite(losses).all()
             assert losses.mean() < 10
@@ -330,13 +326,7 @@ def test_per_feature_scores_sum_to_the_time_score():
     score = Moved(lambda x, t: fitted, DIRECTIONS["row"], 0.0)
     for column in (0, 1):
         step, error = best_step(
-            objectives.conditional_losses,
-            score,
-            DIRECTIONS["row"],
-            draws,
-            path,
-            column,
-            per_feature=True,
+            PER_FEATURE, score, DIRECTIONS["row"], draws, path, column
         )
         assert abs(step) < 4 * error < 0.1
 
@@ -475,7 +465,8 @@ def test_score_of_gaussians(path, outputs, centered):
         for m, v in ((truth.m0, truth.v0), (truth.m1, truth.v1))
     ]
     moments = joint_moments(*samples, shrink=False)
-    score = GaussianScore(moments, path, centered=centered, outputs=outputs)
+    columns = ("time", "data") if outputs == "joint" else (outputs,)
+    score = GaussianScore(moments, path, centered=centered, outputs=columns)
     with seeded(0):
         x = torch.randn(40, 2, dtype=torch.float64) * 2
         t = torch.rand(40, 1, dtype=torch.float64) * 0.98 + 0.01
@@ -541,17 +532,23 @@ def test_draws_of_weighted_rows():
     shares = [
         cumulative_shares(np.array([weight])) for weight in ([1.0, 3.0], [0, 2, 1, 1])
     ]
+
+    def batches(n_batches, gaussian):
+        return DrawBatches(
+            TensorRows(inputs),
+            1000,
+            GLOBAL_DICE,
+            n_batches=n_batches,
+            shares=shares,
+            times=UniformTimes(0.0),
+            gaussian=gaussian,
+        )
+
     with seeded(0):
-        packed = list(
-            draw_pairs_and_times(
-                inputs, shares, UniformTimes(0.0), 1000, 2, gaussian=False
-            )
-        )
-        (other,) = draw_pairs_and_times(
-            inputs, shares, UniformTimes(0.0), 1000, 1, gaussian=True
-        )
-    assert len(packed) == 2
-    draws = Draws.unpack(packed[0])
+        several = [draws for draws, _ in batches(2, gaussian=False)]
+        ((gaussian, _),) = batches(1, gaussian=True)
+    assert len(several) == 2
+    draws = several[0]
     assert_counts = np.bincount(draws.x0[:, 0].int(), minlength=2)
     np.testing.assert_allclose(assert_counts, [250, 750], atol=1)
     counts = np.bincount(draws.x1[:, 0].int(), minlength=6)
@@ -563,6 +560,4 @@ def test_draws_of_weighted_rows():
     correlation = np.corrcoef(columns.T) - np.eye(columns.shape[1])
     assert abs(correlation).max() < 0.13
     assert set(draws.direction.unique().tolist()) == {-1, 1}
-    gaussian = Draws.unpack(other)
     assert gaussian.x0.std() == pytest.approx(1, abs=0.05)
-    assert torch.equal(Draws.unpack(gaussian.pack()).switch, gaussian.switch)

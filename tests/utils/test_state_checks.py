@@ -4,6 +4,7 @@ from numbers import Real
 
 import numpy as np
 import pytest
+from instances import fit_arguments, make_instances
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import Pipeline
@@ -27,10 +28,10 @@ from skdre import (
 )
 from skdre.base import DensityRatioMixin
 from skdre.datasets import make_warped_shift
+from skdre.time_score import RK45, GaussLegendre
 from skdre.utils._check_tools import seeded
 from skdre.utils._other_values import other_values
 from skdre.utils._state_checks import assert_parameters_do_not_matter
-from skdre.utils._test_instances import make_instances
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
 PIXELS = np.abs(np.round(9 * X))
@@ -45,15 +46,6 @@ pytestmark = [
 
 QUICK = {"max_iter": 20, "max_epochs": 2}
 
-# How each is fitted; most on (X, y), which their score takes too.
-ARGUMENTS = {
-    "AlignedClassifier": {"X": X, "y": Y, "X_target": X[::3] + 0.1},
-    "Dequantizer": {"X": PIXELS},
-    "ImportanceWeighted": {"X": X, "y": Y, "X_target": X[::3] + 0.1},
-    "MutualInformation": {"X": X, "Y": np.sin(X) + 0.1 * X[::-1]},
-}
-NO_SCORE = {"Dequantizer", "MutualInformation", "TargetedSampler"}
-
 NETWORK = {"hidden_features": (8,), "max_iter": 5}
 SPECIAL = [
     TimeScoreRatio("ctsm-v", path="bridge", **NETWORK),
@@ -63,7 +55,7 @@ SPECIAL = [
         denominator="gaussian",
         # Its derivatives take most of the time.
         base_score=None,
-        n_nodes=4,
+        integrator=GaussLegendre(4),
         **NETWORK,
     ),
     TargetedSampler(
@@ -76,7 +68,7 @@ SPECIAL = [
 def fitted_quickly(estimator):
     params = estimator.get_params(deep=False)
     fewer = {key: value for key, value in QUICK.items() if params.get(key, 0) > value}
-    arguments = ARGUMENTS.get(type(estimator).__name__, {"X": X, "y": Y})
+    arguments = fit_arguments(estimator, X, Y)
     return seeded(estimator).set_params(**fewer).fit(**arguments), arguments["X"]
 
 
@@ -91,7 +83,7 @@ def fitted_quickly(estimator):
 )
 def test_parameters_set_after_fit_do_not_matter(estimator):
     fitted, rows = fitted_quickly(estimator)
-    score = {} if type(estimator).__name__ in NO_SCORE else {"X": X[::6], "y": Y[::6]}
+    score = {"X": X[::6], "y": Y[::6]}
     tried = assert_parameters_do_not_matter("", fitted, rows[::100], **score)
     exempt = {"n_jobs", "verbose", "device", "batch_size", "memory", "network"}
     if not isinstance(estimator, Pipeline):
@@ -124,14 +116,18 @@ def test_bound_of_the_weights():
         {"objective": "tsm"},
         {"objective": "ctsm-v"},
         {"denominator": "sample"},
-        {"integrator": "rk45", "tol": 0.1},
-        {"n_nodes": 2},
+        {"integrator": RK45(0.1)},
+        {"integrator__n_nodes": 2},
     ],
     ids=str,
 )
 def test_settings_of_a_time_score(params):
     ratio = TimeScoreRatio(
-        "fokker-planck", path="vpsde", denominator="gaussian", **NETWORK
+        "fokker-planck",
+        path="vpsde",
+        denominator="gaussian",
+        integrator=GaussLegendre(),
+        **NETWORK,
     )
     ratio.set_params(random_state=0).fit(X, Y)
     times = [0.2, 0.7]

@@ -19,7 +19,7 @@ from sklearn.svm import LinearSVC
 from skdre import KMMRatio, MultinomialRatio, pool
 from skdre.datasets import make_known_ratio, make_warped_shift
 from skdre.metrics import log_ratio_mse
-from skdre.waymarks._multinomial import choose_class_score, class_scores
+from skdre.waymarks._models import choose_class_score, class_scores
 from skdre.waymarks._networks import class_losses
 
 QUICK = {

@@ -15,7 +15,6 @@ from skdre.waymarks._placement import (
     discriminants,
     path_coefficients,
     path_length,
-    path_length_of,
     path_speeds,
     waymark_times,
 )
@@ -30,6 +29,10 @@ def gaussians(n=20_000, seed=0):
         M_Q + rng.normal(size=(n, 2)) @ ROOT_Q,
         M_P + rng.normal(size=(n, 2)) @ ROOT_P,
     )
+
+
+def length_between(q, p, weights=(None, None)):
+    return path_length(TrigonometricPath(), joint_moments(q, p, weights))
 
 
 def diagonal(shift, q, p, noise=None):
@@ -70,14 +73,16 @@ def test_moments_with_weights_are_those_of_repeated_rows():
     rows = [np.repeat(each, k, axis=0) for each, k in zip((q, p), counts, strict=True)]
     other = joint_moments(*rows)
     assert_allclose(one.denominator, other.denominator, rtol=1e-9)
-    assert path_length(q, p, counts) == pytest.approx(path_length(*rows), rel=1e-9)
+    assert length_between(q, p, counts) == pytest.approx(
+        length_between(*rows), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("n_features", [2, 20, 150])
 def test_length_is_small_where_there_is_no_distance(n_features):
     """Also with more columns than rows, where plain moments are far apart."""
     q, p = np.random.default_rng(0).normal(size=(2, 100, n_features))
-    assert path_length(q, p) < 1.0
+    assert length_between(q, p) < 1.0
 
 
 @pytest.mark.parametrize(
@@ -93,15 +98,15 @@ def test_length_is_small_where_there_is_no_distance(n_features):
 def test_length_of_known_paths(shift, scale, length):
     rng = np.random.default_rng(0)
     q, p = rng.normal(size=(20_000, 1)), shift + scale * rng.normal(size=(20_000, 1))
-    assert path_length(q, p) == pytest.approx(length, rel=0.03)
+    assert length_between(q, p) == pytest.approx(length, rel=0.03)
 
 
 def test_length_does_not_depend_on_linear_maps():
     q, p = gaussians(500)
     A = np.array([[1e6, 0.0], [3.0, 1e-3]])
-    expected = path_length(q, p)
-    assert path_length(q @ A + 7, p @ A + 7) == pytest.approx(expected, rel=0.05)
-    assert path_length(p, q) == pytest.approx(expected, rel=1e-9)
+    expected = length_between(q, p)
+    assert length_between(q @ A + 7, p @ A + 7) == pytest.approx(expected, rel=0.05)
+    assert length_between(p, q) == pytest.approx(expected, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", sorted(PATHS))
@@ -151,7 +156,7 @@ def test_waymarks_at_equal_lengths(path):
         for ends in pairwise(times)
     ]
     assert_allclose(lengths, np.mean(lengths), rtol=0.03)
-    assert sum(lengths) == pytest.approx(path_length_of(path, moments), rel=0.01)
+    assert sum(lengths) == pytest.approx(path_length(path, moments), rel=0.01)
     # The narrow end takes more waymarks than equal times would give it.
     if path == TrigonometricPath():
         assert times[1] > 0.25
@@ -178,9 +183,8 @@ def test_the_outer_waymarks_are_the_samples(name):
 
 def test_discriminants_are_the_ratios_of_gaussians():
     path, times = TrigonometricPath(), np.array([0.0, 0.3, 0.7, 1.0])
-    a, b, s = path_coefficients(path, times)
+    a, b, _ = path_coefficients(path, times)
     moments = joint_moments(*gaussians(200_000))
-    linear, quadratic = discriminants(moments, (a, b, s), times)
     X = np.random.default_rng(1).normal(size=(6, 2)) + 1
     S_q, S_p = ROOT_Q.T @ ROOT_Q, ROOT_P.T @ ROOT_P
     means = [(1 - t) * M_Q + t * M_P for t in times]
@@ -191,11 +195,12 @@ def test_discriminants_are_the_ratios_of_gaussians():
             X
         ) - multivariate_normal(means[k], S_low).logpdf(X)
 
-    for (W, slope, offset), pooled in ((linear, True), (quadratic, False)):
+    for quadratic in (False, True):
+        W, slope, offset = discriminants(path, moments, times, quadratic=quadratic)
         found = np.einsum("ni,kij,nj->nk", X, W, X) + X @ slope + offset
         for k in range(3):
             S_low, S_high = covariances[k : k + 2]
-            if pooled:
+            if not quadratic:
                 S_low = S_high = (S_low + S_high) / 2
             assert_allclose(found[:, k], log_ratio(k, S_low, S_high), atol=0.1)
 
@@ -204,8 +209,8 @@ def test_moments_of_degenerate_samples():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(30, 3))
     constant = np.insert(X, 1, 7.0, axis=1)
-    assert path_length(constant[:15], constant[15:]) == pytest.approx(
-        path_length(X[:15], X[15:]), abs=0.3
+    assert length_between(constant[:15], constant[15:]) == pytest.approx(
+        length_between(X[:15], X[15:]), abs=0.3
     )
     for q, p in (
         (X[:1], X[1:]),
@@ -215,10 +220,10 @@ def test_moments_of_degenerate_samples():
         (X * 1e-150, X * 1e-150 + 1e-150),
         (X * 1e150, X * 1e150 + 1e150),
     ):
-        length = path_length(q, p)
+        length = length_between(q, p)
         assert np.isfinite(length)
         assert np.isfinite(joint_moments(q, p).components).all()
-    assert path_length(np.ones((5, 2)), np.ones((4, 2))) < 1e-9
+    assert length_between(np.ones((5, 2)), np.ones((4, 2))) < 1e-9
 
 
 def test_discrete_columns():

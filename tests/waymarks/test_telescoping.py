@@ -28,10 +28,12 @@ from skdre import (
     make_pipeline,
     pool,
 )
+from skdre._core.samples import PooledRows
 from skdre.datasets import make_known_ratio, make_warped_shift
 from skdre.metrics import log_ratio_mse
 from skdre.paths import BridgePath, LinearPath, TrigonometricPath
 from skdre.waymarks._networks import BridgeEnsemble, ratio_losses
+from skdre.waymarks._problem import Problem
 from skdre.waymarks._sampling import HeldOutPairs, Waymarks, draw_pairs, sample_shares
 
 QUICK = {
@@ -160,18 +162,12 @@ def test_log_ratios_are_those_of_the_bridges():
         assert np.mean((found[:, k] - truth) ** 2) < 0.3
 
 
-def waymarks_of(Z, n_denominator, *, times, path=None, coupled=True, discrete=None):
-    d = Z.shape[1]
-    return Waymarks(
-        torch.as_tensor(Z),
-        n_denominator,
-        np.ones(len(Z)),
-        path=TrigonometricPath() if path is None else path,
-        times=np.array(times, float),
-        varies=np.ones(d, bool),
-        is_discrete=np.zeros(d, bool) if discrete is None else np.array(discrete),
-        coupled=coupled,
-    )
+def waymarks_of(Z, n_denominator, *, times, path=None, coupled=True):
+    Z = np.asarray(Z)
+    rows = PooledRows(Z, np.ones(len(Z)), np.zeros(len(Z), bool), n_denominator)
+    path = TrigonometricPath() if path is None else path
+    problem = Problem(rows, path, times, len(times) - 1)
+    return Waymarks(torch.as_tensor(Z), problem, coupled)
 
 
 @pytest.mark.parametrize("coupled", [True, False])
@@ -203,7 +199,7 @@ def test_discrete_columns_are_mixed():
     rng = np.random.default_rng(0)
     Z = np.column_stack([rng.integers(0, 2, 2 * n), rng.normal(size=2 * n)])
     Z[n:, 0] = 2.0
-    waymarks = waymarks_of(Z, n, times=[0, 0.3, 1], discrete=[True, False])
+    waymarks = waymarks_of(Z, n, times=[0, 0.3, 1])
     index = torch.arange(n)[:, None, None]
     rows = waymarks.rows(index, index, *waymarks.randomness(index.shape))[:, :, 0]
     assert set(rows[:, :, 0].unique().tolist()) == {0.0, 1.0, 2.0}

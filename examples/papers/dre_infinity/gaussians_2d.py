@@ -54,11 +54,11 @@ METHODS = {
             "joint, pathwise, network alone": {
                 "objective": "joint",
                 "base_score": None,
-                "pathwise": True,
+                "n_anchors": 4,
             },
             "time score": {},
             "joint": {"objective": "joint"},
-            "joint, pathwise": {"objective": "joint", "pathwise": True},
+            "joint, pathwise": {"objective": "joint", "n_anchors": 4},
             "CTSM, bridge": {"objective": "ctsm", "path": "bridge"},
         }.items()
     },

@@ -17,6 +17,7 @@ from _runs import HERE, ROOT, Runs, argument_parser, fit_timed, markdown, replac
 
 import skdre
 from skdre.datasets import make_known_ratio
+from skdre.time_score import RK45, GaussLegendre
 
 PROBLEMS = ("far_gaussians_d2", "far_moons", "mixture_d10")
 ROWS = 10_000
@@ -33,14 +34,9 @@ RESULTS = ["evaluations", "seconds_few", "seconds_many", "error", "largest_error
 
 
 def time_score_predictions():
-    """Names of the predictions of one fitted model, and the parameters they need."""
-    predictions = {
-        f"Gauss-Legendre, {n} nodes": {"integrator": "gauss-legendre", "n_nodes": n}
-        for n in NODES
-    }
-    return predictions | {
-        f"RK45, tolerance {tol:g}": {"integrator": "rk45", "tol": tol}
-        for tol in TOLERANCES
+    """Names of the predictions of one fitted model, and their integrators."""
+    return {f"Gauss-Legendre, {n} nodes": GaussLegendre(n) for n in NODES} | {
+        f"RK45, tolerance {tol:g}": RK45(tol) for tol in TOLERANCES
     }
 
 
@@ -94,11 +90,13 @@ def run(problem, seed, *, rows=ROWS, many=MANY, max_iter=None):
 
     model = skdre.TimeScoreRatio(random_state=seed, **steps)
     fit_timed(model, *shift.pool())
-    reference, _, _ = predict_timed(model, X_few, n_nodes=REFERENCE_NODES)
-    for name, params in time_score_predictions().items():
+    reference, _, _ = predict_timed(
+        model, X_few, integrator=GaussLegendre(REFERENCE_NODES)
+    )
+    for name, integrator in time_score_predictions().items():
         # RK45 goes row by row.
-        slow = params["integrator"] == "rk45"
-        log_ratio, result = measure(model, X_few, None if slow else X_many, **params)
+        many_rows = None if isinstance(integrator, RK45) else X_many
+        log_ratio, result = measure(model, X_few, many_rows, integrator=integrator)
         error = np.abs(log_ratio - reference)
         result["error"] = np.sqrt(np.mean(error**2))
         result["largest_error"] = error.max()

@@ -1,14 +1,18 @@
-"""Instances of the public estimators for the common tests: one table, quick to fit.
+"""Instances of the public estimators for the common tests, and what they are fitted on.
 
-A new estimator needs a line here only if it has required parameters, or if its defaults
-take more than a second on a few hundred rows.
+The only list: a new estimator needs a line in its table if it has required parameters,
+or if its defaults take more than a second on a few hundred rows, and none elsewhere.
 """
 
-from sklearn.base import clone
+import inspect
 
+import numpy as np
+from sklearn.base import clone, is_regressor
+
+from skdre import Dequantizer
 from skdre.utils import all_estimators
 
-__all__ = ["make_instances"]
+__all__ = ["fit_arguments", "make_instances", "one_of_each", "without_networks"]
 
 
 def _table():
@@ -93,3 +97,34 @@ def make_instances(type_filter=None):
         for name, estimator in all_estimators(type_filter)
         for params in table.get(name, [{}])
     ]
+
+
+def one_of_each(type_filter=None):
+    """Name of each public estimator to its first instance."""
+    instances = reversed(make_instances(type_filter))
+    return {type(each).__name__: each for each in instances}
+
+
+def without_networks(instances):
+    """Those ratio estimators among the instances that train no network, seeded."""
+    found = []
+    for each in instances:
+        names = each.get_params()
+        if not any(name.endswith(("device", "steps")) for name in names):
+            seed = {"random_state": 0} if "random_state" in names else {}
+            found.append(each.set_params(**seed))
+    return found
+
+
+def fit_arguments(estimator, X, y):
+    """What the estimator's `fit` takes, made from rows X and their domains y."""
+    parameters = inspect.signature(estimator.fit).parameters
+    if "Y" in parameters:
+        return {"X": X, "Y": np.sin(X) + 0.1 * X[::-1]}
+    if isinstance(estimator, Dequantizer):
+        return {"X": np.abs(np.round(9 * X))}
+    if "X_target" in parameters:
+        source = X[y == 0]
+        target = source[:, 0] if is_regressor(estimator) else source[:, 0] > 0
+        return {"X": source, "y": target.astype(float), "X_target": X[y == 1]}
+    return {"X": X, "y": y}

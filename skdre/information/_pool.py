@@ -1,0 +1,100 @@
+"""A labelled pool as it came, ready to be dealt to folds."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.sparse import issparse
+
+from skdre._compat import safe_indexing
+from skdre._core.columns import as_matrix
+from skdre._core.frames import is_frame, replace_columns
+from skdre._core.rows import as_numbers, observations
+from skdre._core.scales import column_scales
+from skdre.base import check_pool
+
+__all__ = ["DomainRows", "Fold", "domain_rows", "without_extremes"]
+
+
+class Fold(NamedTuple):
+    """Rows to fit on with their domains, 1 for the numerator, and rows held out."""
+
+    X: Any
+    y: np.ndarray
+    X_test: Any
+
+
+class DomainRows(NamedTuple):
+    """A labelled pool; `observation` is the position of each row's first copy."""
+
+    X: Any
+    is_numerator: np.ndarray
+    classes: np.ndarray
+    observation: np.ndarray
+
+    def distinct(self):
+        """The pool with one copy of each row."""
+        first = np.unique(self.observation)
+        if len(first) == len(self.observation):
+            return self
+        return DomainRows(
+            safe_indexing(self.X, first),
+            self.is_numerator[first],
+            self.classes,
+            np.arange(len(first)),
+        )
+
+    def fold(self, training, test):
+        """The fold of these positions, fitted on the numerator's rows first."""
+        domain = self.is_numerator[training]
+        order = np.concatenate([training[domain], training[~domain]])
+        return Fold(
+            safe_indexing(self.X, order),
+            self.is_numerator[order].astype(int),
+            safe_indexing(self.X, test),
+        )
+
+
+def domain_rows(name, X, y):
+    """Check a labelled pool for the public function `name`.
+
+    What a row may hold is left to the estimator that is fitted on it.
+    """
+    caller = type(name, (), {})()
+    X = as_matrix(X)
+    rows = check_pool(
+        caller, X, y, dtype=None, ensure_all_finite=False, accept_sparse="csr"
+    )
+    # Sparse rows are taken for distinct ones.
+    observation = np.arange(len(rows.is_numerator))
+    if not issparse(rows.X):
+        observation = observations(rows.X, rows.is_numerator)
+    given = X if is_frame(X) else rows.X
+    if not issparse(given):
+        given = without_extremes(given, rows.X, rows.is_numerator)
+    return DomainRows(given, rows.is_numerator, rows.classes, observation)
+
+
+def without_extremes(table, X, domain):
+    """A table in which no absurd value is held out from a ratio that knows none.
+
+    A fit draws the extremes of contaminated columns in to bounds, but a fold without
+    them has no bounds, and its ratio at such a value has no limit: one value would
+    decide on the mean over all rows. So they are drawn in once, before rows are dealt.
+    """
+    numbers, is_numeric = as_numbers(X)
+    columns = np.flatnonzero(is_numeric & np.isfinite(numbers).all(axis=0))
+    if columns.size == 0:
+        return table
+    values = numbers[:, columns].astype(np.float64)
+    # The bounds come from the first rows, which must not be those of a sorted table.
+    order = np.random.RandomState(0).permutation(len(X))
+    parts = [values[order[domain[order] == side]] for side in (False, True)]
+    scales = column_scales(
+        [(part, np.ones(len(part))) for part in parts],
+        list(table.columns[j] for j in columns) if is_frame(table) else columns,
+    )
+    bad = np.flatnonzero(np.isfinite(scales.low))
+    if bad.size == 0:
+        return table
+    drawn_in = scales.draw_in(values)
+    return replace_columns(table, {columns[k]: drawn_in[:, k] for k in bad})
