@@ -1,5 +1,7 @@
 """What holds for all kernel estimators: any rows, any origin, any company."""
 
+import inspect
+import re
 import warnings
 
 import numpy as np
@@ -179,3 +181,12 @@ def test_landmarks_end_on_tails_without_a_mean():
     X, y = pool(numerator=p, denominator=q)
     model = strictly(KMMRatio(n_components=50, random_state=0).fit, X, y)
     assert np.isfinite(model.decision_function(X)).all()
+
+
+@of_all([KMMRatio, KLIEPRatio, LSIFRatio])
+def test_defaults_are_those_of_the_docstring(estimator):
+    doc = inspect.getdoc(estimator)
+    told = dict(re.findall(r"^(\w+) : .*default=(\S+)$", doc, re.MULTILINE))
+    defaults = estimator().get_params()
+    assert told.keys() == defaults.keys()
+    assert {name: eval(value, {}) for name, value in told.items()} == defaults

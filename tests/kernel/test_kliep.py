@@ -66,6 +66,8 @@ def test_mixture_is_optimal(seed):
     previous = -np.inf
     for max_iter in range(5):
         early = solve_mixture(L, weight, uniform, tol=1e-10, max_iter=max_iter)
+        assert early.n_iter == max_iter
+        assert not early.converged
         assert early.objective >= previous
         assert exact.objective - early.objective <= early.gap + 1e-12
         previous = early.objective

@@ -74,3 +74,27 @@ def test_log_loss_is_that_of_the_metrics(rng):
     )
     found = log_loss(r_p, np.full(20, 1 / 20), r_q, np.full(30, 1 / 30))
     assert found == pytest.approx(expected)
+
+
+def test_five_folds_unless_told_otherwise(rng):
+    X = rng.normal(size=(50, 2))
+    folds = make_folds(None, samples_of(X, X), X, None, None, np.random.RandomState(0))
+    assert len(folds) == 5
+    for fold in folds:
+        assert fold.held_p.sum() == fold.held_q.sum() == 10
+
+
+def test_many_repeats_are_dealt_in_a_hundred_parcels(rng):
+    X, counts = rng.normal(size=(3, 2)), np.array([1000.0, 100.0, 1.0])
+    dealt = deal_folds(X, counts, counts, 3, np.random.RandomState(0))
+    assert_allclose(dealt.sum(axis=0), counts)
+    assert_allclose(dealt[:, 0] % 10, 0, atol=1e-9)
+    assert_allclose(dealt[:, 0], 1000 / 3, atol=20)
+    assert_allclose(dealt[:, 1], 100 / 3, atol=2)
+
+
+def test_log_loss_of_ratios_below_the_floor():
+    """They count as 1/100."""
+    one = np.ones(1)
+    loss = log_loss(np.zeros(1), one, np.zeros(1), one)
+    assert loss == pytest.approx((np.log(101) + np.log(1.01)) / 2)
