@@ -325,3 +325,17 @@ def test_the_quadratic_ends_where_an_entry_neither_grows_nor_falls():
     H, c = np.diag([1.0, 1e280]), np.array([1e-31, 2e-44])
     y = nonnegative_quadratic(H, c, np.array([1.0, 0.0]))
     assert_allclose(y, [1e-31, 0], rtol=1e-12)
+
+
+def test_a_center_far_from_the_denominator_is_no_reason_to_warn(shift):
+    """Kernels have to vanish everywhere for that; this one's mean is raised."""
+    X, y = shift.pool()
+    X, y = np.concatenate([X, [[1e3, 0.0]]]), np.append(y, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = KLIEPRatio(
+            0.3, n_components=200, standardize=False, random_state=0
+        ).fit(X, y)
+    # Its kernel, whose mean is taken as half of one row's, carries the row alone.
+    far = np.argmax(model.centers_[:, 0])
+    assert model.dual_coef_[far] == pytest.approx(2 * 200 / 151, rel=1e-3)

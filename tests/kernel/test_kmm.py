@@ -118,7 +118,7 @@ def test_without_a_band_identical_samples_have_weights_of_1(params):
     rows = np.random.default_rng(0).normal(size=(30, 2))
     X, y = pool(numerator=rows, denominator=rows)
     default = KMMRatio(random_state=0).fit(X, y).weights_
-    # What the docstring says of the default.
+    # What the user guide says of the default.
     assert default.min() < 0.7
     assert default.mean() == pytest.approx(0.91, abs=0.005)
     model = KMMRatio(eps=0, random_state=0, **params).fit(X, y)
@@ -233,7 +233,7 @@ def test_a_pilot_fit_leads_to_the_same_ratio(monkeypatch, shift):
 
 
 def test_without_a_ridge_weights_are_sparse_and_the_ratio_is_smooth():
-    # What the docstring says of the ridge, at the size it says it for.
+    # What the user guide says of the ridge, at the size it says it for.
     shift = make_warped_shift(1000, 10, random_state=0)
     truth = np.exp(shift.log_ratio(shift.denominator))
 

@@ -246,7 +246,7 @@ def test_error_falls_with_the_sample_size(params):
 
 
 def test_log_loss_searches_better_than_the_squared_loss():
-    # What the docstring says of the two.
+    # What the user guide says of the two.
     errors = {"log_loss": [], "lsif_loss": []}
     for seed in range(4):
         new = make_warped_shift(2000, 2, random_state=100 + seed)

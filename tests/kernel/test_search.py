@@ -14,15 +14,15 @@ def rng():
     return np.random.default_rng(0)
 
 
-def samples_of(numerator, denominator, p_weight=None, q_weight=None):
+def samples_of(numerator, denominator, p_weight=None, q_weight=None, atoms=False):
     in_p, in_q = np.arange(len(numerator)), np.arange(len(denominator))
     return TwoSamples(
         numerator,
         denominator,
         p_weight,
         q_weight,
-        numerator_is_atom=np.zeros(len(numerator), bool),
-        denominator_is_atom=np.zeros(len(denominator), bool),
+        numerator_is_atom=np.full(len(numerator), atoms),
+        denominator_is_atom=np.full(len(denominator), atoms),
         denominator_index=len(in_p) + in_q,
         denominator_row=in_q,
         classes=np.array([0, 1]),
@@ -98,3 +98,14 @@ def test_log_loss_of_ratios_below_the_floor():
     one = np.ones(1)
     loss = log_loss(np.zeros(1), one, np.zeros(1), one)
     assert loss == pytest.approx((np.log(101) + np.log(1.01)) / 2)
+
+
+def test_repeats_are_held_out_one_by_one_and_the_others_fitted(rng):
+    X, counts = rng.normal(size=(12, 2)), rng.integers(2, 6, 12).astype(float)
+    samples = samples_of(X, X, counts, counts, atoms=True)
+    folds = make_folds(4, samples, X, None, None, np.random.RandomState(0))
+    assert_allclose(sum(fold.held_p for fold in folds), counts)
+    for fold in folds:
+        assert_allclose(fold.train_p + fold.held_p, counts)
+        assert_allclose(fold.train_q + fold.held_q, counts)
+        assert ((fold.held_p > 0) & (fold.train_p > 0)).any()
