@@ -111,6 +111,8 @@ def test_a_pooled_covariance_is_shrunk_as_scikit_learn_does(n):
     expected, _ = oas(X)
     assert_allclose(_shrunk(covariance(X), n), expected)
     assert_allclose(_shrunk(np.zeros((2, 2)), n), np.eye(2))
+    with np.errstate(all="raise"):  # one column is a multiple of the identity
+        assert_allclose(_shrunk(np.array([[2.0]]), n), [[2]])
 
 
 def test_samples_that_are_alike_need_no_shrinkage():

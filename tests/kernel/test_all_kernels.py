@@ -66,6 +66,10 @@ def test_columns_in_their_own_units_are_centred_all_the_same():
     medians = [np.median(X[y == label], axis=0) for label in (0, 1)]
     assert_allclose(model.center_, np.mean(medians, axis=0), atol=0.1)
     assert_allclose(model.scale_, 1, atol=0)
+    # The lower median of an even number of rows, weights counting repeats.
+    X = np.array([[0.0], [1.0], [2.0], [7.0], [10.0], [20.0]])
+    model = KMMRatio(standardize=False).fit(X, [0, 0, 0, 0, 1, 1])
+    assert model.center_ == (1 + 10) / 2
 
 
 @of_all(ESTIMATORS)

@@ -377,3 +377,14 @@ def test_rows_beyond_the_data_are_moved_column_by_column():
     far = 5 * rng.normal(size=(30, 3))
     moved = np.clip(far, X.min(0), X.max(0))
     assert_allclose(model.decision_function(far), model.decision_function(moved))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "ridge", "is_scored"),
+    [(0.3, 0.1, False), ([0.3], 0.1, True), (0.3, [0.1], True), ([0.3], [0.1], True)],
+)
+def test_a_list_is_scored_also_where_it_holds_one_value(shift, gamma, ridge, is_scored):
+    model = LSIFRatio(gamma, ridge=ridge, random_state=0).fit(*shift.pool())
+    assert model.loo_scores_.shape == (1, 1)
+    assert np.isfinite(model.loo_scores_).all() == is_scored
+    assert (model.gamma_, model.ridge_) == (0.3, 0.1)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdre.base import TwoSamples
+from skdre import KMMRatio
+from skdre.base import TwoSamples, split_samples
 from skdre.kernel._search import deal_folds, log_loss, make_folds
 from skdre.metrics import ratio_log_loss
 
@@ -109,3 +110,20 @@ def test_repeats_are_held_out_one_by_one_and_the_others_fitted(rng):
         assert_allclose(fold.train_p + fold.held_p, counts)
         assert_allclose(fold.train_q + fold.held_q, counts)
         assert ((fold.held_p > 0) & (fold.train_p > 0)).any()
+
+
+def test_a_splitter_divides_the_weights_of_the_rows():
+    """Copies of a row are one distinct row, parted where the splitter parts them."""
+    X = np.array([[0.0], [0.0], [1.0], [2.0], [5.0], [5.0], [6.0], [7.0]])
+    y = np.repeat([0, 1], 4)
+    given = np.array([2.0, 1.0, 3.0, 1.0, 1.0, 1.0, 4.0, 2.0])
+    samples = split_samples(KMMRatio(), X, y, given)
+    (X_q, q_weight), (X_p, p_weight) = samples.parts
+    splits = [(np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]))]
+    (fold,) = make_folds(splits, samples, X, y, given, None)
+    assert_allclose(fold.train_q + fold.held_q, q_weight)
+    assert_allclose(fold.train_p + fold.held_p, p_weight)
+    of_row = dict(zip(X_q[:, 0], fold.train_q / q_weight, strict=True))
+    assert of_row == pytest.approx({0.0: 2 / 3, 1.0: 1, 2.0: 0})
+    of_row = dict(zip(X_p[:, 0], fold.held_p / p_weight, strict=True))
+    assert of_row == pytest.approx({5.0: 1 / 2, 6.0: 0, 7.0: 1})
