@@ -19,7 +19,8 @@ from skdre._nn.batches import TensorBatches, TensorRows
 from skdre._nn.settings import Dice, resolve_device, seeded
 from skdre._nn.training import train
 from skdre.flows._featurizer import _mean_log_loss
-from skdre.flows._flows import LogDensity, build_flow
+from skdre.flows._flows import build_flow
+from skdre.flows._likelihood import LogDensity
 
 
 def seconds(function, n_repeats):

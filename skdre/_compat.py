@@ -36,12 +36,28 @@ __all__ = [
     "fit_context",
     "make_constraint",
     "num_samples",
+    "registered",
     "routing_enabled",
     "safe_indexing",
     "validate_parameter_constraints",
     "validate_params",
     "with_callbacks",
 ]
+
+
+def registered(module):
+    """What a torch module holds of its own.
+
+    Its parameters, buffers and modules by name, and the names of the buffers that are
+    no part of its state. Torch lists them, but for empty places and second names.
+    """
+    return (
+        module._parameters,
+        module._buffers,
+        module._modules,
+        module._non_persistent_buffers_set,
+    )
+
 
 try:  # scikit-learn >= 1.9
     from sklearn.callback import CallbackSupportMixin, with_callbacks

@@ -7,7 +7,10 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 from scipy.special import expit, log_expit
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
@@ -17,7 +20,6 @@ from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
-    LabelledRows,
     check_lengths,
     check_pool,
     encode_domains,
@@ -30,7 +32,8 @@ from skdre._core.ratio_estimators import (
     is_ratio_estimator,
     predict_log_ratio,
 )
-from skdre._core.samples import DistinctRows, TwoSamples, distinct_rows
+from skdre._core.samples import DistinctRows, LabelledRows, TwoSamples, distinct_rows
+from skdre._core.types import Floats, Rows, Values
 from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
@@ -61,7 +64,7 @@ __all__ = [
 _LOG_MAX = np.log(np.finfo(np.float64).max)
 
 
-def exp_log_ratio(log_ratio):
+def exp_log_ratio(log_ratio: Values) -> Floats:
     """Exponential that saturates at the largest float instead of overflowing.
 
     Parameters
@@ -83,7 +86,7 @@ def exp_log_ratio(log_ratio):
     return np.exp(np.minimum(log_ratio, _LOG_MAX))
 
 
-def predict_ratio(estimator, X):
+def predict_ratio(estimator: Any, X: Rows) -> Floats:
     """Density ratio of a fitted estimator, also inside scikit-learn's wrappers.
 
     scikit-learn's pipelines and searches do not pass on the method ``predict_ratio``;
@@ -137,7 +140,7 @@ def predict_ratio(estimator, X):
 RATIO_FLOOR = 1e-2
 
 
-def log_of_ratio(ratio):
+def log_of_ratio(ratio: Values) -> Floats:
     """Logarithm of an estimated ratio, which counts as 1/100 where smaller.
 
     Parameters
@@ -159,7 +162,12 @@ def log_of_ratio(ratio):
     return np.log(np.maximum(ratio, RATIO_FLOOR))
 
 
-def bounded_log_ratio(probability, n_numerator, n_denominator, log_prior=0.0):
+def bounded_log_ratio(
+    probability: Values,
+    n_numerator: float,
+    n_denominator: float,
+    log_prior: float = 0.0,
+) -> Floats:
     """Log ratio from the probabilities of a classifier, finite at 0 and 1.
 
     A share of 0 among n rows is taken as 1 / (n + 1), so no ratio is above
@@ -271,7 +279,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         check_is_fitted(self)
         return validate_rows(self, X, **check_params)
 
-    def predict_ratio(self, X):
+    def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
 
         Parameters
@@ -287,7 +295,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         return exp_log_ratio(self.decision_function(X))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
 
         Parameters
@@ -303,7 +311,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_ratio = self.decision_function(X)
         return np.column_stack([expit(-log_ratio), expit(log_ratio)])
 
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
 
         Parameters
@@ -319,7 +327,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_ratio = self.decision_function(X)
         return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
 
-    def predict(self, X):
+    def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
 
         Parameters
@@ -336,7 +344,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_ratio = self.decision_function(X)
         return self.classes_[(log_ratio > 0).astype(int)]
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Minus the class-balanced log loss of the predicted domains, in nats.
 
         One definition for every estimator, so that unlike methods can be compared in
@@ -354,7 +362,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         Returns
         -------
         score : float
-            At most 0, higher is better; ``-log(2)`` knows nothing.
+            At most 0, higher is better; ``-log(2)`` for an uninformative ratio.
 
         Raises
         ------
@@ -363,19 +371,19 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             negative.
         """
         refuse_masked(y, "y")
-        y = column_or_1d(y, warn=True)
-        check_lengths(X, y)
+        labels = column_or_1d(y, warn=True)
+        check_lengths(X, labels)
         if sample_weight is not None:
             refuse_masked(sample_weight, "sample_weight")
             sample_weight = check_sample_weight(
-                sample_weight, y, dtype=np.float64, ensure_non_negative=True
+                sample_weight, labels, dtype=np.float64, ensure_non_negative=True
             )
         log_ratio = self.decision_function(X)
-        is_denominator, is_numerator = (y == label for label in self.classes_)
+        is_denominator, is_numerator = (labels == each for each in self.classes_)
         unknown = ~(is_denominator | is_numerator)
         if unknown.any():
             raise ValueError(
-                f"y holds the label {y[unknown][0]!r}, which is not one of the two "
-                f"classes seen in fit: {self.classes_.tolist()}."
+                f"y holds the label {labels[unknown][0]!r}, which is not one of the "
+                f"two classes seen in fit: {self.classes_.tolist()}."
             )
         return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)

@@ -1,8 +1,12 @@
 """scikit-learn's pipelines, with the ratio of their last step."""
 
+from typing import Any, Self
+
+import numpy.typing as npt
 from sklearn import pipeline as _pipeline
 from sklearn.utils.metaestimators import available_if
 
+from skdre._core.types import Floats, Rows, Values
 from skdre.base import AtomicFitMixin, DocumentedMixin, atomic
 
 __all__ = ["Pipeline", "make_pipeline"]
@@ -58,7 +62,7 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
     (100,)
     """
 
-    def fit(self, X, y=None, **params):
+    def fit(self, X: Rows, y: Values | None = None, **params: Any) -> Self:
         """Fit the steps, each on what those before make of the rows.
 
         Parameters
@@ -78,7 +82,7 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
 
     @available_if(_steps_have("fit_transform"))
     @atomic
-    def fit_transform(self, X, y=None, **params):
+    def fit_transform(self, X: Rows, y: Values | None = None, **params: Any) -> Any:
         """Fit the steps, and transform the rows with all of them.
 
         Parameters
@@ -98,7 +102,9 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
 
     @available_if(_steps_have("fit_predict"))
     @atomic
-    def fit_predict(self, X, y=None, **params):
+    def fit_predict(
+        self, X: Rows, y: Values | None = None, **params: Any
+    ) -> npt.NDArray[Any]:
         """Fit the steps, and predict with the last.
 
         Parameters
@@ -126,7 +132,7 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
         ]
 
     @available_if(_final_has_ratio)
-    def predict_ratio(self, X):
+    def predict_ratio(self, X: Rows) -> Floats:
         """Transform the rows, and give the last step's density ratio at them.
 
         Parameters
@@ -144,7 +150,12 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
         return self.steps[-1][1].predict_ratio(X)
 
 
-def make_pipeline(*steps, memory=None, transform_input=None, verbose=False):
+def make_pipeline(
+    *steps: Any,
+    memory: Any = None,
+    transform_input: list[str] | None = None,
+    verbose: bool = False,
+) -> Pipeline:
     """Build a :class:`Pipeline`, each step named by its type in lower case.
 
     Parameters

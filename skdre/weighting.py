@@ -9,7 +9,9 @@ the log ratio, where nothing overflows.
 from numbers import Integral, Real
 
 import numpy as np
+import numpy.typing as npt
 
+from skdre._core.types import Floats, Values
 from skdre._core.values import refuse_masked
 
 __all__ = [
@@ -25,7 +27,9 @@ __all__ = [
 _MAX = np.finfo(np.float64).max
 
 
-def _check_weights(weights, name="weights", *, some_positive=False):
+def _check_weights(
+    weights: Values, name: str = "weights", *, some_positive: bool = False
+) -> Floats:
     """One-dimensional float64 weights, finite and not negative."""
     weights = _check_vector(weights, name)
     if not np.isfinite(weights).all():
@@ -37,7 +41,7 @@ def _check_weights(weights, name="weights", *, some_positive=False):
     return weights
 
 
-def _check_vector(values, name):
+def _check_vector(values: Values, name: str) -> Floats:
     refuse_masked(values, name)
     values = np.asarray(values)
     if values.dtype.kind not in "biuf":
@@ -53,7 +57,7 @@ def _check_vector(values, name):
     return values.astype(np.float64)
 
 
-def _check_number(value, name, *, positive=False):
+def _check_number(value: float, name: str, *, positive: bool = False) -> float:
     if not isinstance(value, Real) or isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be a number, got {value!r}.")
     if not np.isfinite(value) or value < 0 or (positive and value == 0):
@@ -62,7 +66,7 @@ def _check_number(value, name, *, positive=False):
     return float(value)
 
 
-def self_normalize(weights, *, total=1.0):
+def self_normalize(weights: Values, *, total: float | str = 1.0) -> Floats:
     r"""Scale weights so that they sum to a given total.
 
     Parameters
@@ -107,11 +111,11 @@ def self_normalize(weights, *, total=1.0):
         total = weights.size
     total = _check_number(total, "total", positive=True)
     # Scaled by the largest first, the sum of huge weights does not overflow.
-    weights = weights / weights.max()
-    return weights / weights.sum() * total
+    shares = weights / weights.max()
+    return shares / shares.sum() * total
 
 
-def flatten(weights, gamma):
+def flatten(weights: Values, gamma: float) -> Floats:
     r"""Raise weights to a power, :math:`w_i^\gamma`.
 
     An exponent below 1 trades bias for variance: 1 keeps the weights, 0 makes all
@@ -155,7 +159,7 @@ def flatten(weights, gamma):
         return np.minimum(weights**gamma, _MAX)
 
 
-def clip(weights, upper, *, lower=0.0):
+def clip(weights: Values, upper: float, *, lower: float = 0.0) -> Floats:
     r"""Limit weights to an interval.
 
     A cap bounds the influence of single rows, and with it the variance, at the price
@@ -199,7 +203,7 @@ def clip(weights, upper, *, lower=0.0):
     return np.clip(weights, lower, upper)
 
 
-def effective_sample_size(weights):
+def effective_sample_size(weights: Values) -> float:
     r"""Kish's effective sample size, :math:`(\sum_i w_i)^2 / \sum_i w_i^2`.
 
     The number of equally weighted rows whose mean has the variance of the weighted
@@ -232,15 +236,20 @@ def effective_sample_size(weights):
     2.0
     """
     weights = _check_weights(weights, some_positive=True)
-    weights = weights / weights.max()
+    shares = weights / weights.max()
     # Between its bounds whatever the rounding.
-    size = weights.sum() ** 2 / (weights @ weights)
-    return float(np.clip(size, 1.0, weights.size))
+    size = shares.sum() ** 2 / (shares @ shares)
+    return float(np.clip(size, 1.0, shares.size))
 
 
 def importance_weights(
-    log_ratio, *, sample_weight=None, flattening=1.0, clip=None, normalize=True
-):
+    log_ratio: Values,
+    *,
+    sample_weight: Values | None = None,
+    flattening: float = 1.0,
+    clip: float | None = None,
+    normalize: bool = True,
+) -> Floats:
     r"""Weights from a log density ratio: flattened, clipped, scaled, in that order.
 
     Equal to ``self_normalize(clip(flatten(ratio, flattening), clip),
@@ -316,7 +325,9 @@ def importance_weights(
         return np.minimum(np.exp(log_weight), _MAX)
 
 
-def mixture_weights(log_ratio, share, *, target="numerator"):
+def mixture_weights(
+    log_ratio: Values, share: float, *, target: str = "numerator"
+) -> Floats:
     r"""Weights that turn rows of a mixture of both samples into rows of one of them.
 
     A density that was fitted to the pooled rows of p and q is one of the mixture
@@ -397,8 +408,13 @@ def mixture_weights(log_ratio, share, *, target="numerator"):
 
 
 def resample(
-    weights, n_samples=None, *, replace=True, method="multinomial", random_state=None
-):
+    weights: Values,
+    n_samples: int | None = None,
+    *,
+    replace: bool = True,
+    method: str = "multinomial",
+    random_state: int | np.random.Generator | np.random.RandomState | None = None,
+) -> npt.NDArray[np.intp]:
     r"""Draw rows with probability proportional to their weights.
 
     Sampling-importance-resampling: rows of a sample of q, drawn with weights

@@ -105,3 +105,60 @@ def test_routing_can_be_asked_for():
     assert not routing_enabled()
     with config_context(enable_metadata_routing=True):
         assert routing_enabled()
+
+
+def test_what_a_module_of_torch_holds():
+    """Networks are packed from it, with empty places and second names."""
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Linear(2, 2, bias=False)
+    module.again = module.weight
+    module.register_buffer("kept", torch.ones(1))
+    module.register_buffer("left_out", None, persistent=False)
+    module.part = module.same_part = torch.nn.SiLU()
+    module.register_module("nothing", None)
+    parameters, buffers, modules, not_persistent = _compat.registered(module)
+    weight, part = module.weight, module.part
+    assert dict(parameters) == {"weight": weight, "bias": None, "again": weight}
+    assert dict(buffers) == {"kept": module.kept, "left_out": None}
+    assert dict(modules) == {"part": part, "same_part": part, "nothing": None}
+    assert set(not_persistent) == {"left_out"}
+
+
+def test_zuko_takes_transformations_of_our_own():
+    """Of torch's kind: `call_and_ladj` is what zuko adds to them."""
+    torch = pytest.importorskip("torch")
+    zuko = pytest.importorskip("zuko")
+
+    class Doubled(torch.distributions.Transform):
+        domain = codomain = torch.distributions.constraints.real_vector
+        bijective = True
+
+        def _call(self, x):
+            return 2 * x
+
+        def _inverse(self, y):
+            return y / 2
+
+        def log_abs_det_jacobian(self, x, y):
+            return torch.full(x.shape[:-1], x.shape[-1] * np.log(2))
+
+    x = torch.ones(3, 2)
+    y, log_det = zuko.transforms.ComposedTransform(Doubled(), Doubled()).call_and_ladj(
+        x
+    )
+    assert (y == 4).all()
+    np.testing.assert_allclose(log_det, 4 * np.log(2), rtol=1e-6)
+    assert (Doubled().inv(x) == 0.5).all()
+
+
+def test_continuous_flow_of_zuko_has_gradients_in_training():
+    """Fisher scores train it for this, and ask for the exact trace."""
+    torch = pytest.importorskip("torch")
+    zuko = pytest.importorskip("zuko")
+    flow = zuko.flows.CNF(2, hidden_features=(4,), exact=False).train()
+    flow.transform.exact = True
+    x = torch.ones(3, 2)
+    log_density = flow().log_prob(x)
+    assert torch.equal(log_density, flow().log_prob(x))
+    gradients = torch.autograd.grad(log_density.sum(), list(flow.parameters()))
+    assert all(each.abs().max() > 0 for each in gradients)

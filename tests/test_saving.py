@@ -30,6 +30,7 @@ from skdre import (
 from skdre._nn.saving import _KNOWN, pack_modules, unpack_modules
 from skdre.datasets import make_warped_shift
 from skdre.paths import PATHS
+from skdre.time_score import RK45
 from skdre.utils import all_estimators, trusted_types
 
 X, Y = make_warped_shift(60, 2, random_state=0).pool()
@@ -47,7 +48,7 @@ FLOWS = [
 TINY_SCORE = {"hidden_features": (4,), "max_iter": 2}
 BRIDGES = [
     *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
-    TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
+    TimeScoreRatio(base_score="gaussian", integrator=RK45(), **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
     MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]

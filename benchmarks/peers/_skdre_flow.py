@@ -9,7 +9,8 @@ from _serve import serve
 
 from skdre._nn.training import TensorRows, train
 from skdre.flows._featurizer import _mean_log_loss
-from skdre.flows._flows import LogDensity, build_flow
+from skdre.flows._flows import build_flow
+from skdre.flows._likelihood import LogDensity
 
 
 class Flow:

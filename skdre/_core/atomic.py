@@ -6,8 +6,10 @@ to see to it itself.
 """
 
 import copy
+from collections.abc import Callable
 from functools import wraps
 from inspect import isfunction
+from typing import Any
 
 __all__ = ["AtomicFitMixin", "atomic"]
 
@@ -51,7 +53,7 @@ class _State:
         attributes.update(self.attributes)
 
 
-def atomic(method):
+def atomic(method: Callable[..., Any]) -> Callable[..., Any]:
     """Decorate a method that fits: where it raises, it changes nothing.
 
     The attributes of the estimator are put back as they were, whatever was raised. Only

@@ -2,23 +2,32 @@
 
 import re
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import validate_data
 
+from skdre._core.frames import (
+    as_objects,
+    is_frame,
+    is_numeric,
+    is_series,
+    missing_mask,
+    named_values,
+    time_kind,
+    to_numbers,
+)
+from skdre._core.types import Rows
 from skdre._core.values import refuse_masked
 
 __all__ = [
     "as_matrix",
     "check_frame",
     "check_rows",
-    "is_frame",
     "named_columns",
-    "plain_missing",
     "refuse_times",
-    "replace_columns",
     "validate_rows",
 ]
 
@@ -30,45 +39,8 @@ _NO_NUMBERS = re.compile(
 )
 
 
-def is_frame(X):
-    """Whether X is a data frame, pandas' or polars'.
-
-    Parameters
-    ----------
-    X : object
-
-    Returns
-    -------
-    answer : bool
-
-    Examples
-    --------
-    >>> from skdre._core.columns import is_frame
-    >>> is_frame([[1.0]])
-    False
-    """
-    # Asked of the type: a LazyFrame warns of the cost when it is asked itself. Tables
-    # of pyarrow are taken for arrays, as scikit-learn takes them.
-    return hasattr(type(X), "columns") and not hasattr(type(X), "column_names")
-
-
-def as_matrix(X, name="X"):
+def as_matrix(X: Rows, name: str = "X") -> Any:
     """One-dimensional X as a single column, anything else as it is.
-
-    Parameters
-    ----------
-    X : array-like, Series or DataFrame
-    name : str, default="X"
-        What it is called in messages.
-
-    Returns
-    -------
-    X : array-like of shape (n_samples, n_features) or DataFrame
-
-    Raises
-    ------
-    ValueError
-        If it is a masked array with masked entries.
 
     Examples
     --------
@@ -87,90 +59,6 @@ def as_matrix(X, name="X"):
     except ValueError:  # ragged: what checks the rows will say so
         return X
     return values.reshape(-1, 1) if values.ndim == 1 else X
-
-
-def _columns(X):
-    """Yield (how a column is called, its values as they are)."""
-    if not is_frame(X):
-        for number, values in enumerate(np.asarray(X).T):
-            yield f"column {number}", values
-    elif hasattr(X, "iloc"):
-        for number, name in enumerate(X.columns):
-            yield f"column {name!r}", X.iloc[:, number]
-    else:
-        for name in X.columns:
-            yield f"column {name!r}", X[name]
-
-
-def _numbers(values):
-    """Values of one column as floats, missing ones as NaN; raises where they are none.
-
-    What check_array would turn silently into numbers that mean nothing, dates, fails
-    too.
-    """
-    kind = _time_kind(values)
-    if kind is not None:
-        raise TypeError(f"{kind}s are no numbers")
-    if getattr(values.dtype, "kind", None) == "c":
-        raise ValueError("Complex data not supported")
-    if _is_series(values):
-        numeric = _is_numeric(values)
-        if hasattr(values, "isna"):
-            if numeric:
-                return values.to_numpy(dtype=np.float64, na_value=np.nan)
-            values = values.astype(object).to_numpy(dtype=object, na_value=np.nan)
-        elif numeric:
-            values = values.to_numpy()
-        else:
-            values = _objects(values.to_list())
-    return values.astype(np.float64)
-
-
-def _objects(values):
-    """A list of anything as an array, one entry for each."""
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
-
-
-def _is_series(values):
-    return hasattr(values, "dtype") and not isinstance(values, np.ndarray)
-
-
-def _time_kind(values):
-    """ "date" or "duration", where a column holds these; None elsewhere."""
-    dtype = values.dtype
-    kind = getattr(dtype, "kind", None)
-    if kind in ("M", "m"):
-        return "date" if kind == "M" else "duration"
-    if hasattr(dtype, "is_temporal") and dtype.is_temporal():
-        return "duration" if "Duration" in str(dtype) else "date"
-    if str(dtype).startswith("period["):
-        return "date"
-    return None
-
-
-def _missing(values):
-    """Mask of what is missing, whatever the type of the column."""
-    if hasattr(values, "isna"):
-        return values.isna().to_numpy()
-    if _is_series(values):
-        missing = values.is_null()
-        if values.dtype.is_float():
-            missing = missing | values.is_nan()
-        return missing.to_numpy()
-    if values.dtype.kind == "f":
-        return np.isnan(values)
-    if values.dtype.kind == "O":
-        return np.array([each is None or _differs(each) for each in values], dtype=bool)
-    return np.zeros(len(values), dtype=bool)
-
-
-def _differs(value):
-    try:
-        return bool(value != value)
-    except (TypeError, ValueError):  # pandas.NA is neither; an array is not one value
-        return type(value).__name__ == "NAType"
 
 
 _ENCODE = (
@@ -193,34 +81,17 @@ _RANKED = "words", "category"
 
 
 def refuse_times(X, name="X"):
-    """Refuse columns of dates and durations, and of complex numbers.
-
-    Parameters
-    ----------
-    X : array-like or DataFrame
-    name : str, default="X"
-
-    Raises
-    ------
-    ValueError
-        If there is one; names it.
-    """
-    if not is_frame(X):
-        dtype = getattr(X, "dtype", None)
-        if isinstance(dtype, np.dtype) and dtype.kind in "Mm":
-            kind = "date" if dtype.kind == "M" else "duration"
+    """Refuse columns of dates and durations, and of complex numbers, by name."""
+    if is_frame(X):
+        columns = named_values(X) if hasattr(X, "shape") else ()
+    else:
+        kind = getattr(getattr(X, "dtype", None), "kind", None)
+        columns = [("", X)] if kind in ("M", "m") else ()
+    for column, values in columns:
+        if (kind := time_kind(values)) is not None:
             raise ValueError(
-                f"{name} holds {kind}s (dtype {dtype}), which are no numbers: "
-                f"{_INSTEAD[kind]}."
-            )
-        return
-    if not hasattr(X, "shape"):
-        return
-    for column, values in _columns(X):
-        if (kind := _time_kind(values)) is not None:
-            raise ValueError(
-                f"{name} holds {kind}s in {column} (dtype {values.dtype}), which are "
-                f"no numbers: {_INSTEAD[kind]}."
+                f"{name} holds {kind}s {column and f'in {column} '}(dtype "
+                f"{values.dtype}), which are no numbers: {_INSTEAD[kind]}."
             )
         if getattr(values.dtype, "kind", None) == "c":
             raise ValueError(
@@ -231,17 +102,7 @@ def refuse_times(X, name="X"):
 
 @contextmanager
 def named_columns(X, name="X"):
-    """Let errors about values of X say which column they are in.
-
-    Parameters
-    ----------
-    X : array-like or DataFrame of shape (n_samples, n_features)
-    name : str, default="X"
-
-    Raises
-    ------
-    ValueError, TypeError
-        As raised inside, with the column in the message where one is to blame.
+    """Let a ValueError or TypeError about values of X name the column they are in.
 
     Examples
     --------
@@ -273,7 +134,7 @@ def _words(X, name, message):
     if len(getattr(X, "shape", ())) != 2:
         return None
     if "contains NaN" in message or "contains infinity" in message:
-        for column, values in _columns(X):
+        for column, values in named_values(X):
             try:
                 kind = _not_finite(values)
             except (TypeError, ValueError):
@@ -288,9 +149,9 @@ def _words(X, name, message):
     if not _NO_NUMBERS.search(message):
         return None
     found = []
-    for column, values in _columns(X):
+    for column, values in named_values(X):
         try:
-            _numbers(values)
+            to_numbers(values)
         except (TypeError, ValueError):
             value, kind = _first_bad(values)
             # Some classifiers take categories, more of them than take words, and
@@ -312,15 +173,15 @@ def _words(X, name, message):
 
 
 def _not_finite(values):
-    if _missing(values).any():
+    if missing_mask(values).any():
         return "missing"
-    return "infinite" if np.isinf(_numbers(values)).any() else None
+    return "infinite" if np.isinf(to_numbers(values)).any() else None
 
 
 def _first_bad(values):
     """The first value that is no number, and what it is."""
     is_category = str(values.dtype).startswith(("category", "Categorical", "Enum"))
-    for value in values.to_list() if _is_series(values) else values.tolist():
+    for value in values.to_list() if is_series(values) else values.tolist():
         if isinstance(value, complex):
             return value, "complex"
         if isinstance(value, str | bytes):
@@ -343,7 +204,7 @@ def _is_number(value):
     return True
 
 
-def check_rows(X, name="X", **check_params):
+def check_rows(X: Rows, name: str = "X", **check_params: Any) -> np.ndarray:
     """:func:`sklearn.utils.check_array`, with errors that name the column.
 
     Parameters
@@ -368,10 +229,7 @@ def check_rows(X, name="X", **check_params):
     >>> check_rows([[1, 2]])
     array([[1., 2.]])
     """
-    check_params = {"dtype": np.float64} | check_params
-    refuse_masked(X, name)
-    if check_params["dtype"] is not None:
-        refuse_times(X, name)
+    check_params = _params_for(X, name, check_params)
     if check_params["dtype"] is None and is_frame(X):
         return check_frame(X, name, **_frame_params(check_params))
     # check_array does not name the argument here.
@@ -385,7 +243,9 @@ def check_rows(X, name="X", **check_params):
         return check_array(X, input_name=name, **check_params)
 
 
-def validate_rows(estimator, X, *, reset=False, **check_params):
+def validate_rows(
+    estimator: Any, X: Rows, *, reset: bool = False, **check_params: Any
+) -> np.ndarray:
     """:func:`sklearn.utils.validation.validate_data` of X, as :func:`check_rows`.
 
     Parameters
@@ -406,15 +266,21 @@ def validate_rows(estimator, X, *, reset=False, **check_params):
     ValueError, TypeError
         As :func:`check_rows`, or if the columns are others.
     """
-    check_params = {"dtype": np.float64} | check_params
-    refuse_masked(X, "X")
-    if check_params["dtype"] is not None:
-        refuse_times(X)
+    check_params = _params_for(X, "X", check_params)
     if check_params["dtype"] is None and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return check_frame(X, **_frame_params(check_params))
     with named_columns(X):
         return validate_data(estimator, X, reset=reset, **check_params)
+
+
+def _params_for(X, name, check_params):
+    """Those of check_array, after a look at what it would let through."""
+    refuse_masked(X, name)
+    check_params = {"dtype": np.float64} | check_params
+    if check_params["dtype"] is not None:
+        refuse_times(X, name)
+    return check_params
 
 
 def _frame_params(check_params):
@@ -427,29 +293,12 @@ def _frame_params(check_params):
 
 
 def check_frame(X, name="X", *, allow_nan=False, ensure_min_samples=1):
-    """Check a data frame of columns of any type, which a part further in is to judge.
+    """Values of a data frame with columns of any type, floats where all are numbers.
 
+    Whether its columns are of use is for an inner estimator to judge.
     :func:`sklearn.utils.check_array` fails on many mixed frames: where truth values or
-    nullable numbers stand beside a category.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-    name : str, default="X"
-    allow_nan : bool or None, default=False
-        Whether missing values pass; None lets infinite ones pass too.
-    ensure_min_samples : int, default=1
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples, n_features)
-        Of float64 if all columns are numbers, with NaN where a value is missing, else
-        of objects.
-
-    Raises
-    ------
-    ValueError
-        If there are too few rows or no columns, or a value is missing or infinite.
+    nullable numbers stand beside a category. Missing values pass with `allow_nan`,
+    infinite ones too where that is None.
 
     Examples
     --------
@@ -466,13 +315,13 @@ def check_frame(X, name="X", *, allow_nan=False, ensure_min_samples=1):
         ensure_min_samples=ensure_min_samples,
     )
     columns, numeric = [], True
-    for column, values in _columns(X):
+    for column, values in named_values(X):
         try:
-            checked = _numbers(values) if _is_numeric(values) else None
+            checked = to_numbers(values) if is_numeric(values) else None
         except (TypeError, ValueError):
             checked = None
         kind = None
-        if allow_nan is False and _missing(values).any():
+        if allow_nan is False and missing_mask(values).any():
             kind, found = "missing", "NaN"
         elif allow_nan is not None and checked is not None and np.isinf(checked).any():
             kind, found = "infinite", "infinity"
@@ -483,7 +332,7 @@ def check_frame(X, name="X", *, allow_nan=False, ensure_min_samples=1):
             )
         if checked is None:
             numeric = False
-            checked = _objects(list(values))
+            checked = as_objects(list(values))
         columns.append(checked)
     if numeric:
         return np.column_stack(columns)
@@ -491,105 +340,3 @@ def check_frame(X, name="X", *, allow_nan=False, ensure_min_samples=1):
     for number, values in enumerate(columns):
         stacked[:, number] = values
     return stacked
-
-
-def _is_numeric(values):
-    dtype = values.dtype
-    if hasattr(dtype, "is_numeric"):  # polars
-        return dtype.is_numeric() or str(dtype) == "Boolean"
-    return getattr(dtype, "kind", "O") in "biuf"
-
-
-def plain_missing(X):
-    """A frame without pandas.NA, which scikit-learn's transformers cannot take.
-
-    Nullable numbers and truth values with missing ones become floats with NaN, nullable
-    strings objects with NaN, and polars' truth values with missing ones floats. Columns
-    without missing values stay as they are.
-
-    Parameters
-    ----------
-    X : DataFrame of shape (n_samples, n_features)
-
-    Returns
-    -------
-    X : DataFrame of shape (n_samples, n_features)
-        A new one if a column was changed.
-
-    Examples
-    --------
-    >>> import pandas as pd
-    >>> from skdre._core.columns import plain_missing
-    >>> plain_missing(pd.DataFrame({"a": pd.array([1, None], dtype="Int64")})).a.dtype
-    dtype('float64')
-    """
-    if not hasattr(X, "iloc"):
-        truths = [
-            values.cast(float)
-            for values in (X[name] for name in X.columns)
-            if str(values.dtype) == "Boolean" and values.null_count()
-        ]
-        return X.with_columns(truths) if truths else X
-    changed = X
-    for number in range(X.shape[1]):
-        values = X.iloc[:, number]
-        dtype = values.dtype
-        if isinstance(dtype, np.dtype):
-            if dtype.kind != "O" or not any(
-                type(each).__name__ == "NAType" for each in values
-            ):
-                continue
-        elif not (
-            type(getattr(dtype, "na_value", None)).__name__ == "NAType"
-            and values.isna().any()
-        ):
-            continue
-        kind = getattr(dtype, "kind", "O")
-        if kind in "biuf":
-            plain = values.to_numpy(dtype=np.float64, na_value=np.nan)
-        elif kind in "OSU":
-            plain = values.astype(object).where(values.notna(), np.nan).to_numpy()
-        else:
-            continue
-        if changed is X:
-            changed = X.copy(deep=False)
-        changed.isetitem(number, plain)
-    return changed
-
-
-def replace_columns(X, columns):
-    """A table with other values in some of its columns; X stays as it is.
-
-    Parameters
-    ----------
-    X : ndarray or DataFrame of shape (n_samples, n_features)
-    columns : dict of int to ndarray or series of shape (n_samples,)
-        Values by the position of the column.
-
-    Returns
-    -------
-    table : ndarray or DataFrame of shape (n_samples, n_features)
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from skdre._core.columns import replace_columns
-    >>> replace_columns(np.zeros((2, 2)), {1: [5.0, 6.0]})
-    array([[0., 5.],
-           [0., 6.]])
-    """
-    if not is_frame(X):
-        X = np.array(X)
-        for j, values in columns.items():
-            X[:, j] = values
-    elif hasattr(X, "iloc"):
-        X = X.copy(deep=False)
-        for j, values in columns.items():
-            X.isetitem(j, values)
-    else:
-        import polars
-
-        X = X.with_columns(
-            polars.Series(X.columns[j], values) for j, values in columns.items()
-        )
-    return X

@@ -14,6 +14,7 @@ a base class describes. Other functions and classes are decorated with
 
 import re
 from inspect import getattr_static, isfunction
+from textwrap import fill
 
 __all__ = ["SHARED", "fill_class", "shared_docs"]
 
@@ -81,6 +82,17 @@ SHARED = {
     "bounds_": (
         "bounds_ : ndarray of shape (2, n_features_in_)",
         "What absurd values of each column are drawn in to; infinite without any.",
+    ),
+    "standardize": (
+        "standardize : bool, default=True",
+        "Divide the columns by their within-class standard deviation first, so that "
+        "the kernel does not depend on their units. Columns are centred in either "
+        "case: where the origin lies changes nothing.",
+    ),
+    "center_scale": (
+        "center_, scale_ : ndarray of shape (n_features,)",
+        "Rows are standardised as (x - center_) / scale_. Without `standardize` the "
+        "centre is the middle of the two samples' medians, and the scale 1.",
     ),
     "classes_": (
         "classes_ : ndarray of shape (2,)",
@@ -158,21 +170,25 @@ _WIDTH = 88
 
 
 def _wrapped(text, indent):
-    """Lines of words, broken at the width of the package's files."""
-    lines, line = [], indent
-    for word in text.split():
-        if len(line) + 1 + len(word) > _WIDTH and line.strip():
-            lines.append(line)
-            line = indent
-        line += word if line == indent else " " + word
-    return "\n".join([*lines, line])
+    """Lines, items of lists among them, broken at the width of the package's files."""
+    return "\n".join(
+        fill(
+            line,
+            _WIDTH,
+            initial_indent=indent,
+            subsequent_indent=indent + "  " * line.startswith("* "),
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for line in text.split("\n")
+    )
 
 
 def _filled(doc, texts):
     def entry(match):
         header, text = texts[match["name"]]
         indent = match["indent"]
-        text = f"{match['more'].strip()} {text}"
+        text = " ".join([*match["more"].split(), text])
         return f"{indent}{header}\n{_wrapped(text, indent + '    ')}"
 
     return _LINE.sub(entry, doc)

@@ -1,6 +1,6 @@
 """A labelled pool of two samples, validated and taken apart inside an estimator."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
@@ -8,11 +8,11 @@ from sklearn.utils.validation import column_or_1d, validate_data
 
 from skdre._compat import check_sample_weight, num_samples
 from skdre._core.columns import check_rows
-from skdre._core.samples import two_samples
+from skdre._core.samples import LabelledRows, TwoSamples, two_samples
+from skdre._core.types import Rows, Values
 from skdre._core.values import refuse_complex, refuse_masked
 
 __all__ = [
-    "LabelledRows",
     "check_lengths",
     "check_pool",
     "encode_domains",
@@ -33,7 +33,7 @@ def check_lengths(X, y):
         )
 
 
-def encode_domains(y, *, name):
+def encode_domains(y: Values, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Check the labels of two domains.
 
     Parameters
@@ -110,29 +110,13 @@ def encode_domains(y, *, name):
     return classes, codes.ravel().astype(bool)
 
 
-@dataclass(frozen=True)
-class LabelledRows:
-    """A labelled pool, validated.
-
-    Attributes
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Rows of both samples, also those of weight zero.
-    is_numerator : ndarray of bool of shape (n_samples,)
-        True where the row is of the numerator's domain.
-    sample_weight : ndarray of shape (n_samples,) or None
-        Repetition counts of the rows, None where every row counts once.
-    classes : ndarray of shape (2,)
-        The labels, the denominator's first.
-    """
-
-    X: np.ndarray
-    is_numerator: np.ndarray
-    sample_weight: np.ndarray | None
-    classes: np.ndarray
-
-
-def check_pool(estimator, X, y, sample_weight=None, **check_params):
+def check_pool(
+    estimator: Any,
+    X: Rows,
+    y: Values,
+    sample_weight: Values | None = None,
+    **check_params: Any,
+) -> LabelledRows:
     """Validate a labelled pool without touching `estimator`.
 
     What :func:`split_samples` is made of, for estimators that fit on the pool as it is.
@@ -172,23 +156,30 @@ def check_pool(estimator, X, y, sample_weight=None, **check_params):
     """
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     check_lengths(X, y)
+    weight = None
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
-        sample_weight = check_sample_weight(
+        weight = check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
         for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
-            if not np.any(sample_weight[domain] > 0):
+            if not np.any(weight[domain] > 0):
                 raise ValueError(
                     f"sample_weight is zero for every row of class {label!r}: both "
                     "classes need rows of positive weight."
                 )
-    check_params = {"dtype": np.float64, "ensure_min_samples": 2} | check_params
-    checked = check_rows(X, estimator=estimator, **check_params)
-    return LabelledRows(checked, is_numerator, sample_weight, classes)
+    defaults: dict[str, Any] = {"dtype": np.float64, "ensure_min_samples": 2}
+    checked = check_rows(X, estimator=estimator, **(defaults | check_params))
+    return LabelledRows(checked, is_numerator, weight, classes)
 
 
-def split_samples(estimator, X, y, sample_weight=None, **check_params):
+def split_samples(
+    estimator: Any,
+    X: Rows,
+    y: Values,
+    sample_weight: Values | None = None,
+    **check_params: Any,
+) -> TwoSamples:
     """Validate a labelled pool for `estimator` and take it apart.
 
     Equal rows of a sample are merged, and weights come in draws: see

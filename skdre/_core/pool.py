@@ -1,15 +1,18 @@
 """Two samples put together in one labelled pool."""
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse import issparse, vstack
 
 from skdre._core.stacking import stack_frames
+from skdre._core.types import Rows
 from skdre._core.values import refuse_masked
 
 __all__ = ["pool", "pool_rows"]
 
 
-def pool(*, numerator, denominator):
+def pool(*, numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
     """Stack two samples into the ``(X, y)`` that a ratio estimator is fitted on.
 
     Parameters
@@ -58,7 +61,7 @@ def pool(*, numerator, denominator):
     return pool_rows(numerator, denominator)
 
 
-def pool_rows(numerator, denominator):
+def pool_rows(numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
     """:func:`pool` for what takes any rows and leaves it to a part: sparse ones too.
 
     Parameters
@@ -83,7 +86,7 @@ def pool_rows(numerator, denominator):
     >>> X.shape, y
     ((3, 1), array([1, 0, 0]))
     """
-    samples = {"numerator": numerator, "denominator": denominator}
+    samples: dict[str, Any] = {"numerator": numerator, "denominator": denominator}
     frames = [name for name, each in samples.items() if hasattr(type(each), "columns")]
     if len(frames) == 1:
         raise TypeError(

@@ -5,6 +5,7 @@ through to what learns, and that must have ``predict_ratio``, the mark of the co
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone, is_classifier
@@ -19,6 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import InvalidParameterError
+from skdre._core.types import Floats, Rows
 
 __all__ = ["check_is_ratio", "is_ratio_estimator", "predict_log_ratio"]
 
@@ -141,7 +143,7 @@ def _objection_to_learner(estimator, fitted):
     )
 
 
-def is_ratio_estimator(estimator):
+def is_ratio_estimator(estimator: object) -> bool:
     """Whether the log ratio can be read off an estimator once it is fitted.
 
     Parameters
@@ -170,7 +172,9 @@ def is_ratio_estimator(estimator):
     return _objection(estimator, False) is None
 
 
-def check_is_ratio(estimator, name="estimator", *, fitted=False):
+def check_is_ratio(
+    estimator: object, name: str = "estimator", *, fitted: bool = False
+) -> None:
     """Refuse an estimator that carries no density ratio.
 
     The mark of one is the method ``predict_ratio``, which
@@ -217,7 +221,7 @@ def check_is_ratio(estimator, name="estimator", *, fitted=False):
         )
 
 
-def predict_log_ratio(estimator, X):
+def predict_log_ratio(estimator: Any, X: Rows) -> Floats:
     """Log ratio of a fitted estimator, also inside scikit-learn's wrappers.
 
     Parameters

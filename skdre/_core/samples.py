@@ -1,8 +1,8 @@
-"""Distinct rows of two samples, with weights in draws: what estimators are fitted on.
+"""Two samples as estimators are fitted on them: distinct rows, with weights in draws.
 
-Three views of a validated pool: :class:`TwoSamples` holds two arrays,
-:class:`PooledRows` one array of both, and :class:`DistinctRows` positions in the pool,
-whose columns may be of any kind.
+Three views of a validated pool, which is :class:`LabelledRows`: :class:`TwoSamples`
+holds two arrays, :class:`PooledRows` one array of both, and :class:`DistinctRows` the
+positions of rows whose columns may be of any kind.
 """
 
 import warnings
@@ -14,6 +14,7 @@ from skdre._core.rows import as_numbers, count_draws, merge, row_keys
 
 __all__ = [
     "DistinctRows",
+    "LabelledRows",
     "PooledRows",
     "TwoSamples",
     "distinct_rows",
@@ -23,6 +24,28 @@ __all__ = [
 
 # Larger weights are scaled down.
 _LARGEST_WEIGHT = 1e150
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """A labelled pool, validated.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows of both samples, also those of weight zero.
+    is_numerator : ndarray of bool of shape (n_samples,)
+        True where the row is of the numerator's domain.
+    sample_weight : ndarray of shape (n_samples,) or None
+        Repetition counts of the rows, None where every row counts once.
+    classes : ndarray of shape (2,)
+        The labels, the denominator's first.
+    """
+
+    X: np.ndarray
+    is_numerator: np.ndarray
+    sample_weight: np.ndarray | None
+    classes: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -100,7 +123,7 @@ class _DenominatorFirst:
     def is_numerator(self) -> np.ndarray:
         return np.arange(len(self.weight)) >= self.n_denominator
 
-    def split(self, values, axis=0):
+    def split(self, values: np.ndarray, axis: int = 0) -> list[np.ndarray]:
         """The denominator's and the numerator's part of an array with these rows."""
         return np.split(values, [self.n_denominator], axis)
 
@@ -178,7 +201,7 @@ class DistinctRows(_DenominatorFirst):
     unit: np.ndarray
     row: np.ndarray
 
-    def parts(self, X):
+    def parts(self, X: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
         """Rows and weights of the denominator, then of the numerator.
 
         Parameters
@@ -188,7 +211,9 @@ class DistinctRows(_DenominatorFirst):
         """
         return tuple(zip(self.split(X), self.split(self.weight), strict=True))
 
-    def part(self, positions, sample_weight=None):
+    def part(
+        self, positions: np.ndarray, sample_weight: np.ndarray | None = None
+    ) -> np.ndarray:
         """Weights of the distinct rows in a part of the pool.
 
         Whoever gives the part decides whether the copies of a row stay together.
@@ -240,7 +265,7 @@ def _merge_samples(X, is_numerator, weight, is_numeric=None):
     return index, merged, draws, is_atom
 
 
-def distinct_rows(rows):
+def distinct_rows(rows: LabelledRows) -> DistinctRows:
     """Distinct rows of a validated pool of any columns, with weights in draws.
 
     Parameters

@@ -10,12 +10,9 @@ from itertools import pairwise
 
 import numpy as np
 
-__all__ = ["library_of", "stack_frames"]
+from skdre._core.frames import library_of
 
-
-def library_of(frame):
-    """The library that a data frame comes from: "pandas", "polars" or another name."""
-    return type(frame).__module__.partition(".")[0]
+__all__ = ["stack_frames"]
 
 
 def stack_frames(first, second, names):

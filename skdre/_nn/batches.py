@@ -1,9 +1,13 @@
-"""Mini-batches of two samples for an ensemble, each member with rows of its own."""
+"""Mini-batches: of rows as they are, and of two samples for members of an ensemble."""
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from skdre._nn.settings import GLOBAL_DICE
+from skdre._core.types import Floats
+from skdre._nn.settings import GLOBAL_DICE, Dice
 
 __all__ = [
     "DomainBatches",
@@ -14,30 +18,25 @@ __all__ = [
     "stratified_draws",
 ]
 
-# Rows of a domain that a member's validation loss is computed at, at most: its standard
-# error is then about 0.01, and validation takes a small part of the time.
+# A member's validation loss is computed at this many rows of a domain at most: its
+# standard error is then about 0.01, and validation takes a small part of the time.
 _MAX_HELD_OUT = 2500
 
 
 class TensorRows(torch.utils.data.Dataset):
     """Rows of tensors that lie on one device.
 
-    Parameters
-    ----------
-    inputs : torch.Tensor of shape (n_samples, ...)
-        What the module is called with.
-    *targets : torch.Tensor of shape (n_samples, ...)
-        What the loss is called with beside the module's output: one tensor as it is,
-        several as a tuple (labels and weights, say).
+    The module is called with the inputs; the loss with the targets, one tensor as it
+    is, several as a tuple (labels and weights, say).
     """
 
-    def __init__(self, inputs, *targets):
+    def __init__(self, inputs: torch.Tensor, *targets: torch.Tensor) -> None:
         self.tensors = (inputs, *targets)
 
     def __len__(self):
         return len(self.tensors[0])
 
-    def take(self, index):
+    def take(self, index: torch.Tensor) -> tuple[Any, Any]:
         """Batch of the rows at `index`, a tensor of int."""
         inputs, *targets = (tensor.index_select(0, index) for tensor in self.tensors)
         return inputs, targets[0] if len(targets) == 1 else tuple(targets)
@@ -47,19 +46,14 @@ class TensorBatches:
     """Mini-batches of a :class:`TensorRows`, in place of a ``DataLoader``.
 
     A ``DataLoader`` fetches row by row and stacks them; here a batch is one slice of
-    each tensor, on the device where it lies.
-
-    Parameters
-    ----------
-    rows : TensorRows
-    batch_size : int
-        Most rows of a batch. The rows are dealt evenly, so no batch is left with a few
-        rows and a noisy gradient.
-    dice : skdre._nn.settings.Dice, default=None
-        Draws a new order for each pass; without it the rows come as they lie.
+    each tensor, on the device where it lies. The rows are dealt evenly into batches of
+    at most `batch_size`, so no batch is left with a few rows and a noisy gradient.
+    With dice, each pass has a new order.
     """
 
-    def __init__(self, rows, batch_size, dice=None):
+    def __init__(
+        self, rows: TensorRows, batch_size: int, dice: Dice | None = None
+    ) -> None:
         self.rows = rows
         self.batch_size = batch_size
         self.dice = dice
@@ -77,31 +71,21 @@ class TensorBatches:
             yield self.rows.take(index)
 
 
-def cumulative_shares(weight):
-    """Shares of the rows in the total of each member, summed up, of the same shape."""
+def cumulative_shares(weight: Floats) -> torch.Tensor:
+    """Cumulative sums of each member's weights as shares of its total weight."""
     cumulative = np.cumsum(weight, axis=-1, dtype=np.float64)
     return torch.as_tensor(cumulative / cumulative[..., -1:])
 
 
-def stratified_draws(cumulative, n_draws, n_batches, dice=GLOBAL_DICE):
+def stratified_draws(
+    cumulative: torch.Tensor, n_draws: int, n_batches: int, dice: Dice = GLOBAL_DICE
+) -> torch.Tensor:
     """Row numbers drawn in proportion to weights, one in each of `n_draws` strata.
 
-    Of equal weights every batch takes about every (n / n_draws)-th row once, so that a
-    batch is closer to the sample than independent draws are.
-
-    Parameters
-    ----------
-    cumulative : torch.Tensor of shape (n_members, n_rows)
-        Of :func:`cumulative_shares`, on the CPU.
-    n_draws : int
-        Rows of a batch.
-    n_batches : int
-        Number of batches.
-    dice : skdre._nn.settings.Dice
-
-    Returns
-    -------
-    index : torch.Tensor of int of shape (n_batches, n_draws, n_members)
+    From the cumulative shares, of shape (n_members, n_rows), to row numbers of shape
+    (n_batches, n_draws, n_members). Of equal weights every batch takes about every
+    (n / n_draws)-th row once, so that it resembles the sample more than independent
+    draws do.
     """
     n_members, n_rows = cumulative.shape
     u = dice.rand(n_members, n_batches, n_draws, dtype=torch.float64)
@@ -114,7 +98,7 @@ def stratified_draws(cumulative, n_draws, n_batches, dice=GLOBAL_DICE):
 class DomainBatches:
     """Batches that take half of their rows from each domain, whatever their sizes.
 
-    An iteration is one epoch. Takes the place of a ``DataLoader``.
+    Each member of an ensemble has rows of its own. An iteration is one epoch.
 
     Parameters
     ----------
@@ -122,16 +106,23 @@ class DomainBatches:
         Inputs of shape (n_rows, n_features), the denominator's rows first.
     batch_size : int
         Rows of a batch for each member.
-    dice : skdre._nn.settings.Dice
+    dice : Dice
         Draws the rows.
     n_batches : int
         Batches of an epoch.
-    shares : pair of torch.Tensor of shape (n_members, n_denominator) and \
-            (n_members, n_numerator)
-        Of :func:`cumulative_shares`.
+    shares : pair of torch.Tensor
+        :func:`cumulative_shares` of the denominator's rows and of the numerator's.
     """
 
-    def __init__(self, rows, batch_size, dice, *, n_batches, shares):
+    def __init__(
+        self,
+        rows: TensorRows,
+        batch_size: int,
+        dice: Dice,
+        *,
+        n_batches: int,
+        shares: Sequence[torch.Tensor],
+    ) -> None:
         self.inputs = rows.tensors[0]
         self.n_draws = max(batch_size // 2, 1)
         self.dice = dice
@@ -156,25 +147,16 @@ class DomainBatches:
             yield self.inputs[batch], self.targets
 
 
-def held_out_rows(inputs, n_denominator, weight):
+def held_out_rows(
+    inputs: torch.Tensor, n_denominator: int, weight: Floats
+) -> TensorRows:
     """Each member's held-out rows side by side, with weights that balance the domains.
 
-    Parameters
-    ----------
-    inputs : torch.Tensor of shape (n_rows, n_features)
-        The denominator's rows first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_members, n_rows)
-        Repetition counts of the held-out rows, 0 for the others.
-
-    Returns
-    -------
-    rows : TensorRows
-        Inputs of shape (n_held_out, n_members, n_features); targets are the sign, 1 for
-        the numerator's rows, and the weight, 0 for padding, both of shape
-        (n_held_out, n_members). The mean of weight * loss over the first axis is the
-        balanced loss.
+    From inputs of shape (n_rows, n_features), the denominator's first, and repetition
+    counts of shape (n_members, n_rows), 0 for rows that are not held out. The new
+    inputs have the shape (n_held_out, n_members, n_features); the targets are the sign,
+    1 for the numerator's rows, and the weight, 0 for padding. The mean of weight * loss
+    over the first axis is the balanced loss.
     """
     members = []
     for each in weight:

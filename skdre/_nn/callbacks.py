@@ -1,6 +1,8 @@
 """Callbacks of the training loop: keep the best weights, report epochs as tasks."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from skorch.callbacks import Callback
@@ -10,24 +12,23 @@ __all__ = ["KeepBest", "TaskCallback"]
 
 
 class KeepBest(Callback):
-    """Keep the weights of the best epoch, and stop when there is no better one.
+    """Keep the weights of the best epoch, and stop when no epoch is better any more.
 
-    Unlike skorch's ``EarlyStopping`` it counts the weights that training starts from as
-    a candidate, so that a fit never ends worse than it began; and it is where a net
-    that diverged finds its way back to.
+    The weights that training starts from are a candidate, so that a fit never ends
+    worse than it began.
 
-    Of an ensemble it keeps for each member the weights of its own best epoch: the
-    criterion gives one loss for each member, and each parameter of the module has the
-    members as its first dimension. Training stops when no member gets better any more.
+    Where the criterion gives one loss for each member of an ensemble, each member keeps
+    the weights of its own best epoch. Each parameter of the module then has the members
+    as its first dimension.
 
     Parameters
     ----------
     patience : int
-        Epochs in which no member gets better before the fit stops.
+        Epochs in which no member gets better before training stops.
     own_share : float, default=1.0
-        Weight of a member's own held-out loss in judging an epoch; the rest is that of
-        the mean of all members' losses. Members that learn the same thing, each with
-        few held-out rows, judge better together.
+        Weight of a member's own held-out loss in judging an epoch; the mean over the
+        members has the rest. Members that learn the same function, each with few
+        held-out rows, judge better together.
 
     Attributes
     ----------
@@ -39,7 +40,7 @@ class KeepBest(Callback):
         Held-out loss of each member at the epoch whose weights are kept.
     """
 
-    def __init__(self, patience, own_share=1.0):
+    def __init__(self, patience: int, own_share: float = 1.0) -> None:
         self.patience = patience
         self.own_share = own_share
 
@@ -74,7 +75,7 @@ class KeepBest(Callback):
         losses = self._total / self._n_rows
         self._total, self._n_rows = 0.0, 0
         judgement = torch.lerp(losses.mean(), losses, self.own_share)
-        # A loss that is not a number compares as not better.
+        # NaN is not better.
         better = judgement < self._best_judgement
         if better.any():
             self.best_epoch_ = epoch
@@ -84,7 +85,7 @@ class KeepBest(Callback):
         self.best_losses_ = torch.where(better, losses, self.best_losses_)
 
     @property
-    def best_loss_(self):
+    def best_loss_(self) -> float:
         """Mean of the members' losses at the epochs whose weights are kept."""
         return self.best_losses_.mean().item()
 
@@ -95,16 +96,23 @@ class TaskCallback(Callback):
     Parameters
     ----------
     context : sklearn.callback.CallbackContext
-        Of the task that the epochs are part of.
+        Of the task whose subtasks the epochs are.
     estimator : estimator instance
         The estimator being fitted.
     data : dict
-        "X" and "y" as they came.
+        "X" and "y" as they were given.
     fitted_attributes : callable
-        Of the net; gives the attributes with which the estimator is as fitted.
+        Called with the net it gives the attributes of the estimator as if training had
+        ended with this epoch.
     """
 
-    def __init__(self, context, estimator, data, fitted_attributes):
+    def __init__(
+        self,
+        context: Any,
+        estimator: Any,
+        data: dict[str, Any],
+        fitted_attributes: Callable[[Any], dict[str, Any]],
+    ) -> None:
         self.context = context
         self.estimator = estimator
         self.data = data

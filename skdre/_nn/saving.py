@@ -11,6 +11,7 @@ import inspect
 import numpy as np
 import torch
 
+from skdre._compat import registered
 from skdre._nn.settings import usual_torch
 
 __all__ = ["pack_modules", "unpack_modules"]
@@ -33,11 +34,13 @@ _OURS = {
     "skdre.time_score._networks.TimeMLP",
     "skdre.waymarks._networks.BridgeEnsemble",
     "skdre.waymarks._networks.ClassEnsemble",
+    "skdre.flows._autoregressive.MaskedLinear",
     "skdre.flows._autoregressive.SpreadAutoregressive",
-    "skdre.flows._flows._Bound",
-    "skdre.flows._flows._ContinuousTransform",
     "skdre.flows._gaussian.GaussianFlow",
     "skdre.flows._gaussian._LazyAffine",
+    "skdre.flows._transforms.Bound",
+    "skdre.flows._transforms.Continuous",
+    "skdre.flows._transforms.Coupling",
     "skdre._nn.networks.EnsembleLinear",
     "skdre._nn.networks.EnsembleMLP",
 }
@@ -135,19 +138,16 @@ class _Packer:
         number, is_new = self.number(module)
         if not is_new:
             return {_SAME_AS: number}
+        parameters, buffers, modules, not_persistent = registered(module)
         return {
             "number": number,
             "module": type(module).__module__,
             "class": type(module).__qualname__,
             "training": module.training,
-            "parameters": {
-                name: self.tensor(each) for name, each in module._parameters.items()
-            },
-            "buffers": {
-                name: self.tensor(each) for name, each in module._buffers.items()
-            },
-            "not_persistent": sorted(module._non_persistent_buffers_set),
-            "modules": {name: self(each) for name, each in module._modules.items()},
+            "parameters": {n: self.tensor(each) for n, each in parameters.items()},
+            "buffers": {n: self.tensor(each) for n, each in buffers.items()},
+            "not_persistent": sorted(not_persistent),
+            "modules": {n: self(each) for n, each in modules.items()},
             "attributes": {
                 name: self(each)
                 for name, each in _attributes(module).items()

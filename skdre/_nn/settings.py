@@ -146,7 +146,7 @@ def usual_torch(*, grad):
 _SILENT = {
     each.__name__ for each in (activation, batchnorm, container, linear, normalization)
 }
-_DRAWING = {"MultiheadAttention", "RReLU", "FFJTransform", "CNF"}
+_DRAWING = {"MultiheadAttention", "RReLU", "FFJTransform", "CNF", "Continuous"}
 
 
 def _is_silent(cls):

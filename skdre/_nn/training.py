@@ -1,22 +1,23 @@
 """The training loop of every torch estimator: one skorch net.
 
-skorch runs the loop, keeps the history and calls the callbacks. What is added here is
-what all estimators of the package need: mini-batches sliced from tensors, clipped
-gradients, an average of the weights that is validated and kept, a way back from
-divergence, and seeds that are nobody else's.
+skorch runs the loop, keeps the history and calls the callbacks. What is ours is the
+training step: it clips the gradient, averages the weights and recovers from divergence.
 """
 
 import copy
 import inspect
 import math
 import warnings
+from collections.abc import Callable, Sequence, Sized
 from contextlib import nullcontext
+from typing import Any
 
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
 from skorch.callbacks import EarlyStopping
 from skorch.helper import predefined_split
+from torch import nn
 from torch.func import functional_call
 
 from skdre._nn.batches import TensorBatches, TensorRows
@@ -54,17 +55,12 @@ _MAX_ROLL_BACKS = 8
 # The learning rate rises over these steps, while Adam's moments are rough guesses.
 _WARM_UP_STEPS = 20
 
-# Batches of no more rows than this are worked on by one thread. More gain at most a
-# fifth, and where other processes keep the cores busy they wait for each other at every
-# operation: a fit of one second was seen to take 35.
+# Batches of no more rows than this are worked on by one thread. More threads gain
+# little, and wait for each other at every operation where the cores are busy.
 _ONE_THREAD_ROWS = 512
 
-# Gradients longer than this are shortened to it.
+# Longer gradients are clipped to this norm.
 _MAX_NORM = 5.0
-
-# The average of the weights forgets over about 1 / (1 - decay) steps; the ramp lets it
-# follow the first steps, when the weights still are on their way.
-_AVERAGE_DECAY = 0.99
 
 
 class TrainingNet(NeuralNet):
@@ -73,18 +69,19 @@ class TrainingNet(NeuralNet):
     Each step clips the gradient and moves an exponential average of the weights; the
     average is what is validated and kept, since it is smoother than any single step
     (Polyak averaging). A loss or gradient that is not finite makes no step: the net
-    goes back to its best weights, at a lower learning rate.
+    returns to its best weights, at a lower learning rate.
 
     Parameters
     ----------
     module : torch.nn.Module
-        On the device of the rows.
+        Trained in place, on the device of the batches.
     criterion : callable
-        Makes the loss, ``criterion_(module(inputs), targets)``: a mean over the batch,
-        or a vector of such means, one for each member of an ensemble.
+        Called without arguments it gives the loss, ``criterion_(output, targets)``: a
+        mean over the batch, or a vector of such means, one for each member of an
+        ensemble.
     dice : Dice
-        What batches and module draw from: given to those that have an attribute
-        ``dice``; to other modules as torch's own.
+        What the module draws from: parts with an attribute ``dice`` get it, others
+        draw from it as torch's global generators.
     average_decay : float, default=0.99
         The average forgets over about 1 / (1 - average_decay) steps; 0 is no average.
     **kwargs : dict
@@ -97,15 +94,23 @@ class TrainingNet(NeuralNet):
     interrupted_ : bool
         Whether Ctrl-C ended the training.
     stop_ : bool
-        Whether the training ends with this epoch: callbacks may set it, and all of them
-        are told of the end of the epoch first.
+        Whether training ends with this epoch. Callbacks set it; all of them are told
+        of the end of the epoch first.
+    n_steps_ : int
+        Steps made.
     n_roll_backs_ : int
         How often a loss or gradient was not finite.
     """
 
     def __init__(
-        self, module, criterion, *, dice, average_decay=_AVERAGE_DECAY, **kwargs
-    ):
+        self,
+        module: nn.Module,
+        criterion: Callable,
+        *,
+        dice: Dice,
+        average_decay: float = 0.99,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(module, criterion, **kwargs)
         self.dice = dice
         self.average_decay = average_decay
@@ -151,13 +156,13 @@ class TrainingNet(NeuralNet):
                     raise
                 self.stop_ = True
 
-    def finished_epochs(self):
+    def finished_epochs(self) -> list[dict[str, Any]]:
         """Records of the epochs that came to their end."""
         return [epoch for epoch in self.history if "valid_loss" in epoch]
 
     @property
-    def interrupt_(self):
-        """What to raise, once the weights are in place, if Ctrl-C came; or None."""
+    def interrupt_(self) -> KeyboardInterrupt | None:
+        """What to raise, once the estimator is fitted, if Ctrl-C came; or None."""
         if not self.interrupted_:
             return None
         return KeyboardInterrupt(
@@ -166,18 +171,19 @@ class TrainingNet(NeuralNet):
         )
 
     @property
-    def keeper_(self):
+    def keeper_(self) -> KeepBest:
+        """The callback that keeps the best weights."""
         return dict(self.callbacks_)["keep_best"]
 
-    def learning_rate(self):
-        """Learning rate of the next step: a short rise, then a cosine to zero."""
+    def learning_rate(self) -> float:
+        """Learning rate of the next step: a short warm-up, then a cosine to zero."""
         done = (len(self.history) - 1) / self.max_epochs
-        rise = min(1.0, (self.n_steps_ + 1) / _WARM_UP_STEPS)
-        fall = (1 + math.cos(math.pi * done)) / 2
-        return self.lr * rise * fall * _ROLL_BACK_FACTOR**self.n_roll_backs_
+        warm_up = min(1.0, (self.n_steps_ + 1) / _WARM_UP_STEPS)
+        cosine = (1 + math.cos(math.pi * done)) / 2
+        return self.lr * warm_up * cosine * _ROLL_BACK_FACTOR**self.n_roll_backs_
 
     def train_step(self, batch, **fit_params):
-        # Once an epoch: the way through all modules takes as long as a layer.
+        # Once an epoch: the walk through all modules takes as long as a layer.
         if not self.module_.training:
             self.module_.train()
         inputs, targets = batch
@@ -194,12 +200,12 @@ class TrainingNet(NeuralNet):
             self.n_steps_ += 1
             self._move_average()
         elif self.n_roll_backs_ < _MAX_ROLL_BACKS:
-            # When it has given up the epoch goes on to its end, which all are told of.
+            # After the last one the epoch runs to its end, without steps.
             self._roll_back()
         return {"loss": loss, "y_pred": output}
 
     def _move_average(self):
-        # The ramp lets the average follow the first steps closely.
+        # At first the average follows closely, for the weights still are on their way.
         decay = min(self.average_decay, (1 + self.n_steps_) / (10 + self.n_steps_))
         self.flat_average_.lerp_(self.weights_.flat.detach(), 1 - decay)
 
@@ -209,8 +215,8 @@ class TrainingNet(NeuralNet):
         self.optimizer_.state.clear()
         self.stop_ = self.stop_ or self.n_roll_backs_ >= _MAX_ROLL_BACKS
 
-    def return_to(self, weights):
-        """Give the module, and the average, weights of an earlier epoch."""
+    def return_to(self, weights: dict[str, torch.Tensor]) -> None:
+        """Restore weights of an earlier epoch, in the module and in the average."""
         self.module_.load_state_dict(weights)
         self.flat_average_.copy_(self.weights_.flat.detach())
 
@@ -230,10 +236,11 @@ class TrainingNet(NeuralNet):
             return self.module_(x, **fit_params)
 
 
-def fitted_module(net):
-    """The module of a net as an estimator keeps it: a copy that trains no further.
+def fitted_module(net: TrainingNet) -> nn.Module:
+    """Copy the module of a net for an estimator to keep.
 
-    While the net is trained it has the average of the weights, afterwards the best.
+    It has the average of the weights during training and the best weights after it, in
+    double precision.
     """
     module = copy.deepcopy(net.module_)
     module.load_state_dict(net.average_)
@@ -241,33 +248,34 @@ def fitted_module(net):
 
 
 def train(
-    module,
-    criterion,
-    rows,
-    held_out=None,
+    module: nn.Module,
+    criterion: Callable,
+    rows: Sized,
+    held_out: Sized | None = None,
     *,
-    max_epochs,
-    batch_size,
-    learning_rate,
-    weight_decay=0.0,
-    patience,
-    seed,
-    keeper=KeepBest,
-    callbacks=(),
-    verbose=0,
-    **net_params,
-):
-    """Train a module; it ends with the weights of the best held-out loss.
+    max_epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    weight_decay: float = 0.0,
+    patience: int,
+    seed: int,
+    keeper: Callable[[int], KeepBest] = KeepBest,
+    callbacks: Sequence[Any] = (),
+    verbose: int = 0,
+    **net_params: Any,
+) -> TrainingNet:
+    """Train a module in place; it ends with the weights of the best held-out loss.
 
     Parameters
     ----------
     module : torch.nn.Module
-        Trained in place, on the device where `rows` lie.
+        On the device of the rows.
     criterion : callable
-        The loss, ``criterion(module(inputs), targets)``, a mean over the batch; one
-        for each member with ``keeper=KeepBestMembers``.
-    rows : TensorRows
-        Training rows.
+        The loss, ``criterion(module(inputs), targets)``: a mean over the batch, or one
+        for each member of an ensemble.
+    rows : torch.utils.data.Dataset
+        What the batches of the training are made from: a :class:`TensorRows`, unless
+        ``iterator_train`` makes them of something else.
     held_out : TensorRows, default=None
         Rows whose loss decides which epoch is kept; the training rows if None.
     max_epochs, batch_size, learning_rate, weight_decay, patience
@@ -275,20 +283,20 @@ def train(
     seed : int
         Seeds the batches and what the module draws.
     keeper : callable, default=KeepBest
-        :class:`KeepBest` or :class:`KeepBestMembers`, called with `patience`.
-    callbacks : list of skorch callbacks, default=()
-        Called after those of the net, which is their ``net`` argument.
+        Called with `patience`.
+    callbacks : sequence of skorch callbacks, default=()
+        Called after the net's own.
     verbose : int, default=0
         Above 0, a line for each epoch.
     **net_params : dict
-        Further parameters of :class:`TrainingNet`, or others in place of those below.
+        Further parameters of :class:`TrainingNet`, or others in place of those below:
+        ``iterator_train``, called with ``rows``, ``batch_size`` and ``dice``.
 
     Returns
     -------
     net : TrainingNet
-        With ``history``, ``interrupt_`` and ``keeper_.best_loss_``. At Ctrl-C it has
-        the best weights so far, and who calls raises ``interrupt_`` when these are
-        where they belong.
+        After Ctrl-C it has the best weights so far, and the caller raises
+        ``net.interrupt_`` when the estimator is fitted.
 
     Raises
     ------
@@ -314,20 +322,20 @@ def train(
         "iterator_train": TensorBatches,
         "iterator_train__dice": dice,
         "iterator_valid": TensorBatches,
-        # Without gradients a batch can be larger at the same memory.
+        # Without gradients larger batches fit into memory.
         "iterator_valid__batch_size": max(batch_size, 4096),
         "train_split": predefined_split(rows if held_out is None else held_out),
         "callbacks": [("keep_best", keeper(patience)), *callbacks],
         "device": device,
         "dice": dice,
         "verbose": verbose,
-        # The table is laid out at every epoch, whether it is printed or not.
+        # skorch lays the table out at every epoch, whether it is printed or not.
         **({} if verbose else {"callbacks__print_log": None}),
     }
     params |= net_params
     if "dice" not in inspect.signature(params["iterator_train"]).parameters:
         del params["iterator_train__dice"]
-    # skorch calls what is no module to make the criterion.
+    # skorch takes a function for one that makes the criterion.
     net = TrainingNet(module, lambda: criterion, **params)
     small = device.type == "cpu" and min(batch_size, len(rows)) <= _ONE_THREAD_ROWS
     with usual_torch(grad=True), one_thread(small):

@@ -3,6 +3,7 @@
 import warnings
 from dataclasses import replace
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, is_classifier
@@ -17,13 +18,15 @@ from skdre._compat import (
     fit_context,
     safe_indexing,
 )
-from skdre._core.columns import is_frame, named_columns, plain_missing, refuse_times
+from skdre._core.columns import named_columns, refuse_times
 from skdre._core.folds import held_out_weights
+from skdre._core.frames import is_frame, plain_missing
 from skdre._core.scales import column_scales, draw_in
 from skdre._core.tasks import single_task
+from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
-from skdre.classification._inner import (
+from skdre.classification._equal_priors import (
     choose_score,
     fit_classifier,
     lets_nan_through,
@@ -198,7 +201,14 @@ class ClassifierRatio(
         "n_jobs": [Integral, None],
     }
 
-    def __init__(self, estimator=None, *, calibration=None, cv=5, n_jobs=None):
+    def __init__(
+        self,
+        estimator: Any = None,
+        *,
+        calibration: str | None = None,
+        cv: Any = 5,
+        n_jobs: int | None = None,
+    ) -> None:
         self.estimator = estimator
         self.calibration = calibration
         self.cv = cv
@@ -229,7 +239,7 @@ class ClassifierRatio(
     # The classifier validates its own parameters when it is fitted.
     @fit_context(prefer_skip_nested_validation=False)
     @single_task
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Fit the classifier, and its calibration.
 
         Parameters
@@ -364,7 +374,7 @@ class ClassifierRatio(
             stacklevel=6,
         )
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters

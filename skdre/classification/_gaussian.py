@@ -1,11 +1,14 @@
 """GaussianRatio: the ratio of two fitted Gaussians."""
 
+from typing import Self
+
 from sklearn.base import BaseEstimator
 
 from skdre._compat import CallbackSupportMixin, fit_context
 from skdre._core.moments import joint_moments
 from skdre._core.scales import column_scales
 from skdre._core.tasks import single_task
+from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, split_samples
 
 __all__ = ["GaussianRatio"]
@@ -102,12 +105,12 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     _parameter_constraints = {"shrink": ["boolean"]}  # noqa: RUF012
 
-    def __init__(self, *, shrink=True):
+    def __init__(self, *, shrink: bool = True) -> None:
         self.shrink = shrink
 
     @fit_context(prefer_skip_nested_validation=True)
     @single_task
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Estimate the moments of the two samples.
 
         Parameters
@@ -142,18 +145,18 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         return self
 
     @property
-    def means_(self):
+    def means_(self) -> Floats:
         return self.moments_.means
 
     @property
-    def covariances_(self):
+    def covariances_(self) -> Floats:
         return self.moments_.covariances
 
     @property
-    def shrinkage_(self):
+    def shrinkage_(self) -> tuple[float, float]:
         return self.moments_.shrinkage
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters

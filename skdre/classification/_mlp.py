@@ -1,7 +1,9 @@
 """MLPRatio: a density ratio from an ensemble of neural networks."""
 
 import copy
+from collections.abc import Sequence
 from numbers import Integral, Real
+from typing import Any, Self
 
 import torch
 from sklearn.base import BaseEstimator
@@ -18,6 +20,7 @@ from skdre._core.folds import member_folds
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -169,21 +172,21 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
 
     def __init__(
         self,
-        hidden_features=(64, 64, 64),
+        hidden_features: Sequence[int] = (64, 64, 64),
         *,
-        activation="silu",
-        n_estimators=8,
-        max_iter=2000,
-        batch_size=128,
-        learning_rate=0.002,
-        weight_decay=0.001,
-        patience=400,
-        device="auto",
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        random_state=None,
-    ):
+        activation: str = "silu",
+        n_estimators: int = 8,
+        max_iter: int = 2000,
+        batch_size: int = 128,
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.001,
+        patience: int = 400,
+        device: str = "auto",
+        callbacks: list[Any] | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.hidden_features = hidden_features
         self.activation = activation
         self.n_estimators = n_estimators
@@ -200,7 +203,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Train the networks.
 
         Parameters
@@ -306,7 +309,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             "classes_": classes,
         }
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters

@@ -4,8 +4,10 @@ The register is split: problems on which results are reported, and others on whi
 defaults may be chosen.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from scipy.linalg import toeplitz
@@ -16,6 +18,7 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import check_rows
+from skdre._core.types import RandomState, Rows
 from skdre.datasets._shifts import (
     Shift,
     _check_n_features,
@@ -65,14 +68,14 @@ def _draw_mixture(n, centers, scale, rng):
     prefer_skip_nested_validation=True,
 )
 def make_mixture_shift(
-    n_samples=1000,
+    n_samples: int | Sequence[int] = 1000,
     *,
-    numerator_centers,
-    denominator_centers,
-    numerator_scale=1.0,
-    denominator_scale=1.0,
-    random_state=None,
-):
+    numerator_centers: Rows,
+    denominator_centers: Rows,
+    numerator_scale: float = 1.0,
+    denominator_scale: float = 1.0,
+    random_state: RandomState = None,
+) -> Shift:
     """Two equal mixtures of round Gaussians, the ratio known.
 
     With many centres along a curve a mixture is that curve, smeared.
@@ -152,8 +155,13 @@ def _product_log_ratio(X, *, p, q):
     prefer_skip_nested_validation=True,
 )
 def make_product_shift(
-    n_samples=1000, n_features=2, *, numerator, denominator, random_state=None
-):
+    n_samples: int | Sequence[int] = 1000,
+    n_features: int = 2,
+    *,
+    numerator: Any,
+    denominator: Any,
+    random_state: RandomState = None,
+) -> Shift:
     """Two samples of independent, equally distributed columns, the ratio known.
 
     Parameters
@@ -226,14 +234,14 @@ def _ring_log_ratio(X, *, radius, width, spread):
     prefer_skip_nested_validation=True,
 )
 def make_ring_shift(
-    n_samples=1000,
-    n_features=2,
+    n_samples: int | Sequence[int] = 1000,
+    n_features: int = 2,
     *,
-    radius=3.0,
-    width=0.3,
-    spread=2.0,
-    random_state=None,
-):
+    radius: float = 3.0,
+    width: float = 0.3,
+    spread: float = 2.0,
+    random_state: RandomState = None,
+) -> Shift:
     """A ring, or the shell of a ball, against a Gaussian, the ratio known.
 
     The numerator's rows have a distance |N(radius, width^2)| from the origin and a
@@ -422,7 +430,7 @@ _PROBLEMS = {"reported": _REPORTED, "tuning": _TUNING}
 @validate_params(
     {"role": [StrOptions(set(_PROBLEMS)), None]}, prefer_skip_nested_validation=True
 )
-def known_ratio_problems(role=None):
+def known_ratio_problems(role: str | None = None) -> list[str]:
     """Names of the problems of known log ratio.
 
     Parameters
@@ -461,7 +469,12 @@ def known_ratio_problems(role=None):
     },
     prefer_skip_nested_validation=True,
 )
-def make_known_ratio(name, n_samples=1000, *, random_state=None):
+def make_known_ratio(
+    name: str,
+    n_samples: int | Sequence[int] = 1000,
+    *,
+    random_state: RandomState = None,
+) -> Shift:
     """Samples of a problem whose log ratio is known.
 
     Parameters

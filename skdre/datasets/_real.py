@@ -3,6 +3,7 @@
 import warnings
 from contextlib import contextmanager
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from sklearn.utils import Bunch
@@ -32,8 +33,12 @@ _WISCONSIN_FEATURES = (
     prefer_skip_nested_validation=True,
 )
 def load_breast_cancer_wisconsin(
-    path=None, *, missing="drop", return_X_y=False, as_frame=False
-):
+    path: str | PathLike[str] | None = None,
+    *,
+    missing: str = "drop",
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load the breast cancer Wisconsin (Original) data set.
 
     699 biopsies, nine cytological grades from 1 to 10 each, benign or malignant. It is
@@ -121,7 +126,12 @@ _BLOOD_FEATURES = ("recency", "frequency", "monetary", "time")
     },
     prefer_skip_nested_validation=True,
 )
-def load_blood_transfusion(path=None, *, return_X_y=False, as_frame=False):
+def load_blood_transfusion(
+    path: str | PathLike[str] | None = None,
+    *,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load the Blood Transfusion Service Center data set.
 
     748 blood donors [1]_: months since the last donation (recency), number of
@@ -207,7 +217,12 @@ _WINE_FEATURES = (
     },
     prefer_skip_nested_validation=True,
 )
-def load_white_wine_quality(path=None, *, return_X_y=False, as_frame=False):
+def load_white_wine_quality(
+    path: str | PathLike[str] | None = None,
+    *,
+    return_X_y: bool = False,
+    as_frame: bool = False,
+) -> Any:
     """Load the white wines of the Wine Quality data set.
 
     4898 Portuguese white wines [1]_, eleven physical and chemical measurements of each

@@ -1,12 +1,13 @@
 """Shifts with a known log ratio, and shifts made from labelled data."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from scipy.special import log_expit
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
@@ -18,7 +19,9 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
-from skdre._core.columns import check_rows, is_frame
+from skdre._core.columns import check_rows
+from skdre._core.frames import is_frame
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._core.values import refuse_masked
 from skdre.base import pool
 
@@ -54,7 +57,7 @@ class Shift:
     inverse: Callable[[np.ndarray], np.ndarray]
     latent_log_ratio: Callable[[np.ndarray], np.ndarray]
 
-    def log_ratio(self, X):
+    def log_ratio(self, X: Rows) -> Floats:
         """True log ratio at the rows of X.
 
         Parameters
@@ -81,7 +84,7 @@ class Shift:
             )
         return self.latent_log_ratio(self.inverse(X))
 
-    def pool(self):
+    def pool(self) -> tuple[np.ndarray, np.ndarray]:
         """Both samples as one labelled set, the way ratio estimators are fitted.
 
         Returns
@@ -224,14 +227,14 @@ def _check_sample_sizes(n_samples):
     prefer_skip_nested_validation=True,
 )
 def make_warped_shift(
-    n_samples=1000,
-    n_features=2,
+    n_samples: int | Sequence[int] = 1000,
+    n_features: int = 2,
     *,
-    warp="identity",
-    mean_shift=1.0,
-    covariance=1.0,
-    random_state=None,
-):
+    warp: str = "identity",
+    mean_shift: float = 1.0,
+    covariance: npt.ArrayLike = 1.0,
+    random_state: RandomState = None,
+) -> Shift:
     """Two Gaussian samples seen through an invertible map, the ratio known.
 
     The numerator is z ~ N(mu, S) and the denominator z ~ N(0, I), with all components
@@ -338,7 +341,7 @@ class SelectionShift:
     source_log_ratio: np.ndarray
     target_log_ratio: np.ndarray
 
-    def pool(self):
+    def pool(self) -> tuple[Any, np.ndarray]:
         """Both samples as one labelled set: the target over the source.
 
         Returns
@@ -351,7 +354,7 @@ class SelectionShift:
         return pool(numerator=self.X_target, denominator=self.X_source)
 
 
-def _score_of_rows(X, score):
+def _score_of_rows(X: Any, score: int | str | Values) -> Floats:
     """The score as an array of numbers, one for each row of X."""
     given = f"score={score!r}" if isinstance(score, Integral | str) else "score"
     if isinstance(score, bool):
@@ -399,8 +402,14 @@ def _score_of_rows(X, score):
     prefer_skip_nested_validation=True,
 )
 def make_selection_shift(
-    X, y, *, score, strength=2.0, target_fraction=0.5, random_state=None
-):
+    X: Rows,
+    y: Values,
+    *,
+    score: int | str | Values,
+    strength: float = 2.0,
+    target_fraction: float = 0.5,
+    random_state: RandomState = None,
+) -> SelectionShift:
     """Make a covariate shift from labelled data by selecting rows on X alone.
 
     A random part of the rows becomes the target. Of the others, each is kept for the

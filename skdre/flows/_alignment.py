@@ -21,7 +21,7 @@ from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, resolve_device
+from skdre._nn.training import TaskCallback, fitted_module, resolve_device
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,
@@ -33,15 +33,13 @@ from skdre.flows._alignment_training import (
     warn_of_single_rows,
     warn_unless_aligned,
 )
-from skdre.flows._density import through
-from skdre.flows._flows import build_flow
+from skdre.flows._flows import TRAINED_FLOWS, build_flow
 from skdre.flows._gaussian import GaussianFlow, gaussian_moments
-from skdre.flows._gaussian_map import align_gaussians, within_maps
+from skdre.flows._gaussian_alignment import align_gaussians, within_maps
+from skdre.flows._likelihood import through
 from skdre.flows._marginals import noise_scale, standardize
 
 __all__ = ["LikelihoodRatioAligner"]
-
-_NEURAL = {"ffjord", "maf", "nsf", "realnvp"}
 
 # The attributes that are torch modules: T, the samples' own densities, the shared one.
 _MODULES = ("flow_", "source_density_", "target_density_", "density_")
@@ -229,8 +227,8 @@ class LikelihoodRatioAligner(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "flow": [StrOptions({"affine", *_NEURAL}), callable],
-        "density": [StrOptions({"gaussian", *_NEURAL}), callable],
+        "flow": [StrOptions({"affine", *TRAINED_FLOWS}), callable],
+        "density": [StrOptions({"gaussian", *TRAINED_FLOWS}), callable],
         "moving": [StrOptions({"denominator", "numerator"})],
         "standardize": ["boolean"],
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
@@ -445,8 +443,7 @@ class LikelihoodRatioAligner(
         module = DomainLogDensity([shared], flow, scale).float().to(device)
 
         def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
+            module = fitted_module(net)
             return self._fitted(
                 maps, module.transform, (*densities[:2], *module.densities), device
             )
@@ -460,9 +457,7 @@ class LikelihoodRatioAligner(
             **params,
         )
         records = self._records(net)
-        attributes = self._fitted(
-            maps, module.transform, (*densities[:2], *module.densities), device
-        )
+        attributes = fitted(net)
         ratio = self._ratio_of(attributes, mapped, weights)
         curve = -records["validation_scores_"]
         attributes |= {

@@ -1,5 +1,6 @@
 """What LikelihoodRatioAligner trains, where there is no closed form, and judges by."""
 
+import copy
 import warnings
 
 import numpy as np
@@ -7,13 +8,11 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
-from torch.func import functional_call
 
 from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
 from skdre._nn.estimator import late_gain, n_epochs_and_batches
-from skdre._nn.settings import GLOBAL_DICE
 from skdre._nn.training import TensorRows, train
-from skdre.flows._density import log_density, through
+from skdre.flows._likelihood import PerturbedRows, log_density, through
 
 __all__ = [
     "DomainLogDensity",
@@ -89,7 +88,7 @@ def shared_log_likelihood(flow, density, samples, weights):
     )
 
 
-class DomainLogDensity(nn.Module):
+class DomainLogDensity(PerturbedRows):
     """Log density of labelled rows, those of the source after a transform.
 
     Parameters
@@ -99,18 +98,13 @@ class DomainLogDensity(nn.Module):
     transform : zuko.flows.Flow or None
         Its transform moves the source; its log-determinant is added.
     noise_scale : sequence of float of length n_features
-        Standard deviation of the noise added to the rows in training, as of
-        :class:`skdre.flows._flows.LogDensity`.
+        Of :class:`PerturbedRows`.
     """
 
-    dice = GLOBAL_DICE
-
     def __init__(self, densities, transform, noise_scale):
-        super().__init__()
+        super().__init__(noise_scale)
         self.densities = nn.ModuleList(densities)
         self.transform = transform
-        noise_scale = torch.as_tensor(noise_scale, dtype=torch.float32)
-        self.register_buffer("noise_scale", noise_scale)
         self.requires_grad_()
 
     def forward(self, rows):
@@ -119,9 +113,7 @@ class DomainLogDensity(nn.Module):
         The last column of `rows` is above 0 in rows of the source.
         """
         flat = rows.reshape(-1, rows.shape[-1])
-        u, is_source = flat[:, :-1], flat[:, -1] > 0
-        if self.training:
-            u = u + self.noise_scale * self.dice.randn_like(u)
+        u, is_source = self.perturbed(flat[:, :-1]), flat[:, -1] > 0
         values = torch.zeros_like(flat[:, 0])
         if self.transform is not None and is_source.any():
             moved, log_det = self.transform().transform.call_and_ladj(u[is_source])
@@ -195,15 +187,16 @@ class StopAtSmallGradient(Callback):
 
 
 def gradient_norm(module, state, rows):
-    """Norm of the gradient of the loss over all rows, in nats."""
-    names = [name for name, _ in module.named_parameters()]
-    leaves = {name: state[name].detach().requires_grad_() for name in names}
-    was_training = module.training
-    module.eval()
+    """Norm of the gradient of the loss over all rows, in nats, at a state of a module.
+
+    It is computed in a copy: a continuous flow finds its parameters again in the
+    backward pass, after whatever stood in for them in the forward one has gone.
+    """
+    module = copy.deepcopy(module).requires_grad_().eval()
+    module.load_state_dict(state)
     inputs, *targets = rows.tensors
-    loss = summed_loss(functional_call(module, {**state, **leaves}, inputs), targets)
-    gradient = torch.autograd.grad(loss, leaves.values(), allow_unused=True)
-    module.train(was_training)
+    loss = summed_loss(module(inputs), targets)
+    gradient = torch.autograd.grad(loss, list(module.parameters()), allow_unused=True)
     squares = [g.square().sum() for g in gradient if g is not None]
     return float(torch.stack(squares).sum().sqrt())
 

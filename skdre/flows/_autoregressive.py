@@ -1,70 +1,102 @@
 """Masked autoregressive transformations: who sees whom, and a quick inverse."""
 
+import math
 from bisect import bisect_right
-from functools import partial
 
 import torch
-from torch import nn
-from zuko.flows import MaskedAutoregressiveTransform
-from zuko.transforms import AutoregressiveTransform
+from torch import Tensor, nn
+from torch.nn import functional
+from zuko.lazy import LazyTransform
+from zuko.transforms import (
+    AutoregressiveTransform,
+    DependentTransform,
+    MonotonicAffineTransform,
+)
 from zuko.utils import unpack
 
-__all__ = ["SpreadAutoregressive"]
+from skdre.flows._transforms import Bound, start_at_zero
+
+__all__ = ["MaskedLinear", "SpreadAutoregressive", "spread_degrees"]
 
 
-def spread_degrees(n_units, n_features):
+def spread_degrees(n_units: int, n_features: int) -> Tensor:
     """How many of the first columns each hidden unit sees, in ascending order.
 
-    zuko deals the degrees 1, 2, 3, ... in turn, so that of fewer units than columns
-    none sees the later columns: of 784 columns and 100 units only the first 100
-    condition anything.
-
-    Returns
-    -------
-    degrees : torch.Tensor of int of shape (n_units,)
-        From 1 or a little more to ``n_features - 1``, evenly spread.
+    From 1 or a little more to ``n_features - 1``, evenly spread: dealt in turn, as
+    1, 2, 3, ..., the degrees of few units would leave out the later columns.
     """
     ranks = torch.arange(1, n_units + 1)
     return torch.ceil(ranks.double() * (n_features - 1) / n_units).long()
 
 
-class SpreadAutoregressive(MaskedAutoregressiveTransform):
-    """zuko's transformation, with the columns spread over the hidden units.
+class MaskedLinear(nn.Linear):
+    """Linear layer each of whose outputs sees the inputs of its row of a mask.
 
     Parameters
     ----------
-    features : int
-        At least 2.
-    order : torch.Tensor of int of shape (features,)
-        Place of each column in the order in which they condition one another.
-    bound : torch.nn.Module
-        Applied to each input of the network by itself.
-    activation : callable
-        Class of the activations of the hidden layers.
-    **kwargs : dict
-        Of :class:`zuko.flows.MaskedAutoregressiveTransform`.
+    mask : torch.Tensor of bool of shape (n_outputs, n_inputs)
     """
 
-    def __init__(self, features, *, order, bound, activation, **kwargs):
-        super().__init__(features, order=order, activation=activation, **kwargs)
-        self.hyper = nn.Sequential(bound, self.hyper)
-        *hidden, last = self.layers
-        self.degrees = [spread_degrees(len(layer.bias), features) for layer in hidden]
+    def __init__(self, mask):
+        super().__init__(mask.shape[1], mask.shape[0])
+        self.register_buffer("mask", mask)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.linear(x, self.mask * self.weight, self.bias)
+
+
+class SpreadAutoregressive(LazyTransform):
+    """Maps of each column given those before it, by one network.
+
+    Parameters
+    ----------
+    order : torch.Tensor of int of shape (n_features,)
+        Place of each column in the order in which they condition one another; at least
+        two.
+    hidden_features : sequence of int
+    univariate : callable
+        Makes the transformation of a column.
+    shapes : sequence of tuple of int
+        Of its arguments, which the network gives.
+    """
+
+    def __init__(
+        self,
+        order,
+        hidden_features,
+        univariate=MonotonicAffineTransform,
+        shapes=((), ()),
+    ):
+        super().__init__()
+        self.register_buffer("order", order)
+        self.univariate, self.shapes = univariate, shapes
+        self.n_arguments = sum(map(math.prod, shapes))
+        self.degrees = [spread_degrees(n, len(order)) for n in hidden_features]
         # The column at place k of the order sees the k before it.
-        seen = self.order + 1
-        for layer, degrees in zip(hidden, self.degrees, strict=True):
-            layer.mask.copy_(degrees[:, None] >= seen)
+        seen, layers = order + 1, []
+        for degrees in (*self.degrees, order.repeat_interleave(self.n_arguments)):
+            # SiLU is smooth, as the maps between data and a normal are thought to be.
+            layers += [MaskedLinear(degrees[:, None] >= seen), nn.SiLU()]
             seen = degrees
-        last.mask.copy_(self.order.repeat_interleave(self.total)[:, None] >= seen)
-        self.activation, self.bound = activation(), bound
+        *layers, last, _ = layers
+        start_at_zero(last)
+        self.network = nn.Sequential(Bound(), *layers, last)
 
     @property
-    def layers(self):
+    def layers(self) -> list[MaskedLinear]:
         """The linear layers of the network."""
-        return [module for module in self.hyper[1] if isinstance(module, nn.Linear)]
+        return [each for each in self.network if isinstance(each, MaskedLinear)]
 
-    def forward(self, c=None):
-        return _GrowingInverse(self, partial(self.meta, c), self.passes)
+    def mapping(self, arguments: Tensor) -> DependentTransform:
+        """Maps of columns, of what the network gives, (..., n_columns, n_arguments)."""
+        return DependentTransform(self.univariate(*unpack(arguments, self.shapes)), 1)
+
+    def conditioned(self, x: Tensor) -> DependentTransform:
+        """Maps of all columns at rows x."""
+        return self.mapping(self.network(x).unflatten(-1, (-1, self.n_arguments)))
+
+    def forward(self, c: None = None) -> AutoregressiveTransform:
+        return _GrowingInverse(self)
 
 
 class _GrowingInverse(AutoregressiveTransform):
@@ -75,42 +107,37 @@ class _GrowingInverse(AutoregressiveTransform):
     much arithmetic as one pass, where the inverse by passes costs one for each column.
     """
 
-    def __init__(self, network, meta, passes):
-        super().__init__(meta, passes)
-        self.network = network
+    def __init__(self, module):
+        super().__init__(module.conditioned, passes=len(module.order))
+        self.module = module
 
     def _inverse(self, y):
         if torch.is_grad_enabled():
-            # The steps write in place.
-            return super()._inverse(y)
+            # The steps of the other way write in place.
+            x = torch.zeros_like(y)
+            for _ in range(y.shape[-1]):
+                x = self.module.conditioned(x).inv(y)
+            return x
         flat = y.reshape(-1, y.shape[-1])
-        return grow_inverse(self.network, flat).reshape(y.shape)
+        return grow_inverse(self.module, flat).reshape(y.shape)
 
 
-def grow_inverse(network, y):
+def grow_inverse(module, y):
     """Invert a :class:`SpreadAutoregressive` a few columns at a time.
 
-    Parameters
-    ----------
-    network : SpreadAutoregressive
-    y : torch.Tensor of shape (n_rows, n_features)
-        Its outputs.
-
-    Returns
-    -------
-    x : torch.Tensor of shape (n_rows, n_features)
+    Outputs y and inputs x have the shape (n_rows, n_features).
     """
     n_rows, n_features = y.shape
-    columns = torch.argsort(network.order)
-    weights = [layer.mask * layer.weight for layer in network.layers]
-    biases = [layer.bias[:, None] for layer in network.layers]
+    columns = torch.argsort(module.order)
+    weights = [layer.mask * layer.weight for layer in module.layers]
+    biases = [layer.bias[:, None] for layer in module.layers]
     weights[0] = weights[0][:, columns]
     weights[-1], biases[-1] = (
         each.unflatten(0, (n_features, -1))[columns].flatten(0, 1)
         for each in (weights[-1], biases[-1])
     )
-
-    degrees = [each.tolist() for each in network.degrees]
+    bound, activation = module.network[0], functional.silu
+    degrees = [each.tolist() for each in module.degrees]
 
     # With units as rows, those that are known are the first rows of their layer.
     y = y.T[columns]
@@ -128,14 +155,13 @@ def grow_inverse(network, y):
     # no hidden layer each needs the column before it.
     ends = sorted(set(degrees[-1])) if degrees else range(1, n_features)
     for stop in [*ends, n_features]:
-        parameters = layer(-1, slice(start * network.total, stop * network.total))
-        parameters = parameters.unflatten(0, (stop - start, -1)).movedim(1, -1)
-        univariate = network.univariate(*unpack(parameters, network.shapes))
-        x[start:stop] = univariate.inv(y[start:stop])
-        known[0][start:stop] = network.bound(x[start:stop])
+        outputs = slice(start * module.n_arguments, stop * module.n_arguments)
+        arguments = layer(-1, outputs).unflatten(0, (stop - start, -1)).movedim(1, -1)
+        x[start:stop] = module.mapping(arguments).inv(y[start:stop])
+        known[0][start:stop] = bound(x[start:stop])
         n_known[0] = start = stop
         for k, each in enumerate(degrees):
             units = slice(n_known[k + 1], bisect_right(each, stop))
-            known[k + 1][units] = network.activation(layer(k, units))
+            known[k + 1][units] = activation(layer(k, units))
             n_known[k + 1] = units.stop
     return x[torch.argsort(columns)].T

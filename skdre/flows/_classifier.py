@@ -28,9 +28,11 @@ from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, TrainingNet, resolve_device
+from skdre._nn.training import fitted_module, resolve_device
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.flows._density import FlowDensityMixin, through
+from skdre.flows._classifier_training import FlowClassifier, train_jointly
+from skdre.flows._density import FlowDensityMixin
+from skdre.flows._domains import balanced_weight
 from skdre.flows._flows import FLOWS, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
@@ -38,9 +40,9 @@ from skdre.flows._gaussian import (
     choose_shrinkage,
     gaussian_moments,
 )
-from skdre.flows._joint import FlowClassifier, train_jointly
+from skdre.flows._likelihood import through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
-from skdre.flows._rows import balanced_weight
+from skdre.flows._stages import Stage, Stages
 
 __all__ = ["FlowClassifierRatio"]
 
@@ -89,25 +91,6 @@ def _rows(samples, validation_fraction):
         held_out,
         samples.classes,
     )
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """What a stage of the training ends with.
-
-    Attributes
-    ----------
-    attributes : dict
-        Of the fitted estimator.
-    net : TrainingNet
-    extremes : tuple of float or None
-        Least log ratio of a held-out row of the numerator, and greatest of one of the
-        denominator, where there is a classifier.
-    """
-
-    attributes: dict
-    net: TrainingNet
-    extremes: tuple[float, float] | None
 
 
 class FlowClassifierRatio(
@@ -409,47 +392,29 @@ class FlowClassifierRatio(
         data = {"X": X, "y": y}
         root = self._init_callback_context(max_subtasks=len(kinds) + (alpha == 0))
         root.call_on_fit_task_begin(estimator=self, **data)
+        stages = Stages(self, root, data, n_epochs)
 
-        def run(name, stage, *args):
-            """Run a stage of the training as a task for scikit-learn's callbacks."""
-            task = root.subcontext(task_name=name, max_subtasks=n_epochs)
-            task.call_on_fit_task_begin(estimator=self, **data)
-
-            def callbacks(fitted):
-                epochs = TaskCallback(task, self, data, fitted)
-                return [*(self.callbacks or ()), ("sklearn", epochs)]
-
-            result = stage(*args, rows, device, callbacks=callbacks, **params)
-            stop = task.call_on_fit_task_end(
-                estimator=self,
-                reconstruction_attributes=result.attributes.copy,
-                **data,
+        def train_flow(kind, callbacks):
+            return self._train_flow(
+                kind, alpha, warm, rows, device, callbacks=callbacks, **params
             )
-            return result, stop, result.net.interrupt_
 
-        fits, interrupt = {}, None
-        for kind in kinds:
-            try:
-                fits[kind], stop, interrupt = run(
-                    kind, self._train_flow, kind, alpha, warm
-                )
-            except KeyboardInterrupt as error:
-                # There is nothing of this kind yet, but of the one before.
-                if not fits:
-                    raise
-                interrupt = error
-            if stop or interrupt:
-                break
-        scores = {kind: -fit.net.keeper_.best_loss_ for kind, fit in fits.items()}
-        best = final = fits[max(scores, key=scores.get)]
+        def train_classifier(callbacks):
+            return self._train_classifier(
+                best, rows, device, callbacks=callbacks, **params
+            )
+
+        fits, interrupt = stages.run_each(kinds, train_flow)
+        best = final = max(fits.values(), key=lambda fit: fit.score)
         if alpha == 0 and not interrupt:
             try:
-                final, _, interrupt = run("classifier", self._train_classifier, best)
+                final, _ = stages.run("classifier", train_classifier)
+                interrupt = final.interrupt
             except KeyboardInterrupt as error:
                 interrupt = error
         for name, value in final.attributes.items():
             setattr(self, name, value)
-        self.marginal_scores_ = scores
+        self.marginal_scores_ = {kind: fit.score for kind, fit in fits.items()}
         if interrupt:
             raise interrupt
         if alpha == 0:
@@ -496,8 +461,7 @@ class FlowClassifierRatio(
         classifier = classifier.to(device)
 
         def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
+            module = fitted_module(net)
             heads = copy.deepcopy(classifier) if alpha == 0 else module.classifier
             return self._fitted(module.flow, heads, maps, kind, rows)
 
@@ -512,8 +476,8 @@ class FlowClassifierRatio(
             callbacks=callbacks(fitted),
             **params,
         )
-        attributes = self._fitted(flow, classifier, maps, kind, rows)
-        return _Stage(attributes | self._records(net), net, extremes)
+        attributes = fitted(net) | self._records(net)
+        return Stage(attributes, -net.keeper_.best_loss_, net, extremes)
 
     @usual_torch(grad=True)
     def _train_classifier(self, stage, rows, device, *, callbacks, **params):
@@ -526,9 +490,7 @@ class FlowClassifierRatio(
         kind, weight = stage.attributes["marginals_"], rows.weight
 
         def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
-            return self._fitted(flow, module, maps, kind, rows)
+            return self._fitted(flow, fitted_module(net), maps, kind, rows)
 
         net, extremes = train_members(
             network,
@@ -539,10 +501,9 @@ class FlowClassifierRatio(
             callbacks=callbacks(fitted),
             **params,
         )
-        attributes = self._fitted(flow, network, maps, kind, rows)
-        attributes |= self._records(net)
+        attributes = fitted(net) | self._records(net)
         attributes["n_iter_"] += stage.net.n_steps_
-        return _Stage(attributes, net, extremes)
+        return Stage(attributes, -net.keeper_.best_loss_, net, extremes)
 
     def _new_networks(self, n_features, seed):
         with seeded(seed):

@@ -2,56 +2,16 @@
 
 from numbers import Integral
 
-import numpy as np
-import torch
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._core.columns import check_rows, validate_rows
-from skdre._nn.settings import usual_torch
-from skdre.flows._fisher import parameter_gradients
-from skdre.flows._flows import AUTO_MARGINALS, normal_log_density
+from skdre.flows._flows import FLOWS
+from skdre.flows._likelihood import log_density, parameter_gradients, through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
 
-__all__ = ["FlowDensityMixin", "log_density", "through"]
-
-# Rows that go through the flow at once when it is not trained, and values: a continuous
-# flow keeps a gradient for each.
-_CHUNK_ROWS = 16384
-_CHUNK_VALUES = 2**19
-
-
-def through(flow, function, U):
-    """Apply a function of (transform, rows) to mapped rows, a chunk at a time.
-
-    Parameters
-    ----------
-    flow : zuko.flows.Flow
-        In double precision.
-    function : callable
-        Of the flow's transform and a tensor of rows.
-    U : ndarray of shape (n_samples, n_features)
-
-    Returns
-    -------
-    values : ndarray of shape (n_samples, ...)
-    """
-    device = next(flow.parameters()).device
-    n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
-    parts = []
-    with usual_torch(grad=False):
-        transform = flow().transform
-        for start in range(0, len(U), n_rows):
-            u = torch.as_tensor(U[start : start + n_rows], device=device)
-            parts.append(function(transform, u).cpu().numpy())
-    return np.concatenate(parts)
-
-
-def log_density(transform, u):
-    """Log density in nats of rows that the transform takes to N(0, I)."""
-    z, log_det = transform.call_and_ladj(u)
-    return normal_log_density(z) + log_det
+__all__ = ["FlowDensityMixin"]
 
 
 class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
@@ -76,8 +36,8 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Kinds of maps to choose from, of so many rows."""
         if self.marginals != "auto":
             return [self.marginals]
-        if isinstance(self.flow, str) and self.flow in AUTO_MARGINALS:
-            return [AUTO_MARGINALS[self.flow]]
+        if isinstance(self.flow, str) and FLOWS[self.flow].marginals:
+            return [FLOWS[self.flow].marginals]
         return list(MARGINALS) if n_samples >= FEW_ROWS else ["standardize"]
 
     def _mapped(self, X):

@@ -23,10 +23,11 @@ from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import seeded, usual_torch
-from skdre._nn.training import TaskCallback, TensorRows, resolve_device, train
+from skdre._nn.training import TensorRows, fitted_module, resolve_device, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
-from skdre.flows._flows import FLOWS, LogDensity, build_flow
+from skdre.flows._domains import balanced_weight, domains, hold_out
+from skdre.flows._flows import FLOWS, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
     GaussianFlow,
@@ -34,8 +35,9 @@ from skdre.flows._gaussian import (
     gaussian_moments,
     shrunk_log_densities,
 )
+from skdre.flows._likelihood import LogDensity
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
-from skdre.flows._rows import balanced_weight, domains, hold_out
+from skdre.flows._stages import Stage, Stages
 
 __all__ = ["FlowFeaturizer"]
 
@@ -324,50 +326,29 @@ class FlowFeaturizer(
         )
         seed = draw_seed(rng)
 
-        if warm:
-            kinds = [self.marginals_]
-        else:
-            kinds = self._candidate_marginals(len(X))
+        kinds = [self.marginals_] if warm else self._candidate_marginals(len(X))
+        parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
+
+        def fit_one(kind, callbacks):
+            if warm:
+                maps, flow = self.marginal_maps_, self.flow_
+            else:
+                rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
+                maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
+                flow = self._new_flow(X.shape[1], seed)
+            if isinstance(flow, GaussianFlow):
+                return self._solve_flow(maps, kind, parts, X, domain, device, seed)
+            return self._train_flow(flow, maps, kind, parts, device, seed, callbacks)
+
         root = self._init_callback_context(max_subtasks=len(kinds))
         data = {"X": table, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
-        fits = {}
-        for kind in kinds:
-            try:
-                task = root.subcontext(task_name=kind, max_subtasks=self.max_epochs)
-                task.call_on_fit_task_begin(estimator=self, **data)
-                if warm:
-                    maps, flow = self.marginal_maps_, self.flow_
-                else:
-                    rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
-                    maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
-                    flow = self._new_flow(X.shape[1], seed)
-                parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
-                if isinstance(flow, GaussianFlow):
-                    fits[kind] = self._solve_flow(
-                        maps, kind, parts, X, domain, device, seed
-                    )
-                    interrupt = None
-                else:
-                    fits[kind], interrupt = self._train_flow(
-                        flow, maps, kind, parts, device, seed, task, data
-                    )
-                stop = task.call_on_fit_task_end(
-                    estimator=self, reconstruction_attributes=fits[kind].copy, **data
-                )
-            except KeyboardInterrupt as error:
-                # There is nothing of this kind yet, but of the one before.
-                if not fits:
-                    raise
-                interrupt = error
-            if stop or interrupt:
-                break
-        best = max(fits, key=lambda kind: fits[kind]["best_validation_score_"])
-        for name, value in fits[best].items():
+        stages = Stages(self, root, data, self.max_epochs)
+        fits, interrupt = stages.run_each(kinds, fit_one)
+        best = max(fits.values(), key=lambda fit: fit.score)
+        for name, value in best.attributes.items():
             setattr(self, name, value)
-        self.marginal_scores_ = {
-            kind: fit["best_validation_score_"] for kind, fit in fits.items()
-        }
+        self.marginal_scores_ = {kind: fit.score for kind, fit in fits.items()}
         if interrupt:
             raise interrupt
         self._warn_if_still_rising()
@@ -400,11 +381,8 @@ class FlowFeaturizer(
             )
 
     @usual_torch(grad=True)
-    def _train_flow(self, flow, maps, kind, parts, device, seed, task, data):
-        """Train a flow on the mapped rows.
-
-        Returns the fitted attributes, and what to raise if Ctrl-C ended the training.
-        """
+    def _train_flow(self, flow, maps, kind, parts, device, seed, callbacks):
+        """Train a flow on the mapped rows."""
         tensors, offsets = [], []
         for X, domain in parts:
             U, log_det = maps.forward(X)
@@ -420,15 +398,12 @@ class FlowFeaturizer(
         density = LogDensity(copy.deepcopy(flow).float(), scale).to(device)
 
         def fitted(net):
-            module = copy.deepcopy(net.module_)
-            module.load_state_dict(net.average_)
-            return self._fitted(module.flow, maps, kind)
+            return self._fitted(fitted_module(net).flow, maps, kind)
 
         n_rows = len(tensors[0])
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(max(256, n_rows // 20), 8192)
-        epochs = TaskCallback(task, self, data, fitted)
         net = train(
             density,
             _mean_log_loss,
@@ -439,25 +414,24 @@ class FlowFeaturizer(
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=seed,
-            callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
+            callbacks=callbacks(fitted),
             verbose=int(self.verbose),
         )
-        attributes = self._fitted(density.flow, maps, kind)
         finished = net.finished_epochs()
         loss = np.array([epoch["train_loss"] for epoch in finished])
         held_out_loss = np.array([epoch["valid_loss"] for epoch in finished])
-        best = net.keeper_.best_loss_
-        attributes |= {
+        score = float(offsets[1] - net.keeper_.best_loss_)
+        attributes = fitted(net) | {
             "loss_curve_": loss - offsets[0],
             "validation_scores_": offsets[1] - held_out_loss,
-            "best_validation_score_": float(offsets[1] - best),
+            "best_validation_score_": score,
             "n_iter_": len(finished),
         }
-        return attributes, net.interrupt_
+        return Stage(attributes, score, net)
 
     @usual_torch(grad=True)
     def _solve_flow(self, maps, kind, parts, X, domain, device, seed):
-        """Fit a Gaussian flow on the mapped rows; return the fitted attributes."""
+        """Fit a Gaussian flow on the mapped rows."""
         (training, training_domain), (held_out, held_out_domain) = parts
         scale = noise_scale(maps)
         weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
@@ -475,13 +449,14 @@ class FlowFeaturizer(
         maps = MARGINALS[kind](X, weight)
         moments = gaussian_moments(maps.forward(X)[0], weight, noise_scale(maps))
         flow = GaussianFlow(X.shape[1]).set_moments(*moments, SHRINKAGES[index])
-        return self._fitted(flow.to(device), maps, kind) | {
+        attributes = self._fitted(flow.to(device), maps, kind) | {
             "loss_curve_": np.array([]),
             "validation_scores_": np.array([]),
             "best_validation_score_": float(score),
             "shrinkage_": SHRINKAGES[index],
             "n_iter_": 0,
         }
+        return Stage(attributes, float(score))
 
     @staticmethod
     def _fitted(flow, maps, kind):

@@ -2,14 +2,14 @@
 
 import numpy as np
 import torch
-import zuko
 from torch import nn
-from zuko.distributions import DiagNormal
-from zuko.flows import UnconditionalDistribution
+from torch.distributions import Transform, constraints
+from zuko.flows import Flow
 from zuko.lazy import LazyTransform
-from zuko.transforms import LULinearTransform
 
 from skdre._core.rows import observations
+from skdre._core.types import Floats
+from skdre.flows._transforms import standard_normal
 
 __all__ = [
     "SHRINKAGES",
@@ -165,21 +165,30 @@ def affine_factors(matrix):
     return lower + np.triu(upper, 1)
 
 
-class _Affine(LULinearTransform):
+class _Affine(Transform):
     """z = L U (u - mean)."""
 
+    domain = codomain = constraints.real_vector
+    bijective = True
+
     def __init__(self, mean, factors):
-        super().__init__(factors)
+        super().__init__()
         self.mean = mean
+        self.lower = torch.tril(factors)
+        self.upper = torch.triu(factors, diagonal=1) + torch.eye(
+            len(mean), dtype=mean.dtype, device=mean.device
+        )
 
     def _call(self, x):
-        return (x - self.mean) @ (self.L @ self.U).mT
+        return (x - self.mean) @ (self.lower @ self.upper).mT
 
-    # zuko solves row by row, with as many copies of the factors as there are rows.
     def _inverse(self, y):
-        x = torch.linalg.solve_triangular(self.L, y.mT, upper=False)
-        x = torch.linalg.solve_triangular(self.U, x, upper=True, unitriangular=True)
+        x = torch.linalg.solve_triangular(self.lower, y.mT, upper=False)
+        x = torch.linalg.solve_triangular(self.upper, x, upper=True, unitriangular=True)
         return x.mT + self.mean
+
+    def log_abs_det_jacobian(self, x, y):
+        return self.lower.diagonal().abs().log().sum().expand(x.shape[:-1])
 
 
 class _LazyAffine(LazyTransform):
@@ -192,7 +201,7 @@ class _LazyAffine(LazyTransform):
         return _Affine(self.mean, self.factors)
 
 
-class GaussianFlow(zuko.flows.Flow):
+class GaussianFlow(Flow):
     """Affine flow that starts at the identity.
 
     Maximum likelihood has a closed form, :meth:`set_moments`; as a part of something
@@ -203,22 +212,17 @@ class GaussianFlow(zuko.flows.Flow):
     n_features : int
     """
 
-    def __init__(self, n_features):
-        base = UnconditionalDistribution(
-            DiagNormal, torch.zeros(n_features), torch.ones(n_features), buffer=True
-        )
-        super().__init__([_LazyAffine(n_features)], base)
+    def __init__(self, n_features: int) -> None:
+        super().__init__(_LazyAffine(n_features), standard_normal(n_features))
 
-    def set_moments(self, mean, covariance, shrinkage):
+    def set_moments(
+        self, mean: Floats, covariance: Floats, shrinkage: float
+    ) -> "GaussianFlow":
         """Whiten a Gaussian of this mean and shrunk covariance."""
-        return self._set(mean, whitening(covariance, shrinkage))
+        return self.set_map(whitening(covariance, shrinkage), mean)
 
-    def set_map(self, factors, fixed):
+    def set_map(self, factors: Floats, fixed: Floats) -> "GaussianFlow":
         """Map u to L U (u - fixed), L and U as of :func:`affine_factors`."""
-        return self._set(fixed, factors)
-
-    def _set(self, mean, factors):
-        affine = self.transform.transforms[0]
-        affine.mean = nn.Parameter(torch.as_tensor(mean))
-        affine.factors = nn.Parameter(torch.as_tensor(factors))
+        self.transform.mean = nn.Parameter(torch.as_tensor(fixed))
+        self.transform.factors = nn.Parameter(torch.as_tensor(factors))
         return self

@@ -7,7 +7,8 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
-from skdre._core.columns import check_rows, is_frame
+from skdre._core.columns import check_rows
+from skdre._core.frames import is_frame
 from skdre._core.values import refuse_masked
 
 __all__ = ["TargetRows", "as_rows", "check_labels", "check_target", "named_target"]

@@ -6,7 +6,8 @@ import numpy as np
 from scipy.sparse import issparse
 
 from skdre._compat import safe_indexing
-from skdre._core.columns import as_matrix, is_frame, replace_columns
+from skdre._core.columns import as_matrix
+from skdre._core.frames import is_frame, replace_columns
 from skdre._core.rows import as_numbers, observations
 from skdre._core.scales import column_scales
 from skdre.base import check_pool

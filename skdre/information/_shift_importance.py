@@ -18,8 +18,8 @@ from skdre._compat import (
     safe_indexing,
     validate_params,
 )
-from skdre._core.columns import is_frame, replace_columns
 from skdre._core.docs import shared_docs
+from skdre._core.frames import is_frame, replace_columns
 from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.information._cross_fit import held_out

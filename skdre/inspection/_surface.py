@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from sklearn.inspection import DecisionBoundaryDisplay
 
-from skdre._core.columns import check_rows, is_frame
+from skdre._core.columns import check_rows
+from skdre._core.frames import is_frame
 from skdre.base import predict_log_ratio
 from skdre.inspection._drawing import Display, new_axes
 

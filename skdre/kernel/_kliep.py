@@ -6,223 +6,48 @@ rows and pi = b alpha, the constraint mean_q r = 1 says that pi lies on the simp
 .. math:: \max_\pi \sum_j w_j \log(L \pi)_j, \qquad L_{jk} = k(x^p_j, c_k) / b_k,
 
 is the maximum likelihood of the proportions of a mixture whose components L are known.
-Jensen's inequality bounds the distance from the optimum by log(max_k g_k), hence by
-max_k g_k - 1, with the gradient g_k = sum_j w_j L_jk / (L pi)_j.
 """
 
 import warnings
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
+from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.linalg import cho_solve
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.tasks import single_task
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
-from skdre.kernel._basis import (
-    kernel_product,
-    standardization,
-    standardize,
-    standardize_samples,
-    submatrix,
-)
-from skdre.kernel._linear_algebra import jittered_cholesky
-from skdre.kernel._search import (
-    CenterKernel,
-    bandwidth_grid,
-    best_bandwidth,
-    choose_centers,
-    draws_of,
-    log_loss,
-    make_folds,
-)
+from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth
+from skdre.kernel._centers import center_kernels
+from skdre.kernel._gaussian import kernel_product
+from skdre.kernel._linear_algebra import submatrix
+from skdre.kernel._mixture import TINY, solve_mixture
+from skdre.kernel._search import log_loss, make_folds
+from skdre.kernel._standardize import standardize, standardize_samples
 
-_MAX_HALVINGS = 40
-# Most components that enter the working set in one step.
-_NEW_COMPONENTS = 10
-# A mixture density below this is not told from 0.
-_TINY = 1e-200
 # A start that leaves a row with less of its largest component than this is given up:
 # the Hessian, of its inverse square, would overflow.
 _POOR_START = 1e-30
-# The mean of a kernel over the denominator's rows counts as that of a sample with this
-# many rows at the centre, where it is smaller: it then rests on no row at all, and the
-# ratio that the kernel carries would have no bound. Without this the L2 error of the
-# ratio was measured to be 50 times larger on funnel-shaped data.
+# The mean of a kernel over the denominator's rows is at least that of a sample with
+# this many rows at the centre: below it the mean rests on no row, and the ratio that
+# the kernel carries would have no bound.
 _LEAST_ROWS = 0.5
-
-
-@dataclass
-class Mixture:
-    """Proportions of a mixture, as found by :func:`solve_mixture`.
-
-    Attributes
-    ----------
-    proportions : ndarray of shape (n_components,)
-        Point of the simplex.
-    objective : float
-        Mean log likelihood, in nats.
-    gap : float
-        Bound of the optimum minus the objective, in nats.
-    n_iter : int
-        Newton steps taken.
-    converged : bool
-        Whether the gap is at most tol.
-    """
-
-    proportions: np.ndarray
-    objective: float
-    gap: float
-    n_iter: int
-    converged: bool
-
-
-def nonnegative_quadratic(H, c, start):
-    """Minimise y'Hy / 2 - c'y over y >= 0, H positive definite, from a feasible start.
-
-    Lawson and Hanson's active-set method, from the entries that are positive at the
-    start.
-    """
-    y = start.copy()
-    free = y > 0
-    tol = 1e-13 * np.abs(c).max()
-    for _ in range(3 * len(c)):
-        while free.any():
-            index = np.flatnonzero(free)
-            factor = jittered_cholesky(submatrix(H, index, index)), True
-            z = cho_solve(factor, c[index], check_finite=False)
-            negative = z <= 0
-            if not negative.any():
-                y[index] = z
-                break
-            # As far as no entry turns negative; those that become 0 are freed no more.
-            shrink = np.full(len(index), np.inf)
-            # An entry just freed may have a z of 0 or below by rounding: 0 / 0 is 0.
-            fall = np.maximum(y[index] - z, np.finfo(np.float64).tiny)
-            shrink[negative] = y[index][negative] / fall[negative]
-            y[index] += shrink.min() * (z - y[index])
-            bound = index[shrink == shrink.min()]
-            y[bound] = 0
-            free[bound] = False
-        slope = np.where(free, -np.inf, c - H @ y)
-        best = np.argmax(slope)
-        if slope[best] <= tol:
-            break
-        free[best] = True
-    return y
-
-
-def solve_mixture(L, weight, start, *, tol, max_iter):
-    """Maximum-likelihood proportions of a mixture of known components.
-
-    A sequential quadratic method on the components that carry the mixture and those
-    that would improve it most: a Newton step of the objective sum(pi) - sum_j w_j
-    log(L pi)_j over pi >= 0, whose minimum lies on the simplex by itself.
-
-    Parameters
-    ----------
-    L : ndarray of shape (n_samples, n_components)
-        Density of each component at each row, up to a factor of the row.
-    weight : ndarray of shape (n_samples,)
-        Weights of the rows, with sum 1.
-    start : ndarray of shape (n_components,)
-        Point of the simplex with L @ start > 0.
-    tol : float
-        Gap to reach, in nats.
-    max_iter : int
-        Most Newton steps.
-
-    Returns
-    -------
-    mixture : Mixture
-
-    References
-    ----------
-    .. [1] Kim, Carbonetto, Stephens, Anitescu (2020). A fast algorithm for maximum
-       likelihood estimation of mixture proportions using sequential quadratic
-       programming. JCGS 29.
-    """
-    pi = start
-    density = L @ pi
-    objective = weight @ np.log(density)
-    root = np.sqrt(weight)
-    n_iter = 0
-    while True:
-        gradient = (weight / density) @ L
-        gap = gradient.max() - 1
-        if gap <= tol or n_iter >= max_iter:
-            break
-        outside = np.flatnonzero((gradient > 1) & (pi == 0))
-        outside = outside[np.argsort(gradient[outside])[-_NEW_COMPONENTS:]]
-        working = np.union1d(np.flatnonzero(pi), outside)
-        L_working = L[:, working]
-        scaled = L_working * (root / density)[:, None]
-        hessian = scaled.T @ scaled
-        # Neighbouring kernels are alike to rounding. What is damped is the step, which
-        # vanishes at the optimum all the same.
-        damping = 1e-9 * hessian.diagonal()
-        hessian[np.diag_indices_from(hessian)] += damping
-        # The linear term of the model, with H pi = g.
-        linear = 2 * gradient[working] - 1 + damping * pi[working]
-        # Of many components most leave: it is quicker to begin with none.
-        few = np.count_nonzero(pi) <= 2 * _NEW_COMPONENTS
-        target = nonnegative_quadratic(hessian, linear, few * pi[working])
-        step = target - pi[working]
-        # Relative to the density, so that the gain is exact also where it is tiny.
-        relative_step = L_working @ step / density
-        slope = (1 - gradient[working]) @ step
-        t = 1.0
-        for _ in range(_MAX_HALVINGS):
-            if 1 + t * relative_step.min() > _TINY:
-                gain = weight @ np.log1p(t * relative_step)
-                if gain - t * step.sum() >= -1e-4 * t * slope - 1e-15:
-                    break
-            t /= 2
-        else:
-            # No step improves the likelihood: rounding is all that is left.
-            break
-        pi = np.zeros_like(pi)
-        pi[working] = np.maximum(target - (1 - t) * step, 0)
-        total = pi.sum()
-        pi /= total
-        density *= (1 + t * relative_step) / total
-        objective += gain - np.log(total)
-        n_iter += 1
-    return Mixture(pi, float(objective), float(max(gap, 0)), n_iter, bool(gap <= tol))
 
 
 def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter):
     """KLIEP's coefficients alpha of the columns of A, for one bandwidth.
 
-    The mean of a column over the denominator counts as at least 1 / (2 n_q).
-
-    Parameters
-    ----------
-    A : ndarray of shape (n_numerator, n_columns)
-        Kernels, and the constant if there is one, at the numerator's rows.
-    weight : ndarray of shape (n_numerator,)
-        Their weights.
-    mean_q : ndarray of shape (n_columns,)
-        Means of the columns over the denominator's rows.
-    n_q : float
-        Number of these.
-    present : ndarray of bool of shape (n_columns,), default=True
-        Columns that may be used.
-    start : ndarray of shape (n_columns,), default=None
-        Proportions to start from.
-    tol, max_iter
-        See :func:`solve_mixture`.
-
-    Returns
-    -------
-    alpha : ndarray of shape (n_columns,)
-        Not negative, and 0 where the column may not be used.
-    mixture : Mixture or None
-        None if every column vanishes at a row, and the likelihood with it.
+    A holds the kernels, and the constant if there is one, at the numerator's rows of
+    these weights; `mean_q` are the means of its columns over the `n_q` rows of the
+    denominator, taken as at least 1 / (2 n_q). Columns that are not `present` are left
+    out; `start` are proportions. Returns alpha and the mixture, which is None if every
+    column vanishes at a row, and the likelihood with it.
     """
     alpha = np.zeros(A.shape[1])
     usable = np.flatnonzero(np.broadcast_to(present, alpha.shape))
@@ -231,16 +56,16 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
     mean_q = np.maximum(mean_q, _LEAST_ROWS / n_q)
     rows = np.flatnonzero(weight)
     L = submatrix(A, rows, usable) / mean_q[usable]
-    # The factor of a row is without effect on the optimum, and keeps small values of a
+    # A factor of a row leaves the optimum where it is, and keeps small values of a
     # kernel from being lost beside smaller ones.
     peak = L.max(axis=1)
-    if peak.min() <= _TINY:
+    if peak.min() <= TINY:
         return alpha, None
     L /= peak[:, None]
     share = weight[rows] / weight.sum()
     uniform = np.full(usable.size, 1 / usable.size)
     start = uniform if start is None else start[usable]
-    start = start / max(start.sum(), _TINY)
+    start = start / max(start.sum(), TINY)
     if (L @ start).min() <= _POOR_START:
         start = uniform
     mixture = solve_mixture(L, share, start, tol=tol, max_iter=max_iter)
@@ -253,31 +78,11 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
 
 
 def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max_iter):
-    """Held-out score of KLIEP for each bandwidth.
+    """Held-out score of KLIEP for each bandwidth, in nats; -inf where kernels vanish.
 
     Each fold holds out rows of both samples, and the centres that they are. The score
-    is minus the class-balanced log loss, which asks for large ratios at the numerator's
-    rows and for small ones at the denominator's. The numerator's mean log ratio alone,
-    with no row of the denominator held out, is won by kernels that happen to lie
-    between the denominator's rows.
-
-    Parameters
-    ----------
-    kernel_p, kernel_q : CenterKernel
-        The kernels at the rows of the samples.
-    folds : list of Fold
-        Weights of the rows that are fitted and that are held out.
-    center_of_row : ndarray of int of shape (n_numerator,)
-        The centre that a row of the numerator is, or -1.
-    gammas : ndarray of shape (n_gammas,)
-        Bandwidths.
-    tol, max_iter
-        See :func:`solve_mixture`.
-
-    Returns
-    -------
-    scores : ndarray of shape (n_gammas,)
-        In nats, higher is better; -inf where every kernel vanishes.
+    is minus the class-balanced log loss. The numerator's mean log ratio alone is won by
+    kernels that happen to lie between the denominator's rows.
     """
     n_centers = len(kernel_p.centers)
     is_center = center_of_row >= 0
@@ -287,7 +92,7 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
     start = None
     for i, gamma in enumerate(gammas):
         A, B = kernel_p.matrix(gamma), kernel_q.matrix(gamma)
-        if B[:, :n_centers].max() <= _TINY:
+        if B[:, :n_centers].max() <= TINY:
             continue
         loss = 0.0
         for fold in folds:
@@ -296,11 +101,12 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
             )
             present = np.ones(A.shape[1], dtype=bool)
             present[:n_centers] = trained > 0
+            n_q = fold.train_q.sum()
             alpha, mixture = fit_alpha(
                 A,
                 fold.train_p,
-                fold.train_q @ B / fold.train_q.sum(),
-                fold.train_q.sum(),
+                fold.train_q @ B / n_q,
+                n_q,
                 present=present,
                 start=start,
                 tol=tol,
@@ -319,6 +125,27 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
         else:
             scores[i] = -loss
     return scores
+
+
+def fit_all_rows(kernel_p, kernel_q, gamma, *, tol, max_iter):
+    """Coefficients and mixture of all rows, warning where kernels vanish at some."""
+    A = kernel_p.matrix(gamma)
+    n_q = kernel_q.weight.sum()
+    blocks = kernel_q.blocks(gamma)
+    mean_q = sum(kernel_q.weight[rows] @ block for rows, block in blocks) / n_q
+    seen = A.max(axis=1) > TINY
+    if not seen.all() or mean_q[: len(kernel_q.centers)].max() <= TINY:
+        warnings.warn(
+            f"With gamma={gamma:.3g} every kernel of KLIEPRatio vanishes at "
+            f"{len(seen) - seen.sum()} rows of the numerator, which are left out, "
+            "or at all of the denominator's. Take a smaller gamma, or gamma='cv' "
+            "and intercept=True.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    # A centre sees itself, so that some rows are left.
+    weight = np.where(seen, kernel_p.weight, 0)
+    return fit_alpha(A, weight, mean_q, n_q, tol=tol, max_iter=max_iter)
 
 
 class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -352,17 +179,13 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Number of folds, into which the rows of each sample are dealt along a random
         projection (fewer where a sample has fewer rows), or what splits X and y, for
         instance by groups, as scikit-learn's splitters do.
-    standardize : bool, default=True
-        Divide the columns by their within-class standard deviation first, so that the
-        kernel does not depend on their units.
-        Columns are centred in either case: where the origin lies changes nothing.
+    %(standardize)
     tol : float, default=1e-6
         Distance to the optimal mean log ratio to reach, in nats.
     max_iter : int, default=100
         Most Newton steps.
-    random_state : int, RandomState instance or None, default=None
-        Chooses the centres, where there are more rows than `n_components`, and the
-        folds.
+    %(random_state) Chooses the centres, where there are more rows than
+        `n_components`, and the folds.
 
     Attributes
     ----------
@@ -383,17 +206,12 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Their coefficients :math:`\alpha_k`, most of them 0.
     intercept_ : float
         The constant :math:`\alpha_0`.
-    center_, scale_ : ndarray of shape (n_features,)
-        Rows are standardised as (x - center_) / scale_. Without `standardize` the
-        centre is the middle of the two samples' medians, and the scale 1.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
+    %(center_scale)
+    %(classes_)
     n_iter_ : int
         Newton steps of the fit at `gamma_`.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
+    %(n_features_in_)
+    %(feature_names_in_)
 
     Warns
     -----
@@ -463,16 +281,16 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        gamma="cv",
+        gamma: float | Sequence[float] | Literal["cv", "median", "scale"] = "cv",
         *,
-        n_components=100,
-        intercept=True,
-        cv=5,
-        standardize=True,
-        tol=1e-6,
-        max_iter=100,
-        random_state=None,
-    ):
+        n_components: int = 100,
+        intercept: bool = True,
+        cv: int | BaseCrossValidator | Iterable[Any] | None = 5,
+        standardize: bool = True,
+        tol: float = 1e-6,
+        max_iter: int = 100,
+        random_state: RandomState = None,
+    ) -> None:
         self.gamma = gamma
         self.n_components = n_components
         self.intercept = intercept
@@ -484,18 +302,14 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @single_task
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Choose the bandwidth and fit the coefficients.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -509,16 +323,10 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         """
         samples = split_samples(self, X, y, sample_weight)
         random_state = check_random_state(self.random_state)
-        center, scale = standardization(samples, self.standardize)
-        samples = standardize_samples(samples, center, scale)
-        X_p, X_q = samples.numerator, samples.denominator
-        p_weight, q_weight = draws_of(samples)
+        samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
-        centers, center_of_row = choose_centers(
-            X_p, p_weight, self.n_components, random_state
-        )
-        kernel_p, kernel_q = (
-            CenterKernel(each, centers, float(self.intercept)) for each in (X_p, X_q)
+        kernel_p, kernel_q, center_of_row = center_kernels(
+            samples, self.n_components, float(self.intercept), random_state
         )
         limits = {"tol": self.tol, "max_iter": self.max_iter}
 
@@ -531,24 +339,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                     kernel_p, kernel_q, folds, center_of_row, gammas, **limits
                 )
         gamma = gammas[best_bandwidth(gammas, scores, samples)]
-
-        A = kernel_p.matrix(gamma)
-        blocks = kernel_q.blocks(gamma)
-        mean_q = sum(q_weight[rows] @ block for rows, block in blocks) / q_weight.sum()
-        seen = A.max(axis=1) > _TINY
-        if not seen.all() or mean_q[: len(centers)].max() <= _TINY:
-            warnings.warn(
-                f"With gamma={gamma:.3g} every kernel of KLIEPRatio vanishes at "
-                f"{len(seen) - seen.sum()} rows of the numerator, which are left out, "
-                "or at all of the denominator's. Take a smaller gamma, or gamma='cv' "
-                "and intercept=True.",
-                ConvergenceWarning,
-                stacklevel=2,
-            )
-        # A centre sees itself, so that some rows are left.
-        weight = np.where(seen, p_weight, 0)
-        n_q = q_weight.sum()
-        alpha, mixture = fit_alpha(A, weight, mean_q, n_q, **limits)
+        alpha, mixture = fit_all_rows(kernel_p, kernel_q, gamma, **limits)
         if not mixture.converged:
             warnings.warn(
                 f"KLIEPRatio stopped after {mixture.n_iter} steps with a duality gap "
@@ -561,19 +352,19 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.classes_ = samples.classes
         self.center_, self.scale_ = center, scale
         self.gamma_, self.gammas_, self.cv_scores_ = float(gamma), gammas, scores
-        self.centers_, self.dual_coef_ = centers, alpha[: len(centers)]
+        self.centers_ = kernel_p.centers
+        self.dual_coef_ = alpha[: len(self.centers_)]
         self.intercept_ = float(alpha[-1]) if self.intercept else 0.0
         self.objective_, self.dual_gap_ = mixture.objective, mixture.gap
         self.n_iter_ = max(mixture.n_iter, 1)
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------

@@ -1,229 +1,33 @@
 """Kernel mean matching."""
 
 import warnings
-from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from typing import Literal, Self
 
 import numpy as np
-from scipy.linalg import cho_solve
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.tasks import single_task
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
-from skdre.kernel._basis import (
-    NystroemFeatures,
-    gaussian_kernel,
-    kernel_product,
-    median_gamma,
-    row_blocks,
-    scale_gamma,
-    standardization,
-    standardize,
-    standardize_samples,
+from skdre.kernel._bandwidth import bandwidth_grid
+from skdre.kernel._matching import (
+    Problem,
+    RatioFunction,
+    auto_eps,
+    auto_ridge,
+    match_means,
 )
-from skdre.kernel._linear_algebra import jittered_cholesky
-from skdre.kernel._qp import DenseKernel, Feasible, FeatureKernel, solve_newton
-from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
+from skdre.kernel._standardize import standardize, standardize_samples
 
 # Samples up to this size are solved with the kernel matrix, larger ones with features.
 _DENSE_ROWS = 2000
-# Features up to this many bytes are kept; above it they are formed anew in each pass.
-_FEATURE_BYTES = 640 * 2**20
-# Features with more entries than this are kept in single precision.
-_DOUBLE_ENTRIES = 25_000_000
-# A ridge below this is lost in the rounding of the kernel's own diagonal, and counts as
-# this.
+# A positive ridge is at least this: less is lost in the rounding of the kernel's own
+# diagonal.
 _LEAST_RIDGE = 1e-15
-# Larger samples are solved from where this many of their rows lead to.
-_PILOT_ROWS = 10_000
-
-
-def auto_ridge(n_numerator, n_denominator):
-    """min(n_p, n_q)^-0.9, at most 1."""
-    return max(1.0, min(n_numerator, n_denominator)) ** -0.9
-
-
-def auto_eps(n_denominator):
-    """(sqrt(n_q) - 1) / sqrt(n_q), of Huang et al. (2006)."""
-    return max(0.0, 1.0 - max(1.0, n_denominator) ** -0.5)
-
-
-@dataclass
-class _Problem:
-    """Kernel mean matching of two standardised samples.
-
-    Sizes are the sums of the repetition counts, which stand in `p_weight` and
-    `q_weight`.
-    """
-
-    X_p: np.ndarray
-    X_q: np.ndarray
-    p_weight: np.ndarray
-    q_weight: np.ndarray
-    gamma: float
-    ridge: float
-    eps: float
-    bound: float
-
-    @property
-    def feasible(self):
-        """Bounds of the mass v = a w that a row carries, and of its sum."""
-        low, high = max(0.0, 1 - self.eps) * self.size, (1 + self.eps) * self.size
-        # No row can carry more than all may together: a huge bound does not overflow.
-        bound = min(self.bound, high / self.q_weight.min())
-        return Feasible(np.minimum(bound * self.q_weight, high), low, high)
-
-    @property
-    def size(self):
-        """n_q."""
-        return self.q_weight.sum()
-
-    @property
-    def diagonal(self):
-        """D = rho / a, with rho = n_q ridge; None without a ridge."""
-        return self.size * self.ridge / self.q_weight if self.ridge > 0 else None
-
-    def linear_term(self):
-        """kappa = (n_q / n_p) K_qp b."""
-        coef = self.p_weight * (self.size / self.p_weight.sum())
-        return kernel_product(self.X_q, self.X_p, coef, self.gamma)
-
-    def take(self, index):
-        """The problem with some of the denominator's rows."""
-        return replace(self, X_q=self.X_q[index], q_weight=self.q_weight[index])
-
-    def start(self):
-        """The feasible point nearest to weights of 1."""
-        return self.feasible.project(self.q_weight)
-
-
-@dataclass
-class _RatioFunction:
-    """r(x) = clip(k(x, centers) @ coef + intercept, 0, B)."""
-
-    centers: np.ndarray
-    coef: np.ndarray
-    intercept: float = 0.0
-
-    def __call__(self, X, gamma, bound):
-        field = kernel_product(X, self.centers, self.coef, gamma)
-        return np.clip(field + self.intercept, 0, bound)
-
-
-def _fit_dense(problem, solver, tol, max_iter):
-    """Solve with the kernel matrix; the ratio follows from optimality.
-
-    At the optimum w = clip((kappa - K v - nu) / rho, 0, B), and every term is defined
-    at any x.
-    """
-    K = gaussian_kernel(problem.X_q, problem.X_q, problem.gamma)
-    kappa = problem.linear_term()
-    if solver == "cvxpy":
-        solution = solve_cvxpy(K, kappa, problem.diagonal, problem.feasible, tol=tol)
-    else:
-        solution = solve_newton(
-            DenseKernel(K, kappa),
-            problem.diagonal,
-            problem.feasible,
-            problem.start(),  # in the dense kernel's coordinates a dual point as well
-            tol=tol,
-            max_iter=max_iter,
-        )
-        if not solution.converged:
-            # A ridge that is tiny beside the kernel's eigenvalues makes the dual too
-            # stiff for Newton's method, but not for an interior point.
-            solution = solve_interior(
-                K, kappa, problem.diagonal, problem.feasible, tol=tol
-            )
-    if problem.ridge == 0:
-        return solution, None
-    rho = problem.size * problem.ridge
-    support = solution.dual != 0
-    coef = np.concatenate(
-        [
-            problem.p_weight * (problem.size / problem.p_weight.sum()),
-            -solution.dual[support],
-        ]
-    )
-    ratio = _RatioFunction(
-        np.concatenate([problem.X_p, problem.X_q[support]]),
-        coef / rho,
-        -solution.nu / rho,
-    )
-    return solution, ratio
-
-
-def _solve_features(problem, features, target, start, tol, max_iter):
-    """Newton's method on the features of the denominator's rows, kept if they fit."""
-    n_rows, n_components = len(problem.X_q), len(features.landmarks)
-    entries = n_rows * n_components
-    dtype = np.float32 if entries > _DOUBLE_ENTRIES else np.float64
-    if entries * np.dtype(dtype).itemsize <= _FEATURE_BYTES:
-        cached = np.empty((n_rows, n_components), dtype)
-        for rows in row_blocks(n_rows, n_components):
-            cached[rows] = features.transform(problem.X_q[rows], dtype)
-        blocks = cached.__getitem__
-    else:
-
-        def blocks(rows):
-            return features.transform(problem.X_q[rows], dtype)
-
-    kernel = FeatureKernel(blocks, n_rows, target)
-    if start is None:
-        start = kernel.dual(problem.start())
-    return solve_newton(
-        kernel, problem.diagonal, problem.feasible, start, tol=tol, max_iter=max_iter
-    )
-
-
-def _fit_features(problem, features, random_state, tol, max_iter):
-    """Solve with low-rank features, the kernel being the one that they define."""
-    mean = features.mean(problem.X_p, problem.p_weight)
-    start = None
-    if len(problem.X_q) > 2 * _PILOT_ROWS:
-        # A random part of the rows tells most of the dual point, at little cost.
-        pilot = problem.take(random_state.choice(len(problem.X_q), _PILOT_ROWS, False))
-        start = _solve_features(
-            pilot, features, pilot.size * mean, None, 1e-2, max_iter
-        ).dual * (problem.size / pilot.size)
-    target = problem.size * mean
-    solution = _solve_features(problem, features, target, start, tol, max_iter)
-    rho = problem.size * problem.ridge
-    ratio = _RatioFunction(
-        features.landmarks,
-        features.kernel_coef(target - solution.dual) / rho,
-        -solution.nu / rho,
-    )
-    return solution, ratio
-
-
-def _extend(problem, weights, ridge, n_components):
-    """Kernel ridge regression of the weights on the rows of largest weight.
-
-    The regression shrinks; it is scaled back to the weights' own mean.
-    """
-    support = np.flatnonzero(weights)
-    if support.size > n_components:
-        largest = np.argpartition(weights[support], -n_components)
-        support = support[largest[-n_components:]]
-    centers = problem.X_q[support]
-    gram = problem.size * ridge * gaussian_kernel(centers, centers, problem.gamma)
-    gram[np.diag_indices_from(gram)] += 1e-10 * problem.size
-    right, total = np.zeros(support.size), np.zeros(support.size)
-    for rows in row_blocks(len(problem.X_q), support.size):
-        K = gaussian_kernel(problem.X_q[rows], centers, problem.gamma)
-        a = problem.q_weight[rows]
-        K *= np.sqrt(a)[:, None]
-        gram += K.T @ K
-        right += (np.sqrt(a) * weights[rows]) @ K
-        total += np.sqrt(a) @ K
-    coef = cho_solve((jittered_cholesky(gram), True), right, check_finite=False)
-    return _RatioFunction(
-        centers, coef * ((problem.q_weight @ weights) / (total @ coef))
-    )
 
 
 class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -275,17 +79,13 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     n_components : int, default=500
         Most features of the "nystroem" solver, and without a ridge most rows that
         carry the ratio.
-    standardize : bool, default=True
-        Divide the columns by their within-class standard deviation first, so that the
-        kernel does not depend on their units.
-        Columns are centred in either case: where the origin lies changes nothing.
+    %(standardize)
     tol : float, default=1e-6
         Duality gap to reach, relative to the objective.
     max_iter : int, default=100
         Most steps of the solver.
-    random_state : int, RandomState instance or None, default=None
-        Chooses the landmarks of the "nystroem" solver and the first columns of
-        "active-set".
+    %(random_state) Chooses the landmarks of the "nystroem" solver and the first
+        columns of "active-set".
 
     Attributes
     ----------
@@ -311,17 +111,12 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         dual_coef_ + intercept_.
     intercept_ : float
         The constant in it.
-    center_, scale_ : ndarray of shape (n_features,)
-        Rows are standardised as (x - center_) / scale_. Without `standardize` the
-        centre is the middle of the two samples' medians, and the scale 1.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
+    %(center_scale)
+    %(classes_)
     n_iter_ : int
         Steps the solver took.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
+    %(n_features_in_)
+    %(feature_names_in_)
 
     Warns
     -----
@@ -400,18 +195,18 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     def __init__(
         self,
-        gamma="median",
+        gamma: float | Literal["median", "scale"] = "median",
         *,
-        B=1000,
-        eps="auto",
-        ridge="auto",
-        solver="auto",
-        n_components=500,
-        standardize=True,
-        tol=1e-6,
-        max_iter=100,
-        random_state=None,
-    ):
+        B: float = 1000,
+        eps: float | Literal["auto"] = "auto",
+        ridge: float | Literal["auto"] = "auto",
+        solver: Literal["auto", "newton", "nystroem", "active-set", "cvxpy"] = "auto",
+        n_components: int = 500,
+        standardize: bool = True,
+        tol: float = 1e-6,
+        max_iter: int = 100,
+        random_state: RandomState = None,
+    ) -> None:
         self.gamma = gamma
         self.B = B
         self.eps = eps
@@ -425,18 +220,14 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     @fit_context(prefer_skip_nested_validation=True)
     @single_task
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Fit the weights of the denominator's rows.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -450,42 +241,18 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         """
         samples = split_samples(self, X, y, sample_weight)
         random_state = check_random_state(self.random_state)
-        center, scale = standardization(samples, self.standardize)
-        samples = standardize_samples(samples, center, scale)
-        gamma = self._bandwidth(samples)
-        problem = self._problem(samples, gamma)
+        samples, center, scale = standardize_samples(samples, self.standardize)
+        problem = self._problem(samples)
         solver = self._choose_solver(problem)
-
-        residual = 0.0
-        if solver == "nystroem":
-            features = NystroemFeatures.choose(
-                samples, gamma, self.n_components, random_state
-            )
-            residual = features.residual
-            solution, ratio = _fit_features(
-                problem, features, random_state, self.tol, self.max_iter
-            )
-        elif solver == "active-set":
-            solution = solve_columns(
-                problem.X_q,
-                problem.linear_term(),
-                gamma,
-                problem.feasible,
-                random_state=random_state,
-                tol=self.tol,
-                max_iter=self.max_iter,
-            )
-            ratio = None
-        else:
-            solution, ratio = _fit_dense(problem, solver, self.tol, self.max_iter)
-        weights = solution.v / problem.q_weight
-        if ratio is None:
-            smooth = auto_ridge(problem.p_weight.sum(), problem.size)
-            ratio = _extend(problem, weights, smooth, self.n_components)
-        elif solver == "nystroem":
-            # From the ratio itself, as predict_ratio gives it: the solver may have
-            # worked in single precision.
-            weights = ratio(problem.X_q, gamma, self.B)
+        matching = match_means(
+            problem,
+            solver,
+            n_components=self.n_components,
+            random_state=random_state,
+            tol=self.tol,
+            max_iter=self.max_iter,
+        )
+        solution, ratio = matching.solution, matching.ratio
         if not solution.converged:
             warnings.warn(
                 f"KMMRatio stopped after {solution.n_iter} steps of the {solver} "
@@ -498,10 +265,10 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
         self.classes_ = samples.classes
         self.center_, self.scale_ = center, scale
-        self.gamma_, self.ridge_, self.eps_ = gamma, problem.ridge, problem.eps
-        self.B_ = problem.bound
+        self.gamma_, self.ridge_ = problem.gamma, problem.ridge
+        self.eps_, self.B_ = problem.eps, problem.bound
         self.solver_ = solver
-        self.kernel_residual_ = residual
+        self.kernel_residual_ = matching.kernel_residual
         self.centers_, self.dual_coef_ = ratio.centers, ratio.coef
         self.intercept_ = float(ratio.intercept)
         self.multiplier_ = float(solution.nu / problem.size)
@@ -509,17 +276,18 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.n_iter_ = max(solution.n_iter, 1)
         in_denominator = np.ravel(np.asarray(y)) == samples.classes[0]
         all_weights = np.zeros(len(in_denominator))
-        all_weights[samples.denominator_index] = weights[samples.denominator_row]
+        all_weights[samples.denominator_index] = matching.weights[
+            samples.denominator_row
+        ]
         self.weights_ = all_weights[in_denominator]
         return self
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -527,19 +295,15 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             In nats, between log(0.01) and log(B).
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
-        function = _RatioFunction(self.centers_, self.dual_coef_, self.intercept_)
-        return log_of_ratio(function(Z, self.gamma_, self.B_))
+        ratio = RatioFunction(
+            self.centers_, self.dual_coef_, self.intercept_, self.gamma_, self.B_
+        )
+        return log_of_ratio(ratio(Z))
 
-    def _bandwidth(self, samples):
-        if self.gamma == "median":
-            return median_gamma(samples)
-        if self.gamma == "scale":
-            return scale_gamma(samples)
-        return float(self.gamma)
-
-    def _problem(self, samples, gamma):
+    def _problem(self, samples):
         """The quadratic programme, its automatic settings resolved and checked."""
-        (_, q_weight), (_, p_weight) = samples.parts
+        (X_q, q_weight), (X_p, p_weight) = samples.parts
+        (gamma,) = bandwidth_grid(self.gamma, samples)
         n_p, n_q = p_weight.sum(), q_weight.sum()
         eps = auto_eps(n_q) if self.eps == "auto" else float(self.eps)
         if 1 - eps > self.B:
@@ -548,12 +312,12 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 "least 1 - eps needs B >= 1 - eps. Increase B or eps."
             )
         ridge = auto_ridge(n_p, n_q) if self.ridge == "auto" else float(self.ridge)
-        return _Problem(
-            X_p=samples.numerator,
-            X_q=samples.denominator,
+        return Problem(
+            X_p=X_p,
+            X_q=X_q,
             p_weight=p_weight,
             q_weight=q_weight,
-            gamma=gamma,
+            gamma=float(gamma),
             ridge=max(ridge, _LEAST_RIDGE) if ridge > 0 else 0.0,
             eps=eps,
             bound=float(self.B),

@@ -1,4 +1,4 @@
-"""Factors of positive semidefinite matrices that rounding may have made indefinite."""
+"""Positive semidefinite matrices that rounding may have made indefinite."""
 
 import numpy as np
 from scipy.linalg import LinAlgError, cholesky, eigh
@@ -8,22 +8,16 @@ from scipy.linalg import LinAlgError, cholesky, eigh
 _LEAST_EIGENVALUE = 1e-100
 
 
+def submatrix(K, rows, columns):
+    """K[np.ix_(rows, columns)], some times faster."""
+    return K.take(rows, axis=0).take(columns, axis=1)
+
+
 def jittered_cholesky(A, jitter=0.0):
     """Lower Cholesky factor of a positive semidefinite matrix.
 
-    Rounding may leave such a matrix indefinite: a multiple of the identity is added,
-    `jitter` at first and then more, until there is a factor.
-
-    Parameters
-    ----------
-    A : ndarray of shape (n, n)
-        Symmetric matrix of finite numbers. The jitter is added to it in place.
-    jitter : float, default=0.0
-        Multiple of the identity to begin with.
-
-    Returns
-    -------
-    factor : ndarray of shape (n, n)
+    A multiple of the identity is added to `A` in place, `jitter` at first and then
+    more, until there is a factor.
     """
     diagonal = np.diag_indices_from(A)
     size = max(np.abs(A[diagonal]).max(), np.finfo(np.float64).tiny)
@@ -55,16 +49,7 @@ def eigen(H):
 def damped_inverse(values, ridges):
     """1 / (eigenvalue + ridge), where rounding is not taken for an eigenvalue.
 
-    Parameters
-    ----------
-    values : ndarray of shape (n_columns,)
-        Eigenvalues, ascending; rounding may have left some below 0.
-    ridges : ndarray of shape (n_ridges,)
-        Ridges.
-
-    Returns
-    -------
-    inverse : ndarray of shape (n_columns, n_ridges)
+    Eigenvalues, ascending, give the rows of the result and ridges the columns.
     """
     rounding = np.finfo(np.float64).eps * len(values) * values[-1]
     damped = np.maximum(values, 0)[:, None] + ridges

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve
 
-from skdre.kernel._basis import row_blocks, submatrix
-from skdre.kernel._linear_algebra import jittered_cholesky
+from skdre.kernel._gaussian import row_blocks
+from skdre.kernel._linear_algebra import jittered_cholesky, submatrix
 
 _MAX_HALVINGS = 40
 

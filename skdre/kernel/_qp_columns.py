@@ -12,8 +12,8 @@ bounds, a binding band and a singular kernel matrix alike.
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
-from skdre.kernel._basis import gaussian_kernel, submatrix
-from skdre.kernel._linear_algebra import jittered_cholesky
+from skdre.kernel._gaussian import gaussian_kernel
+from skdre.kernel._linear_algebra import jittered_cholesky, submatrix
 from skdre.kernel._qp import DenseKernel, Solution, certify, linear_gap
 
 _FIRST_COLUMNS = 200

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdre._core.types import Values
 from skdre._core.values import refuse_complex, refuse_masked
 
 __all__ = [
@@ -94,7 +95,9 @@ def _log_mean_exp(values, weight):
     return float(largest + np.log(np.average(np.exp(values - largest), weights=weight)))
 
 
-def ratio_log_loss(is_numerator, log_ratio, *, sample_weight=None):
+def ratio_log_loss(
+    is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
+) -> float:
     r"""Class-balanced log loss of a log ratio, in nats.
 
     The domain of a row is predicted from its density ratio under equal priors,
@@ -139,7 +142,9 @@ def ratio_log_loss(is_numerator, log_ratio, *, sample_weight=None):
     return float(np.mean(losses))
 
 
-def lsif_loss(is_numerator, log_ratio, *, sample_weight=None):
+def lsif_loss(
+    is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
+) -> float:
     r"""Least-squares loss of a density ratio.
 
     .. math::
@@ -196,7 +201,9 @@ def lsif_loss(is_numerator, log_ratio, *, sample_weight=None):
     return _LARGEST if square >= mean else -_LARGEST
 
 
-def kliep_score(is_numerator, log_ratio, *, sample_weight=None):
+def kliep_score(
+    is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
+) -> float:
     r"""Log likelihood of a density ratio that is scaled to mean 1, in nats.
 
     .. math::
@@ -248,7 +255,9 @@ def kliep_score(is_numerator, log_ratio, *, sample_weight=None):
     return float(np.clip(mean - normalizer, -_LARGEST, _LARGEST))
 
 
-def log_ratio_mse(true_log_ratio, log_ratio, *, sample_weight=None):
+def log_ratio_mse(
+    true_log_ratio: Values, log_ratio: Values, *, sample_weight: Values | None = None
+) -> float:
     """Mean squared error of a log ratio whose truth is known.
 
     Parameters
@@ -285,7 +294,9 @@ def log_ratio_mse(true_log_ratio, log_ratio, *, sample_weight=None):
     return float(min(error, _LARGEST))
 
 
-def ratio_rank_correlation(true_log_ratio, log_ratio, *, sample_weight=None):
+def ratio_rank_correlation(
+    true_log_ratio: Values, log_ratio: Values, *, sample_weight: Values | None = None
+) -> float:
     """Spearman's rank correlation of a ratio with the true one.
 
     It asks for the order only: a ratio or its logarithm, scaled or not, have the same;

@@ -1,8 +1,11 @@
 """The losses as scorers of fitted estimators, by name."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from skdre._core.ratio_estimators import predict_log_ratio
+from skdre._core.types import Values
 from skdre._core.values import refuse_complex, refuse_masked
 from skdre.metrics._losses import (
     kliep_score,
@@ -117,7 +120,9 @@ class _TruthScorer:
         return True
 
 
-def get_scorer(name, *, true_log_ratio=None):
+def get_scorer(
+    name: str, *, true_log_ratio: Callable[..., Values] | None = None
+) -> Callable[..., float]:
     """Get a scorer of density-ratio estimators by its name.
 
     A scorer is called as ``scorer(estimator, X, y, sample_weight=None)`` on a fitted
@@ -185,7 +190,7 @@ def get_scorer(name, *, true_log_ratio=None):
     return _LabelScorer(name)
 
 
-def get_scorer_names():
+def get_scorer_names() -> list[str]:
     """List the names that :func:`get_scorer` takes.
 
     Returns

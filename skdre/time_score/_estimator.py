@@ -26,9 +26,10 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.batches import TensorRows
+from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin
-from skdre._nn.settings import Dice, seeded, usual_torch
-from skdre._nn.training import TaskCallback, resolve_device, train
+from skdre._nn.settings import Dice, resolve_device, seeded, usual_torch
+from skdre._nn.training import fitted_module, train
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.paths import PATHS, Path, check_path
 from skdre.time_score._integrate import (
@@ -39,16 +40,8 @@ from skdre.time_score._integrate import (
 )
 from skdre.time_score._losses import WEIGHTINGS, ScoreLoss
 from skdre.time_score._networks import SumOfScores, TimeMLP
-from skdre.time_score._objectives import (
-    OBJECTIVES,
-    choose_objective,
-    data_score,
-)
-from skdre.time_score._sampling import (
-    LossHistory,
-    UniformTimes,
-    batches_and_held_out,
-)
+from skdre.time_score._objectives import OBJECTIVES, choose_objective, data_score
+from skdre.time_score._sampling import LossHistory, UniformTimes, batches_and_held_out
 from skdre.time_score._scaling import fit_scaling
 
 __all__ = ["TimeScoreRatio"]
@@ -344,7 +337,7 @@ class TimeScoreRatio(
         seed = draw_seed(rng)
         anchors = None
         if self.n_anchors is not None:
-            share = rows.weight[: rows.n_denominator]
+            share, _ = rows.split(rows.weight)
             share = share / share.sum()
             anchors = Z[rng.choice(len(share), self.n_anchors, p=share)]
         n_epochs = -(-self.max_iter // _STEPS_PER_EPOCH)
@@ -370,13 +363,9 @@ class TimeScoreRatio(
                 base=copy.deepcopy(base).float() if base else None,
             )
 
-            def fitted(net, loss=None):
-                if loss is None:
-                    loss = copy.deepcopy(net.module_)
-                    loss.load_state_dict(net.average_)
-                final = SumOfScores(loss.score, base)
+            def fitted(net):
                 return {
-                    "network_": final.double().eval().requires_grad_(False),
+                    "network_": SumOfScores(fitted_module(net).score, base).eval(),
                     "objective_": self.objective,
                     "denominator_": self.denominator,
                     "integrator_": integrator,
@@ -400,7 +389,7 @@ class TimeScoreRatio(
                     ("sklearn", TaskCallback(root, self, data, fitted)),
                 ],
             )
-            attributes = fitted(net, net.module_) | self._records(net)
+            attributes = fitted(net) | self._records(net)
         if is_discrete.any() and setting.is_discrete is None:
             warnings.warn(
                 f"Columns {np.flatnonzero(is_discrete).tolist()} hold a few values, "

@@ -25,7 +25,7 @@ _CHUNK_EVALUATIONS = 1024
 
 
 class Integrator(BaseEstimator):
-    """Base class: a subclass defines ``_integrate`` and ``finer``."""
+    """Base class: a subclass defines ``_integrate`` and ``_finer``."""
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
 
@@ -65,7 +65,7 @@ class Integrator(BaseEstimator):
         integrator : GaussLegendre or RK45
             A new one.
         """
-        raise NotImplementedError
+        return self._finer()
 
 
 class GaussLegendre(Integrator):
@@ -116,7 +116,7 @@ class GaussLegendre(Integrator):
             integral[k : k + chunk] = products.sum(axis=1)
         return integral
 
-    def finer(self) -> "GaussLegendre":
+    def _finer(self):
         return GaussLegendre(2 * self.n_nodes)
 
 
@@ -165,7 +165,7 @@ class RK45(Integrator):
         solutions = [solve(rows[k : k + 1]) for k in range(len(rows))]
         return np.array([each.y[0, -1] for each in solutions])
 
-    def finer(self) -> "RK45":
+    def _finer(self):
         return RK45(self.tol / 10)
 
 

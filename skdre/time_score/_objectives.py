@@ -113,11 +113,8 @@ class Objective:
 
         They do not depend on discrete columns.
         """
-        denominator, numerator = np.split(
-            np.where(is_discrete, 0.0, Z), [rows.n_denominator]
-        )
-        weights = np.split(rows.weight, [rows.n_denominator])
-        moments = joint_moments(denominator, numerator, weights)
+        denominator, numerator = rows.split(np.where(is_discrete, 0.0, Z))
+        moments = joint_moments(denominator, numerator, rows.split(rows.weight))
         components = np.where(is_discrete[:, None], 0.0, moments.components)
         return GaussianScore(
             replace(moments, components=components),

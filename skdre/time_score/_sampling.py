@@ -123,6 +123,7 @@ class DrawBatches:
     batch_size : int
         Draws of a batch.
     dice : skdre._nn.settings.Dice
+        Draws rows, times and noise.
     n_batches : int
         Batches of an epoch.
     shares : pair of torch.Tensor of shape (1, n_denominator) and (1, n_numerator)
@@ -134,8 +135,8 @@ class DrawBatches:
     """
 
     def __init__(self, rows, batch_size, dice, *, n_batches, shares, times, gaussian):
-        self.inputs, self.dice = rows.tensors[0], dice
-        self.n_draws, self.n_batches = batch_size, n_batches
+        self.inputs = rows.tensors[0]
+        self.n_draws, self.dice, self.n_batches = batch_size, dice, n_batches
         self.shares, self.times, self.gaussian = shares, times, gaussian
 
     def __len__(self):
@@ -196,8 +197,8 @@ def batches_and_held_out(inputs, rows, times, *, n_batches, gaussian, dice):
             gaussian=gaussian,
         )
 
-    sizes = [np.count_nonzero(p) for p in rows.split(held_out)]
-    n_draws = int(np.clip(_DRAWS_PER_ROW * max(sizes), *_HELD_OUT_DRAWS))
+    n_rows = max(np.count_nonzero(part) for part in rows.split(held_out))
+    n_draws = int(np.clip(_DRAWS_PER_ROW * n_rows, *_HELD_OUT_DRAWS))
     once = batches(held_out, UniformTimes(times.margin), 1)
     ((draws, _),) = once(TensorRows(inputs), n_draws, dice)
     return batches(training, times, n_batches), DrawnRows(*draws)

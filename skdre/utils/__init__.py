@@ -17,7 +17,7 @@ _HELD = (
     "skdre.time_score._integrate.RK45",
     "skdre.time_score._scaling.Scaling",
     "skdre.classification._calibration.AffineMap",
-    "skdre.classification._inner.FittedClassifier",
+    "skdre.classification._equal_priors.FittedClassifier",
     "skdre.flows._flows._affine_spline",
     "skdre.flows._marginals.ColumnMap",
     "skdre.flows._marginals.MarginalMaps",

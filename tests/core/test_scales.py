@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdre._core.scales import column_scales
+from skdre._core.scales import column_scales, draw_in, fences
 
 
 @pytest.fixture
@@ -121,3 +121,65 @@ def test_numbers_of_any_size(rng):
         with np.errstate(over="raise", invalid="raise", divide="raise"):
             scales = scales_of(p, q)
         assert_allclose(scales.within / size, 1, rtol=0.2)
+
+
+def test_fences_lie_two_widths_of_the_bulk_outside():
+    """The bulk is what lies between the quantiles of 5 % and 95 %."""
+    X, weight = np.linspace(0, 1, 1001), np.full(1001, 1 / 1001)
+    assert_allclose(fences(X, weight), [0.05 - 1.8, 0.95 + 1.8], atol=3e-3)
+    # A third at one value is an atom: the bulk is that of the other values.
+    X, weight = np.append(X, -7.0), np.append(weight * 2 / 3, 1 / 3)
+    assert_allclose(fences(X, weight), [0.05 - 1.8, 0.95 + 1.8], atol=3e-3)
+    # Where atoms are the most, the bulk reaches over them and over the others.
+    X, weight = np.array([0.0, 1.0, 5.0, 5.5]), np.array([0.4, 0.5, 0.05, 0.05])
+    assert_allclose(fences(X, weight), [0 - 2 * 5.5, 5.5 + 2 * 5.5])
+    # Two atoms that are all but a little: what little there is may lie anywhere.
+    X, weight = np.array([0.0, 1.0, 50.0]), np.array([0.5, 0.47, 0.03])
+    assert_allclose(fences(X, weight), [0 - 2, 1 + 2])
+    # A single atom needs the others to have a width.
+    X = np.append(0.0, np.linspace(4, 6, 101))
+    weight = np.append(0.7, np.full(101, 0.3 / 101))
+    assert_allclose(fences(X, weight), [0 - 2 * 5.9, 5.9 + 2 * 5.9], atol=0.05)
+    assert fences(np.full(9, 3.0), np.full(9, 1 / 9)) == (-np.inf, np.inf)
+
+
+@pytest.mark.parametrize(("share", "is_atom"), [(0.049, False), (0.051, True)])
+def test_an_atom_has_a_twentieth_of_a_column(share, is_atom):
+    """Two such values with most of the rest elsewhere: are they of the bulk?"""
+    others = np.linspace(0, 1, 1000)
+    X = np.concatenate([[100.0, -100.0], others])
+    weight = np.concatenate([[share, share], np.full(1000, (1 - 2 * share) / 1000)])
+    low, high = fences(X, weight)
+    if is_atom:
+        assert_allclose([low, high], [0.05 - 1.8, 0.95 + 1.8], atol=3e-3)
+    else:  # the quantiles of 5 % and 95 % then lie close to the ends of the others
+        assert low < -1.9 < 2.9 < high
+
+
+@pytest.mark.parametrize(("value", "is_drawn_in"), [(50.0, False), (65.0, True)])
+def test_values_that_double_the_deviation_are_drawn_in(rng, value, is_drawn_in):
+    """One row of 1,000 at v makes a deviation of 1 one of sqrt(1 + v^2 / 1,000)."""
+    p, q = rng.normal(size=(1000, 1)), rng.normal(size=(1000, 1))
+    p[0] = q[0] = value
+    with warnings.catch_warnings(record=True) as record:
+        warnings.simplefilter("always")
+        scales = scales_of(p, q)
+    assert bool(record) == is_drawn_in == (np.sqrt(1 + value**2 / 1000) > 2.07)
+    if not is_drawn_in:
+        assert np.isinf([scales.low, scales.high]).all()
+        assert scales.draw_in(p)[0] == value
+    else:
+        # One width of the bulk outside it, at five standard deviations.
+        both = np.sort(np.concatenate([p, q]).ravel())
+        low, high = both[100], both[1899]
+        assert_allclose(scales.low, low - (high - low), rtol=0.02)
+        assert_allclose(scales.high, high + (high - low), rtol=0.02)
+        assert_allclose([scales.low, scales.high], [[-4.94], [4.94]], rtol=0.1)
+
+
+def test_draw_in_with_one_bound(rng):
+    X = rng.normal(size=(30, 2))
+    low, high = np.array([-np.inf, -np.inf]), np.array([np.inf, 0.5])
+    assert_allclose(draw_in(X, low, high), np.clip(X, low, high))
+    assert_allclose(draw_in(X, -high, -low), np.clip(X, -high, -low))
+    assert draw_in(X, low, -low) is X

@@ -29,7 +29,7 @@ from skdre.flows._alignment_training import (
 )
 from skdre.flows._flows import build_flow
 from skdre.flows._gaussian import GaussianFlow
-from skdre.flows._gaussian_map import optimal_map
+from skdre.flows._gaussian_alignment import optimal_map
 
 SMALL = {"n_transforms": 2, "hidden_features": (16,), "batch_size": 128}
 
@@ -622,6 +622,21 @@ def test_gradient_norm_by_differences():
             squares += ((above - loss()) / (2 * h)) ** 2
             flat[k] = value
     assert found == pytest.approx(np.sqrt(squares), rel=1e-4)
+
+
+def test_gradient_norm_sees_a_continuous_flow():
+    """The last layer starts at zero, so by it alone the loss changes at first."""
+    flow = build_flow("ffjord", 2, n_transforms=1, hidden_features=(4,))
+    module = DomainLogDensity([flow], None, [0.0, 0.0])
+    source, target = gaussians(30, 40, d=2)
+    data = DomainRows((source, target), (np.ones(30), np.ones(40)), torch.device("cpu"))
+    assert gradient_norm(module, module.state_dict(), data.judges) > 0.1
+
+
+@unconverged
+def test_continuous_densities():
+    aligner = fit(*gaussians(40, 40, d=2), "affine", "ffjord", max_iter=100, **SMALL)
+    assert np.isfinite(aligner.log_likelihood_ratio_)
 
 
 @unconverged

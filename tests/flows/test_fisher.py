@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from skdre import FlowFeaturizer
-from skdre.flows._fisher import parameter_gradients
 from skdre.flows._gaussian import GaussianFlow
+from skdre.flows._likelihood import parameter_gradients
 
 
 def rows(n=40, d=3, seed=0):

@@ -22,9 +22,9 @@ from skorch.callbacks import Callback
 from skdre import FlowClassifierRatio, pool
 from skdre._nn.networks import EnsembleMLP, network_inputs
 from skdre.datasets import make_warped_shift
-from skdre.flows import _classifier as _hybrid
+from skdre.flows import _classifier
+from skdre.flows._classifier_training import FlowClassifier, joint_loss
 from skdre.flows._flows import FLOWS, build_flow
-from skdre.flows._joint import FlowClassifier, joint_loss
 from skdre.metrics import log_ratio_mse
 
 # Most networks here are trained as briefly as their test allows.
@@ -331,8 +331,8 @@ def test_held_out_rows_judge_and_are_not_learnt(strategy, monkeypatch):
         seen.update(rows=rows, held_out=held_out, n_denominator=n_denominator)
         return train(network, rows, n_denominator, weight, held_out, **params)
 
-    train = _hybrid.train_jointly
-    monkeypatch.setattr(_hybrid, "train_jointly", spy)
+    train = _classifier.train_jointly
+    monkeypatch.setattr(_classifier, "train_jointly", spy)
     rng = np.random.default_rng(0)
     X, y = rng.normal(size=(300, 8)), rng.permutation(np.arange(300) % 2)
     ratio = quick(
@@ -374,7 +374,7 @@ def test_separate_trains_one_after_the_other(monkeypatch):
         return spy
 
     for name in ("train_jointly", "train_members"):
-        monkeypatch.setattr(_hybrid, name, spy_on(name, getattr(_hybrid, name)))
+        monkeypatch.setattr(_classifier, name, spy_on(name, getattr(_classifier, name)))
     ratio = quick("separate", max_iter=50).fit(*banana().pool())
     (first, flow), (second, classifier) = order
     assert (first, second) == ("train_jointly", "train_members")
@@ -433,7 +433,9 @@ def test_closed_form_is_where_a_gaussian_flow_starts(strategy):
 
 def test_callable_flow():
     X, y = banana().pool()
-    ratio = quick(flow=lambda n: FLOWS["realnvp"](n, 1, (8,)), max_iter=25).fit(X, y)
+    ratio = quick(flow=lambda n: FLOWS["realnvp"].build(n, 1, (8,)), max_iter=25).fit(
+        X, y
+    )
     assert np.isfinite(ratio.decision_function(X)).all()
     with pytest.raises(TypeError, match=r"flow must be a callable.*Linear"):
         quick(flow=lambda n: torch.nn.Linear(n, n)).fit(X, y)

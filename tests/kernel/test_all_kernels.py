@@ -88,7 +88,7 @@ def test_a_prediction_does_not_depend_on_its_company(
 
 def test_weights_are_predictions_with_features_of_many_rows(monkeypatch):
     # Features formed anew, in single precision, beside a row that is far from all.
-    monkeypatch.setattr("skdre.kernel._kmm._DOUBLE_ENTRIES", 0)
+    monkeypatch.setattr("skdre.kernel._matching._DOUBLE_ENTRIES", 0)
     X, y = samples(3)
     X[-1] = 1e25
     model = strictly(clone(ESTIMATORS[1]).set_params(standardize=False).fit, X, y)

@@ -12,7 +12,7 @@ from sklearn.model_selection import GroupKFold, StratifiedKFold
 from skdre import KLIEPRatio, pool
 from skdre.base import RATIO_FLOOR
 from skdre.datasets import make_warped_shift
-from skdre.kernel._kliep import nonnegative_quadratic, solve_mixture
+from skdre.kernel._mixture import nonnegative_quadratic, solve_mixture
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from skdre import KMMRatio, pool
 from skdre.base import RATIO_FLOOR
 from skdre.datasets import make_warped_shift
-from skdre.kernel._basis import gaussian_kernel
-from skdre.kernel._kmm import auto_eps, auto_ridge
+from skdre.kernel._gaussian import gaussian_kernel
+from skdre.kernel._matching import auto_eps, auto_ridge
 
 
 @pytest.fixture(scope="module")
@@ -171,14 +171,14 @@ def test_auto_solver(monkeypatch, shift):
 def test_large_problems_give_the_same_ratio(monkeypatch, shift, limit):
     # Features formed anew in each pass, and features in single precision.
     expected = fit(shift, solver="nystroem").decision_function(shift.numerator)
-    monkeypatch.setattr(f"skdre.kernel._kmm.{limit}", 0)
+    monkeypatch.setattr(f"skdre.kernel._matching.{limit}", 0)
     model = fit(shift, solver="nystroem")
     assert_allclose(model.decision_function(shift.numerator), expected, atol=1e-4)
 
 
 def test_a_pilot_fit_leads_to_the_same_ratio(monkeypatch, shift):
     expected = fit(shift, solver="nystroem")
-    monkeypatch.setattr("skdre.kernel._kmm._PILOT_ROWS", 60)
+    monkeypatch.setattr("skdre.kernel._matching._PILOT_ROWS", 60)
     model = fit(shift, solver="nystroem")
     assert_allclose(
         model.decision_function(shift.numerator),

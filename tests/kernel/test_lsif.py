@@ -11,15 +11,15 @@ from sklearn.exceptions import ConvergenceWarning
 from skdre import LSIFRatio
 from skdre.base import RATIO_FLOOR, pool
 from skdre.datasets import make_warped_shift
-from skdre.kernel._lsif import (
-    RIDGES,
+from skdre.kernel._centers import CenterKernel
+from skdre.kernel._least_squares import (
     leave_one_out,
     moments,
     one_row_less,
     ratio_of_relative,
     relative_of_ratio,
 )
-from skdre.kernel._search import CenterKernel
+from skdre.kernel._lsif import RIDGES
 
 
 @pytest.fixture(scope="module")
@@ -279,25 +279,25 @@ def test_sample_weight_is_repetition(shift, alpha):
 def test_blocks_give_the_same_ratio(monkeypatch, shift):
     X, y = shift.pool()
     expected = LSIFRatio(alpha=0.1, random_state=0).fit(X, y)
-    monkeypatch.setattr("skdre.kernel._search._DISTANCE_ENTRIES", 0)
-    monkeypatch.setattr("skdre.kernel._basis._BLOCK_ENTRIES", 1)
+    monkeypatch.setattr("skdre.kernel._centers._DISTANCE_ENTRIES", 0)
+    monkeypatch.setattr("skdre.kernel._gaussian._BLOCK_ENTRIES", 1)
     model = LSIFRatio(alpha=0.1, random_state=0).fit(X, y)
     assert_allclose(model.loo_scores_, expected.loo_scores_, rtol=1e-6)
     assert_allclose(model.predict_ratio(X), expected.predict_ratio(X), rtol=1e-4)
 
 
 def test_memory_does_not_grow_with_the_rows(monkeypatch):
-    monkeypatch.setattr("skdre.kernel._search._DISTANCE_ENTRIES", 0)
-    monkeypatch.setattr("skdre.kernel._basis._BLOCK_ENTRIES", 1 << 14)
+    monkeypatch.setattr("skdre.kernel._centers._DISTANCE_ENTRIES", 0)
+    monkeypatch.setattr("skdre.kernel._gaussian._BLOCK_ENTRIES", 1 << 14)
     rng = np.random.default_rng(0)
     peaks = []
     for n in (2_000, 40_000):
         X, weight = rng.normal(size=(n, 2)), np.ones(n)
-        kernel = CenterKernel(X, X[:50])
+        kernel = CenterKernel(X, weight, X[:50])
         tracemalloc.start()
-        moments(kernel, weight, 1.0)
-        weights = weight, weight
-        leave_one_out(kernel, kernel, *weights, weights, 1.0, RIDGES, 0.1, "log_loss")
+        moments(kernel, 1.0)
+        repeats = weight, weight
+        leave_one_out(kernel, kernel, repeats, 1.0, RIDGES, 0.1, "log_loss")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A vector of the rows is 0.3 MB, the kernel's values would be 16 MB.

@@ -5,7 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy.optimize import linprog, minimize_scalar
 
-from skdre.kernel._basis import gaussian_kernel
+from skdre.kernel._gaussian import gaussian_kernel
 from skdre.kernel._qp import (
     DenseKernel,
     Feasible,

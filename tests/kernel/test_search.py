@@ -1,20 +1,11 @@
-"""Centres, grids, distances and folds of the searches for a bandwidth."""
+"""Folds of both samples, and the loss on them."""
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
 from skdre.base import TwoSamples
-from skdre.kernel._search import (
-    CenterKernel,
-    bandwidth_grid,
-    best_bandwidth,
-    choose_centers,
-    deal_folds,
-    log_loss,
-    make_folds,
-    positive_grid,
-)
+from skdre.kernel._search import deal_folds, log_loss, make_folds
 from skdre.metrics import ratio_log_loss
 
 
@@ -38,47 +29,6 @@ def samples_of(numerator, denominator, p_weight=None, q_weight=None):
         numerator_index=in_p,
         numerator_row=in_p,
     )
-
-
-def test_centers_are_distinct_rows(rng):
-    X = rng.normal(size=(80, 3))
-    counts = rng.integers(1, 4, 80)
-    chosen = [
-        choose_centers(rows, weight, 25, np.random.RandomState(0))
-        for rows, weight in (
-            (X, counts),
-            (np.repeat(X, counts, axis=0)[::-1], np.ones(counts.sum())),
-        )
-    ]
-    (centers, center_of_row), (of_repeats, center_of_repeat) = chosen
-    assert_allclose(centers, of_repeats)
-    assert len(np.unique(centers, axis=0)) == len(centers)
-    assert 15 < len(centers) <= 25
-    assert (center_of_row >= 0).sum() == len(centers)
-    for rows, owner in (
-        (X, center_of_row),
-        (np.repeat(X, counts, axis=0)[::-1], center_of_repeat),
-    ):
-        for row, center in zip(rows, owner, strict=True):
-            alike = np.flatnonzero((centers == row).all(axis=1))
-            assert alike.tolist() == ([] if center < 0 else [center])
-    everything, _ = choose_centers(X, counts, 1000, np.random.RandomState(0))
-    assert_allclose(np.unique(everything, axis=0), np.unique(X, axis=0))
-
-
-@pytest.mark.parametrize("constant", [0.0, 3.0])
-@pytest.mark.parametrize("entries", [0, 1 << 20])
-def test_center_kernel(monkeypatch, rng, constant, entries):
-    monkeypatch.setattr("skdre.kernel._search._DISTANCE_ENTRIES", entries)
-    X, centers = rng.normal(size=(300, 2)), rng.normal(size=(7, 2))
-    kernel = CenterKernel(X, centers, constant)
-    for gamma in (0.5, 2.0, 0.5):
-        expected = np.exp(-gamma * ((X[:, None] - centers) ** 2).sum(axis=2))
-        if constant:
-            expected = np.column_stack([expected, np.full(300, constant)])
-        assert_allclose(kernel.matrix(gamma), expected, rtol=1e-10)
-        blocks = np.concatenate([block for _, block in kernel.blocks(gamma)])
-        assert_allclose(blocks, expected, rtol=1e-10)
 
 
 def test_folds_of_repeats(rng):
@@ -124,15 +74,3 @@ def test_log_loss_is_that_of_the_metrics(rng):
     )
     found = log_loss(r_p, np.full(20, 1 / 20), r_q, np.full(30, 1 / 30))
     assert found == pytest.approx(expected)
-
-
-def test_grids(rng):
-    samples = samples_of(rng.normal(size=(50, 2)), rng.normal(size=(50, 2)))
-    (median,) = bandwidth_grid("median", samples)
-    grid = bandwidth_grid("cv", samples)
-    assert_allclose(grid / median, 2.0 ** np.arange(-7, 6))
-    assert_allclose(bandwidth_grid([3, 1, 3.0], samples), [1, 3])
-    assert_allclose(positive_grid("ridge", 0.5), [0.5])
-    assert best_bandwidth(grid, np.full(13, np.nan), samples) == 7
-    assert best_bandwidth(grid, np.arange(13.0), samples) == 12
-    assert best_bandwidth(grid[:2], np.array([-np.inf, -1.0]), samples) == 1

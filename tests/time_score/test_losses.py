@@ -14,7 +14,7 @@ from torch.func import grad, vmap
 
 from skdre._core.moments import joint_moments
 from skdre._nn.batches import TensorRows, cumulative_shares
-from skdre._nn.settings import Dice, seeded
+from skdre._nn.settings import GLOBAL_DICE, seeded
 from skdre.paths import BridgePath, check_path
 from skdre.time_score import _losses as objectives
 from skdre.time_score._losses import Draws, Setting
@@ -537,15 +537,16 @@ def test_draws_of_weighted_rows():
         return DrawBatches(
             TensorRows(inputs),
             1000,
-            Dice(0),
+            GLOBAL_DICE,
             n_batches=n_batches,
             shares=shares,
             times=UniformTimes(0.0),
             gaussian=gaussian,
         )
 
-    several = [draws for draws, _ in batches(2, gaussian=False)]
-    ((gaussian, _),) = batches(1, gaussian=True)
+    with seeded(0):
+        several = [draws for draws, _ in batches(2, gaussian=False)]
+        ((gaussian, _),) = batches(1, gaussian=True)
     assert len(several) == 2
     draws = several[0]
     assert_counts = np.bincount(draws.x0[:, 0].int(), minlength=2)

@@ -10,7 +10,7 @@ from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
 from skdre._nn.classification import extreme_log_ratios
 from skdre._nn.networks import draw_in
 from skdre._nn.training import TensorRows, train
-from skdre.flows._flows import LogDensity, normal_log_density
+from skdre.flows._likelihood import LogDensity, normal_log_density
 
 __all__ = ["FlowClassifier", "joint_loss", "train_jointly"]
 
@@ -55,9 +55,7 @@ class FlowClassifier(LogDensity):
             Of x, in nats.
         """
         rows = rows.squeeze(1)
-        u, log_det_map = rows[:, :-1], rows[:, -1]
-        if self.training:
-            u = u + self.noise_scale * self.dice.randn_like(u)
+        u, log_det_map = self.perturbed(rows[:, :-1]), rows[:, -1]
         transform = self.flow().transform
         log_ratio = log_density = None
         if self.alpha == 0 or (self.alpha < 1 and self.training):

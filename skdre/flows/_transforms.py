@@ -1,0 +1,134 @@
+"""Transformations of zuko's kind whose networks are tame.
+
+zuko's transformations take a function that conditions them; the modules that hold such
+a function are made here, for what the package asks of its network: bounded inputs, and
+a start at the identity.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from zuko.distributions import DiagNormal
+from zuko.flows import UnconditionalDistribution
+from zuko.lazy import LazyTransform
+from zuko.nn import MLP
+from zuko.transforms import (
+    CouplingTransform,
+    DependentTransform,
+    FreeFormJacobianTransform,
+    MonotonicAffineTransform,
+)
+
+__all__ = ["Bound", "Continuous", "Coupling", "standard_normal", "start_at_zero"]
+
+# Beyond this many standard deviations a network sees little change.
+_HORIZON = 4.0
+
+# Largest absolute and relative error of a step of the continuous flow. In training,
+# which is in single precision, the gradient's own noise is larger; the fitted flow is
+# in double precision, and its density and its inverse shall be right.
+_ODE_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}
+
+# Up to this many features the continuous flow trains on the exact trace of its
+# Jacobian, which takes a backward pass for each; then on one random projection.
+_EXACT_TRACE = 10
+
+# Frequencies that tell the time to the continuous flow's network.
+_N_FREQUENCIES = 3
+
+
+class Bound(nn.Module):
+    """u -> c tanh(u / c): what a network sees of its inputs.
+
+    An affine flow multiplies by the exponential of what its network says. On raw inputs
+    that grows without bound beyond the data; on bounded inputs the flow is affine far
+    out.
+    """
+
+    def forward(self, u: Tensor) -> Tensor:
+        return _HORIZON * torch.tanh(u / _HORIZON)
+
+
+def start_at_zero(layer):
+    """Let a network's last linear layer, and so the network, give zero at first."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+
+
+def _network(n_inputs, n_outputs, hidden_features):
+    layers = MLP(n_inputs, n_outputs, hidden_features, activation=nn.SiLU)
+    start_at_zero(layers[-1])
+    return nn.Sequential(Bound(), layers)
+
+
+def standard_normal(n_features: int) -> UnconditionalDistribution:
+    """N(0, I), the base of every flow."""
+    return UnconditionalDistribution(
+        DiagNormal, torch.zeros(n_features), torch.ones(n_features), buffer=True
+    )
+
+
+class Coupling(LazyTransform):
+    """Affine maps of some columns given the others, which stay.
+
+    Parameters
+    ----------
+    stays : torch.Tensor of bool of shape (n_features,)
+        The columns that stay: some, and not all.
+    hidden_features : sequence of int
+    """
+
+    def __init__(self, stays, hidden_features):
+        super().__init__()
+        self.register_buffer("stays", stays)
+        n_given = int(stays.sum())
+        n_outputs = 2 * (len(stays) - n_given)
+        self.network = _network(n_given, n_outputs, hidden_features)
+
+    def conditioned(self, given: Tensor) -> DependentTransform:
+        """The map of the other columns."""
+        shift, scale = self.network(given).unflatten(-1, (-1, 2)).unbind(-1)
+        return DependentTransform(MonotonicAffineTransform(shift, scale), 1)
+
+    def forward(self, c: None = None) -> CouplingTransform:
+        return CouplingTransform(self.conditioned, self.stays)
+
+
+class Continuous(LazyTransform):
+    """Solution at time 1 of a differential equation that a network gives.
+
+    The steps are chosen for all rows at once; the tolerance bounds how much a row's
+    result depends on its company.
+
+    Parameters
+    ----------
+    n_features : int
+    hidden_features : sequence of int
+    """
+
+    def __init__(self, n_features, hidden_features):
+        super().__init__()
+        n_inputs = n_features + 2 * _N_FREQUENCIES
+        self.network = _network(n_inputs, n_features, hidden_features)
+        self.n_features = n_features
+        self.register_buffer("times", torch.tensor([0.0, 1.0]))
+        frequencies = math.pi * torch.arange(1, _N_FREQUENCIES + 1)
+        self.register_buffer("frequencies", frequencies)
+
+    def velocity(self, time: Tensor, x: Tensor) -> Tensor:
+        """What moves the rows x at a time, of the shape of x."""
+        phase = self.frequencies * time
+        phase = torch.cat([phase.cos(), phase.sin()])
+        return self.network(torch.cat([phase.expand(*x.shape[:-1], -1), x], dim=-1))
+
+    def forward(self, c: None = None) -> FreeFormJacobianTransform:
+        tolerance = _ODE_TOLERANCE[self.times.dtype]
+        return FreeFormJacobianTransform(
+            self.velocity,
+            *self.times,
+            phi=self.parameters(),
+            atol=tolerance,
+            rtol=tolerance,
+            exact=not self.training or self.n_features <= _EXACT_TRACE,
+        )

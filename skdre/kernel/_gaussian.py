@@ -1,0 +1,84 @@
+"""The Gaussian kernel exp(-gamma |x - y|^2): distances, blocks and products.
+
+Nothing here holds a kernel matrix between rows of unbounded number: products with one
+are formed block by block.
+"""
+
+import numpy as np
+from scipy.spatial.distance import cdist
+
+# Rows of a kernel block are chosen so that the block holds about this many entries:
+# few enough to stay in a processor's cache while it is multiplied and exponentiated.
+_BLOCK_ENTRIES = 1 << 20
+# Up to this many columns distances are formed from differences, above it by a matrix
+# product, which is then several times faster.
+_FEW_FEATURES = 16
+# Matrix products are taken over this many rows at a time, always: BLAS rounds a row
+# differently in products of different shapes.
+_TILE_ROWS = 64
+# Of |x|^2 + |y|^2 - 2 x'y less than this share is left: formed from differences.
+_CANCELLED = 0.1
+# Pairs of rows whose differences are formed at a time.
+_PAIRS = 1 << 14
+
+
+def _expanded_squared_distances(X, Y):
+    """Matrix of |x|^2 + |y|^2 - 2 x'y, and of |x - y|^2 where that cancels."""
+    (n_rows, n_features), n_tiles = X.shape, -(-len(X) // _TILE_ROWS)
+    tiles = np.zeros((n_tiles * _TILE_ROWS, n_features))
+    tiles[:n_rows] = X
+    product = tiles.reshape(n_tiles, _TILE_ROWS, n_features) @ Y.T
+    squared = product.reshape(len(tiles), len(Y))[:n_rows]
+    size = np.einsum("ij,ij->i", X, X)[:, None] + np.einsum("ij,ij->i", Y, Y)
+    squared *= -2
+    squared += size
+    size *= _CANCELLED
+    rows, columns = np.nonzero(squared <= size)
+    for i in range(0, len(rows), _PAIRS):
+        pair = rows[i : i + _PAIRS], columns[i : i + _PAIRS]
+        difference = X[pair[0]] - Y[pair[1]]
+        squared[pair] = np.einsum("ij,ij->i", difference, difference)
+    return squared
+
+
+def squared_distances(X, Y):
+    """Matrix of |x - y|^2, of shape (len(X), len(Y)).
+
+    Each entry is accurate to rounding, relative to itself, and depends on its two rows
+    alone, to the bit.
+    """
+    if X.shape[1] <= _FEW_FEATURES:
+        return cdist(X, Y, "sqeuclidean")
+    return _expanded_squared_distances(X, Y)
+
+
+def kernel_of_squares(squared, gamma, out):
+    """exp(-gamma squared) into `out`, in its precision."""
+    # What is so far away that the exponent overflows has no kernel value.
+    with np.errstate(over="ignore", under="ignore"):
+        np.multiply(squared, -gamma, out=out, casting="same_kind")
+        return np.exp(out, out=out)
+
+
+def gaussian_kernel(X, Y, gamma, dtype=np.float64):
+    """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y))."""
+    squared = squared_distances(X, Y)
+    same = squared.dtype == dtype
+    return kernel_of_squares(
+        squared, gamma, squared if same else np.empty(squared.shape, dtype)
+    )
+
+
+def row_blocks(n_rows, n_columns):
+    """Slices of rows whose kernel block with `n_columns` columns fits the cache."""
+    step = max(64, _BLOCK_ENTRIES // max(n_columns, 1))
+    return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
+
+
+def kernel_product(X, Y, coef, gamma):
+    """K(X, Y) @ coef without holding K; each entry depends on its row of X alone."""
+    out = np.empty(len(X))
+    for rows in row_blocks(len(X), len(Y)):
+        # Not by BLAS, which sums in an order that depends on the number of rows.
+        out[rows] = np.einsum("ij,j->i", gaussian_kernel(X[rows], Y, gamma), coef)
+    return out
