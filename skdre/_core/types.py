@@ -22,9 +22,11 @@ class SparseMatrix(Protocol):
 
 
 class Splitter(Protocol):
-    """A cross-validation generator, such as ``KFold()``."""
+    """A splitter of scikit-learn's conventions, such as ``KFold()``."""
 
     def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterable[Any]: ...
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int: ...
 
 
 Rows: TypeAlias = npt.ArrayLike | DataFrame | SparseMatrix
