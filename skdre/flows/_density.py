@@ -7,6 +7,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._core.columns import check_rows, validate_rows
+from skdre._core.docs import fill_class
 from skdre._core.types import Floats, RandomState, Rows
 from skdre.flows._flows import FLOWS
 from skdre.flows._likelihood import log_density, parameter_gradients, through
@@ -150,3 +151,6 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(random_state)
         return self.inverse_transform(rng.normal(size=(n_samples, self.n_features_in_)))
+
+
+fill_class(FlowDensityMixin)
