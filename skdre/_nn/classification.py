@@ -1,15 +1,25 @@
 """Ensembles that tell two samples apart: their loss, training and log ratio."""
 
 import warnings
+from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
-from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
+from skdre._core.types import Floats
+from skdre._nn.batches import (
+    DomainBatches,
+    TensorRows,
+    cumulative_shares,
+    held_out_rows,
+)
+from skdre._nn.networks import EnsembleMLP
 from skdre._nn.settings import usual_torch
-from skdre._nn.training import KeepBestMembers, TensorRows, train
+from skdre._nn.training import TrainingNet, train
 
 __all__ = [
     "extreme_log_ratios",
@@ -19,37 +29,34 @@ __all__ = [
     "warn_if_apart",
 ]
 
-# A member's fold alone is a noisy judge of when to stop: of 200 rows a side the mean of
-# all folds made the error of the log ratio a third smaller, while of 10,000 a side each
-# member's own did a sixth better. Half of each was near the better one at all sizes.
+# Of few rows a member's fold alone is a noisy judge of when to stop, of many the mean
+# of all folds is a coarse one; half of each is near the better one at all sizes.
 _OWN_SHARE = 0.5
 
 # Rows that go through the network at once when it is not trained.
 _CHUNK_ROWS = 4096
 
 
-def member_losses(output, targets):
-    """Balanced log loss of each member.
+def member_losses(output: torch.Tensor, targets: Any) -> torch.Tensor:
+    """Balanced log loss of each member, in nats.
 
-    Parameters
-    ----------
-    output : torch.Tensor of shape (n_rows, n_members, 1)
-        Log ratios.
-    targets : pair of torch.Tensor of shape (n_rows, n_members)
-        The sign, 1 for rows of the numerator and -1 for others, and the weight.
-
-    Returns
-    -------
-    losses : torch.Tensor of shape (n_members,)
-        In nats.
+    From log ratios of shape (n_rows, n_members, 1) and targets of shape
+    (n_rows, n_members): the sign, 1 for rows of the numerator, and the weight.
     """
     sign, weight = targets
     return (weight * functional.softplus(-sign * output[..., 0])).mean(dim=0)
 
 
 def train_members(
-    network, inputs, n_denominator, weight, held_out, *, n_batches, **train_params
-):
+    network: EnsembleMLP,
+    inputs: torch.Tensor,
+    n_denominator: int,
+    weight: Floats,
+    held_out: Floats | None,
+    *,
+    n_batches: int,
+    **train_params: Any,
+) -> tuple[TrainingNet, tuple[float, float]]:
     """Train an ensemble to tell the numerator's rows, in place.
 
     Parameters
@@ -72,16 +79,15 @@ def train_members(
     Returns
     -------
     net : TrainingNet
-    scores : tuple of float
-        Least log ratio of a held-out row of the numerator, and greatest of one of the
-        denominator.
+    extremes : tuple of float
+        Of :func:`extreme_log_ratios`, at the held-out rows.
     """
     training = np.tile(weight, (network.n_members, 1))
     if held_out is None:
         held_out = training
     else:
         training = training - held_out
-    held_out = held_out_rows(inputs, n_denominator, held_out)
+    judges = held_out_rows(inputs, n_denominator, held_out)
     shares = [
         cumulative_shares(training[:, :n_denominator]),
         cumulative_shares(training[:, n_denominator:]),
@@ -90,25 +96,24 @@ def train_members(
         network,
         member_losses,
         TensorRows(inputs),
-        held_out,
-        keeper=partial(KeepBestMembers, own_share=_OWN_SHARE),
+        judges,
+        own_share=_OWN_SHARE,
         iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
         **train_params,
     )
-    x, *targets = held_out.tensors
+    x, *targets = judges.tensors
     with torch.no_grad():
         log_ratio = torch.cat([network(part)[..., 0] for part in x.split(_CHUNK_ROWS)])
     return net, extreme_log_ratios(log_ratio, targets)
 
 
-def extreme_log_ratios(log_ratio, targets):
+def extreme_log_ratios(
+    log_ratio: torch.Tensor, targets: Sequence[torch.Tensor]
+) -> tuple[float, float]:
     """Least log ratio of the numerator's rows, and greatest of the denominator's.
 
-    Parameters
-    ----------
-    log_ratio : torch.Tensor of shape (n_rows, n_members)
-    targets : pair of torch.Tensor of shape (n_rows, n_members) or (n_rows, 1)
-        As of :func:`member_losses`; rows of weight 0 are no rows.
+    The log ratios have the shape (n_rows, n_members), the targets are those of
+    :func:`member_losses`; rows of weight 0 are padding.
     """
     log_ratio, sign, weight = torch.broadcast_tensors(log_ratio, *targets)
     numerator, denominator = (
@@ -117,20 +122,10 @@ def extreme_log_ratios(log_ratio, targets):
     return numerator.min().item(), denominator.max().item()
 
 
-def mean_log_ratio(network, inputs):
-    """Log ratio of an ensemble, the mean over its members.
+def mean_log_ratio(network: nn.Module, inputs: Floats) -> Floats:
+    """Mean log ratio of an ensemble's members, in nats, of shape (n_samples,).
 
-    Parameters
-    ----------
-    network : EnsembleMLP
-        In double precision.
-    inputs : ndarray of shape (n_samples, n_features)
-        What it is called with.
-
-    Returns
-    -------
-    log_ratio : ndarray of shape (n_samples,)
-        In nats.
+    The network is in double precision, as the inputs are.
     """
     device = next(network.parameters()).device
     parts = []
@@ -141,16 +136,12 @@ def mean_log_ratio(network, inputs):
     return np.concatenate(parts)
 
 
-def warn_if_apart(estimator, lowest_numerator, highest_denominator):
-    """Warn where the held-out rows of the two samples are told apart without error.
+def warn_if_apart(
+    estimator: Any, lowest_numerator: float, highest_denominator: float
+) -> None:
+    """Warn, from `fit`, where held-out rows are told apart without error.
 
-    Parameters
-    ----------
-    estimator : estimator instance
-        Named in the message; called from its `fit`.
-    lowest_numerator, highest_denominator : float
-        Least log ratio of a held-out row of the numerator, and greatest of one of the
-        denominator.
+    The limits are those of :func:`extreme_log_ratios`.
     """
     if lowest_numerator > highest_denominator:
         warnings.warn(

@@ -6,33 +6,30 @@ from numbers import Integral
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skdre._core.types import Floats
 from skdre._nn.saving import pack_modules, unpack_modules
 
 __all__ = ["NetworkMixin", "late_gain", "n_epochs_and_batches"]
 
-# Steps between two looks at the held-out rows: an epoch of the training loop.
+# Steps between two evaluations at the held-out rows: an epoch of the training loop.
 STEPS_PER_EPOCH = 25
 
-# A held-out gain in nats over the last third of the steps that shows that training was
-# cut short; the falling learning rate alone brings less.
+# A greater held-out gain over the last third of the steps, in nats, shows that training
+# was cut short; the falling learning rate alone brings less.
 _STILL_GAINING = 0.02
 
 
-def n_epochs_and_batches(max_iter):
+def n_epochs_and_batches(max_iter: int) -> tuple[int, int]:
     """Epochs of `max_iter` training steps, and the batches of each."""
     n_epochs = -(-max_iter // STEPS_PER_EPOCH)
     return n_epochs, max_iter // n_epochs
 
 
-def late_gain(scores, n_epochs):
+def late_gain(scores: Floats, n_epochs: int) -> float:
     """How much the best score gained in the last third of the epochs.
 
-    Parameters
-    ----------
-    scores : ndarray
-        One for each epoch that was run.
-    n_epochs : int
-        Most epochs; if fewer were run the gain is 0.
+    There is one score for each epoch that was run; the gain is 0 if training stopped
+    before all `n_epochs`.
     """
     n_late = n_epochs // 3
     if not n_late or len(scores) < n_epochs:
@@ -42,7 +39,7 @@ def late_gain(scores, n_epochs):
 
 
 class NetworkMixin:
-    """Pickling, checks and records of an estimator with fitted torch modules."""
+    """Storage, checks and records of an estimator with fitted torch modules."""
 
     def __getstate__(self):
         return pack_modules(super().__getstate__())
@@ -59,7 +56,7 @@ class NetworkMixin:
 
     @staticmethod
     def _records(net):
-        """Attributes that tell how the training went."""
+        """Attributes that record the training."""
         finished = net.finished_epochs()
         return {
             "loss_curve_": np.array([epoch["train_loss"] for epoch in finished]),

@@ -10,9 +10,9 @@ class FlatWeights:
     """Lay out a module's weights, and their gradients, in one tensor each.
 
     What is done to all weights alike (a step of the optimizer, the norm of the
-    gradient, an average) is then one operation rather than one for each parameter:
-    with small networks that saves a fifth of a training step. A parameter that the loss
-    does not reach has a gradient of 0 here, not None, so weight decay moves it.
+    gradient, an average) is then one operation rather than one for each parameter,
+    which small networks feel. A parameter that the loss does not reach has a gradient
+    of 0, not None, so weight decay moves it.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ class FlatWeights:
         For the optimizer; its ``grad`` collects the gradients.
     """
 
-    def __init__(self, module):
+    def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.sizes = [parameter.numel() for parameter in self.parameters]
@@ -44,7 +44,7 @@ class FlatWeights:
             parameter.data = values
             parameter.grad = gradient
 
-    def views(self, flat):
+    def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Split a tensor of shape (n_weights,) into views, one for each parameter."""
         return [
             part.view(parameter.shape)
@@ -53,19 +53,19 @@ class FlatWeights:
             )
         ]
 
-    def state(self, flat):
+    def state(self, flat: torch.Tensor) -> dict[str, torch.Tensor]:
         """State of the module whose weights are views of `flat`.
 
         Its buffers are the module's own.
         """
         views = dict(zip(map(id, self.parameters), self.views(flat), strict=True))
-        # As they are: what stands under two names has to be one tensor.
+        # Not copies, for what has two names has to be one tensor.
         state = self.module.state_dict(keep_vars=True)
         for name, parameter in self.module.named_parameters(remove_duplicate=False):
             state[name] = views.get(id(parameter), state[name])
         return state
 
-    def release(self):
+    def release(self) -> None:
         """Give each parameter its own memory again, without a gradient."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()

@@ -7,6 +7,7 @@ no pickle: :mod:`skops.io` saves and loads it, and what is left to be trusted ar
 import copy
 import importlib
 import inspect
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ __all__ = ["pack_modules", "unpack_modules"]
 
 _MODULE, _TENSOR = "torch.nn.Module", "torch.Tensor"
 
-# Stands for a tensor or module that stood before, by its number.
+# Refers to a tensor or module that was packed before, by its number.
 _SAME_AS = "same as"
 
 
@@ -26,8 +27,8 @@ def _name(cls):
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
-# Classes that are made again by name. Others stay what they are: pickle knows them. A
-# list and not a prefix, for what modules import lies below their names as well.
+# Classes that are made again by name. Others are left to pickle. A list and not a
+# prefix, for what modules import lies below their names as well.
 _OURS = {
     "skdre.time_score._networks.GaussianScore",
     "skdre.time_score._networks.SumOfScores",
@@ -90,12 +91,12 @@ _OF_TORCH = {
 _OF_TORCH.add("torch.nn.modules.linear.NonDynamicallyQuantizableLinear")
 _KNOWN = _OURS | _OF_ZUKO | _OF_TORCH
 
-# What torch keeps for hooks and compilation, made anew by the constructor.
+# What torch keeps for hooks and compilation, made by the constructor.
 _OWN = set(vars(torch.nn.Module()))
 
 
 def _is_known(module):
-    # Hooks are functions of the user's, which are left to pickle too.
+    # Hooks are the user's functions, which are left to pickle too.
     hooked = any(getattr(module, each, None) for each in _OWN if "hooks" in each)
     return _name(type(module)) in _KNOWN and not hooked
 
@@ -110,8 +111,8 @@ class _Packer:
     """Packs the values of one state; what stands in several places stays one thing."""
 
     def __init__(self):
-        # Tensors and modules by identity, with their numbers; kept alive, for the
-        # identity of what is gone may come again.
+        # Tensors and modules by identity, with their numbers. They are kept alive, for
+        # identities are used again.
         self.seen = {}
 
     def number(self, value):
@@ -232,43 +233,21 @@ class _Unpacker:
         return value
 
 
-def pack_modules(state):
-    """Replace the modules among the values of a state by what they are made of.
+def pack_modules(state: dict[str, Any]) -> dict[str, Any]:
+    """Replace the modules among an estimator's attributes by what they are made of.
 
-    A tensor or module that stands in several places is packed once.
-
-    Parameters
-    ----------
-    state : dict
-        Attributes of an estimator.
-
-    Returns
-    -------
-    packed : dict
-        Of numbers, strings, arrays and dicts where there were modules of this package,
-        of zuko and of torch, on any device. Others stay, on the CPU: those of other
-        packages, and those with hooks.
+    Modules of this package, of zuko and of torch, on any device, become dicts of
+    numbers, strings and arrays; a tensor or module that stands in several places is
+    packed once. Modules of other packages, and those with hooks, stay, on the CPU.
     """
     pack = _Packer()
     return {name: pack(value) for name, value in state.items()}
 
 
-def unpack_modules(packed):
+def unpack_modules(packed: dict[str, Any]) -> dict[str, Any]:
     """Undo :func:`pack_modules`; the modules lie on the CPU.
 
-    Parameters
-    ----------
-    packed : dict
-        As :func:`pack_modules` gives it.
-
-    Returns
-    -------
-    state : dict
-
-    Raises
-    ------
-    ValueError
-        If a class that is asked for is not in the table of known ones.
+    ValueError if a class is asked for that is not in the table of known ones.
     """
     with usual_torch(grad=False):
         unpack = _Unpacker()

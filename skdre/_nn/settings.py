@@ -1,11 +1,12 @@
-"""What torch keeps for a process or a thread, which no fit reads or changes.
+"""Random numbers, devices and threads: what torch keeps for a process or a thread.
 
-Random numbers come from generators of the fit's own. What can be had from torch's
-global ones alone, the initial weights of layers and dropout, is drawn under a lock, and
-the generators are given back as they were: fits in threads give what they give alone.
+No fit depends on it or changes it. Random numbers come from generators of the fit's
+own. What torch draws from its global ones alone, initial weights and dropout, is drawn
+under a lock, and they are restored: fits in threads give what they give alone.
 """
 
 import threading
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
@@ -33,11 +34,13 @@ class Dice:
     seed : int or None
         None stands for torch's global generators.
     device : torch.device or str, default="cpu"
-        There is a generator for it beside that of the CPU.
+        Gets a generator of its own beside that of the CPU.
     """
 
-    def __init__(self, seed=None, device="cpu"):
-        self.generators = {}
+    def __init__(
+        self, seed: int | None = None, device: str | torch.device = "cpu"
+    ) -> None:
+        self.generators: dict[str, torch.Generator] = {}
         if seed is not None:
             for each in {"cpu", str(device)}:
                 generator = torch.Generator(each).manual_seed(seed)
@@ -51,28 +54,37 @@ class Dice:
         device = torch.device(device)
         return {"device": device, "generator": self.generators.get(device.type)}
 
-    def rand(self, *shape, dtype=torch.float32, device="cpu"):
+    def rand(
+        self,
+        *shape: int,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> torch.Tensor:
         """Numbers uniform on [0, 1)."""
         return torch.rand(*shape, dtype=dtype, **self._options(device))
 
-    def randn(self, *shape, dtype=torch.float32, device="cpu"):
+    def randn(
+        self,
+        *shape: int,
+        dtype: torch.dtype = torch.float32,
+        device: str | torch.device = "cpu",
+    ) -> torch.Tensor:
         """Standard normal numbers."""
         return torch.randn(*shape, dtype=dtype, **self._options(device))
 
-    def randn_like(self, tensor):
+    def randn_like(self, tensor: torch.Tensor) -> torch.Tensor:
         """Standard normal numbers of the shape, dtype and device of a tensor."""
         return self.randn(*tensor.shape, dtype=tensor.dtype, device=tensor.device)
 
-    def randperm(self, n):
+    def randperm(self, n: int) -> torch.Tensor:
         """A permutation, on the CPU."""
         return torch.randperm(n, **self._options("cpu"))
 
     @contextmanager
-    def as_global(self):
-        """Let what draws from the global generators inside the block draw from these.
+    def as_global(self) -> Iterator[None]:
+        """Let torch's global generators give these numbers inside the block.
 
-        The global ones are given back as they were, and other threads that ask for
-        them have to wait.
+        They are restored after it; other threads that ask for them wait.
         """
         with _BORROWED:
             borrowed = []
@@ -88,7 +100,7 @@ class Dice:
                     shared.set_state(state)
 
 
-# For draws outside a fit.
+# Torch's own generators, for draws outside a fit.
 GLOBAL_DICE = Dice()
 
 
@@ -103,11 +115,10 @@ def _global_generator(device):
 
 
 @contextmanager
-def seeded(seed, device="cpu"):
-    """Build networks inside the block: torch's own draws come from a seed.
+def seeded(seed: int, device: str | torch.device = "cpu") -> Iterator[None]:
+    """Build networks of single precision inside the block, from a seed.
 
-    Neither the global generators nor the default dtype, which is single precision
-    inside, are changed after it.
+    The global generators and the default dtype are restored after it.
     """
     with usual_torch(grad=True), Dice(seed, device).as_global():
         dtype = torch.get_default_dtype()
@@ -119,30 +130,25 @@ def seeded(seed, device="cpu"):
 
 
 @contextmanager
-def usual_torch(*, grad):
-    """Undo, inside the block, what a user may have set for their own networks.
+def usual_torch(*, grad: bool) -> Iterator[None]:
+    """Undo, inside the block, what users may have set for their own networks.
 
-    An inference mode, a default device and autocast are off, and gradients are as
-    wanted. What is made inside has a dtype of its own: the default one belongs to all
-    threads, so it is left alone.
-
-    Parameters
-    ----------
-    grad : bool
-        Whether gradients are recorded.
+    Inference mode, default device and autocast are off; gradients are recorded or not.
+    The default dtype belongs to all threads and is left alone: what is made inside
+    names its own.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.set_grad_enabled(grad))
         for kind in ("cpu", "cuda"):
             stack.enter_context(torch.autocast(kind, enabled=False))
-        # A mode for the device slows each operation down: only where there is one.
+        # Only where a user has set a default device, for it slows all operations down.
         if torch.empty(0).device.type != "cpu":
             stack.enter_context(torch.device("cpu"))
         yield
 
 
-# Classes of these modules draw nothing when they are called, but for those named below.
+# Classes of these modules draw nothing when they are called, except those named below.
 _SILENT = {
     each.__name__ for each in (activation, batchnorm, container, linear, normalization)
 }
@@ -157,13 +163,13 @@ def _is_silent(cls):
     )
 
 
-def draws_by_itself(module):
+def draws_by_itself(module: torch.nn.Module) -> bool:
     """Whether calling a module may draw from torch's global generators, as dropout."""
     return not all(_is_silent(type(each)) for each in module.modules())
 
 
 class _Threads:
-    """How many fits keep torch to one thread, and what it had before the first."""
+    """How many fits keep torch to one thread, and how many it had before the first."""
 
     lock = threading.Lock()
     n_fits = 0
@@ -171,11 +177,11 @@ class _Threads:
 
 
 @contextmanager
-def one_thread(condition=True):
+def one_thread(condition: bool = True) -> Iterator[None]:
     """Keep torch to one thread inside the block, if the condition holds.
 
-    The number is partly a thread's own and partly the process's. Of fits that run at
-    once each keeps to one, and each gives its thread what there was before the first.
+    The number of threads is partly a thread's own and partly the process's: of fits
+    that run at once, each restores what there was before the first.
     """
     if not condition:
         yield
@@ -193,22 +199,10 @@ def one_thread(condition=True):
             torch.set_num_threads(_Threads.before)
 
 
-def resolve_device(device):
-    """Device to train on.
+def resolve_device(device: str) -> torch.device:
+    """Device to train on: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:1".
 
-    Parameters
-    ----------
-    device : str
-        "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:<index>".
-
-    Returns
-    -------
-    device : torch.device
-
-    Raises
-    ------
-    ValueError
-        If the name is unknown or this machine has no such device.
+    ValueError if the name is unknown or this machine has no such device.
     """
     has_cuda = torch.cuda.is_available()
     if device == "auto":

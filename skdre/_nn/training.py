@@ -5,7 +5,6 @@ training step: it clips the gradient, averages the weights and recovers from div
 """
 
 import copy
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Sequence, Sized
@@ -34,7 +33,6 @@ from skdre._nn.settings import (
 
 __all__ = [
     "KeepBest",
-    "KeepBestMembers",
     "TaskCallback",
     "TensorBatches",
     "TensorRows",
@@ -44,8 +42,6 @@ __all__ = [
     "seeded",
     "train",
 ]
-
-KeepBestMembers = KeepBest
 
 # A rolled-back net goes on at this fraction of its learning rate, and gives up after
 # this many times.
@@ -130,12 +126,6 @@ class TrainingNet(NeuralNet):
 
     def get_all_learnable_params(self):
         yield "flat", self.weights_.flat
-
-    def get_iterator(self, dataset, training=False):
-        iterator = super().get_iterator(dataset, training)
-        if training and hasattr(iterator, "dice"):
-            iterator.dice = self.dice
-        return iterator
 
     def fit_loop(self, X, y=None, **kwargs):
         try:
@@ -259,7 +249,7 @@ def train(
     weight_decay: float = 0.0,
     patience: int,
     seed: int,
-    keeper: Callable[[int], KeepBest] = KeepBest,
+    own_share: float = 1.0,
     callbacks: Sequence[Any] = (),
     verbose: int = 0,
     **net_params: Any,
@@ -278,12 +268,12 @@ def train(
         ``iterator_train`` makes them of something else.
     held_out : TensorRows, default=None
         Rows whose loss decides which epoch is kept; the training rows if None.
-    max_epochs, batch_size, learning_rate, weight_decay, patience
+    max_epochs, batch_size, learning_rate, weight_decay
         Of AdamW and of the loop. The learning rate falls to zero along a cosine.
+    patience, own_share
+        Of :class:`KeepBest`.
     seed : int
         Seeds the batches and what the module draws.
-    keeper : callable, default=KeepBest
-        Called with `patience`.
     callbacks : sequence of skorch callbacks, default=()
         Called after the net's own.
     verbose : int, default=0
@@ -325,18 +315,15 @@ def train(
         # Without gradients larger batches fit into memory.
         "iterator_valid__batch_size": max(batch_size, 4096),
         "train_split": predefined_split(rows if held_out is None else held_out),
-        "callbacks": [("keep_best", keeper(patience)), *callbacks],
+        "callbacks": [("keep_best", KeepBest(patience, own_share)), *callbacks],
         "device": device,
         "dice": dice,
         "verbose": verbose,
         # skorch lays the table out at every epoch, whether it is printed or not.
         **({} if verbose else {"callbacks__print_log": None}),
     }
-    params |= net_params
-    if "dice" not in inspect.signature(params["iterator_train"]).parameters:
-        del params["iterator_train__dice"]
     # skorch takes a function for one that makes the criterion.
-    net = TrainingNet(module, lambda: criterion, **params)
+    net = TrainingNet(module, lambda: criterion, **params | net_params)
     small = device.type == "cpu" and min(batch_size, len(rows)) <= _ONE_THREAD_ROWS
     with usual_torch(grad=True), one_thread(small):
         net.fit(rows)

@@ -131,10 +131,8 @@ class TimeScoreRatio(
         Most training steps.
     batch_size : int, default=128
         Pairs of a batch, each with a time of its own.
-    learning_rate : float, default=0.002
-        Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.
-    weight_decay : float, default=0.001
-        Of AdamW.
+    %(learning_rate)
+    %(weight_decay)
     average_decay : float, default=0.99
         Of the exponential average of the weights, which is what is kept; 0 is none.
     patience : int, default=2000
@@ -166,8 +164,7 @@ class TimeScoreRatio(
     validation_scores_ : ndarray of shape (n_epochs,)
         Minus the loss at held-out rows, on draws of pairs and times that stay the same.
         For "tsm", "velocity" and "joint" 0 is a network that adds nothing to the base.
-    best_validation_score_ : float
-        The same, of the weights that are kept.
+    %(best_validation_score_)
     n_iter_ : int
         Steps that were taken.
     %(classes_)
@@ -325,6 +322,7 @@ class TimeScoreRatio(
         objective = choose_objective(
             self.objective, path, self.denominator, self.base_score, self.n_anchors
         )
+        center = self.center and objective.moves_mean
         samples = split_samples(self, X, y, sample_weight)
         rows = PooledRows.of(samples)
         is_gaussian = self.denominator == "gaussian"
@@ -347,16 +345,14 @@ class TimeScoreRatio(
             objective.check_network(network, inputs)
             base = None
             if self.base_score is not None and objective.has_base_score(path):
-                base = objective.base_score(
-                    path, Z, rows, is_discrete, center=self.center
-                )
+                base = objective.base_score(path, Z, rows, is_discrete, center)
                 base = base.to(device)
             setting = objective.setting(
                 path,
                 inputs,
                 rows,
                 is_discrete,
-                center=self.center,
+                center=center,
                 gaussian=is_gaussian,
                 weighting=self.weighting,
                 base=copy.deepcopy(base).float() if base else None,
@@ -505,7 +501,8 @@ class TimeScoreRatio(
             If the integral is not accurate: with twice the nodes it differs by more
             than 0.05 nats and 5 %, at some of the rows. RK45 has its tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         log_ratio = self._log_ratio(Z, integrator)
         if not integrator.is_adaptive:
@@ -543,7 +540,8 @@ class TimeScoreRatio(
             Absolute difference, in nats, to the integral with twice the nodes, or, of
             RK45, with a tenth of the tolerance.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         integrator = self._integrator(integrator)
         coarse = self._log_ratio(Z, integrator)
         return np.abs(self._log_ratio(Z, integrator.finer()) - coarse)
@@ -573,7 +571,8 @@ class TimeScoreRatio(
         -----
         With `n_anchors` the log ratio is the integral along other lines.
         """
-        Z = self.scaling_.transform(self._validate_rows(X))
+        X = self._validate_rows(X)
+        Z = self.scaling_.transform(X)
         times = np.asarray(times, dtype=np.float64)
         if times.ndim != 1 or not ((times >= 0) & (times <= 1)).all():
             raise ValueError(

@@ -82,7 +82,7 @@ class TimeMLP(nn.Module):
         for n_units in hidden_features:
             self.layers.append(_linear(width, n_units, weight_gain=1.0, bias_range=1.0))
             width = n_units
-        # A small start: the first output is nearly 0, and is soon learnt.
+        # Small weights: training starts from outputs near 0.
         self.layers.append(_linear(width, n_outputs, weight_gain=0.1, bias_range=0.0))
 
     def _embed(self, t):

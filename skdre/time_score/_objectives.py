@@ -84,7 +84,7 @@ class Objective:
     needs : Need, default=ANY
         Of the path and the denominator.
     moves_mean : bool, default=True
-        Whether the mean may be moved in a straight line, as `center` asks.
+        Whether the mean can be moved in a straight line, as `center` asks.
     mixes_discrete : bool, default=False
         Whether discrete columns of samples can be mixed: there they have no data score
         and no velocity.
@@ -108,7 +108,7 @@ class Objective:
         """Whether the scores between two Gaussians have the closed form."""
         return not path.is_noisy and "terms" not in self.outputs
 
-    def base_score(self, path, Z, rows, is_discrete, *, center):
+    def base_score(self, path, Z, rows, is_discrete, center):
         """The scores between Gaussians with the moments of the standardised rows Z.
 
         They do not depend on discrete columns.
@@ -119,7 +119,7 @@ class Objective:
         return GaussianScore(
             replace(moments, components=components),
             path,
-            centered=center and self.moves_mean,
+            centered=center,
             outputs=self.outputs,
         )
 
@@ -136,7 +136,6 @@ class Objective:
             moments.append((mean, squares.sum(dim=0) / share[part].sum()))
         if gaussian:
             moments[0] = torch.zeros_like(inputs[0]), torch.ones_like(inputs[0])
-        center = center and self.moves_mean
         mixed = None
         if self.mixes_discrete and not gaussian and is_discrete.any():
             mixed = torch.as_tensor(is_discrete, device=inputs.device)

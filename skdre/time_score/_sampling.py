@@ -51,7 +51,7 @@ class LossHistory(UniformTimes):
     last batches are kept, each batch in order of time; the root of the mean square of
     each place is a weight at the mean time of the place; a ridge regression on
     polynomials of degree 4 carries the weights over to all times, and its absolute
-    value counts. A tenth is mixed in of the uniform law, so that no time is given up.
+    value counts. A tenth of the uniform law is mixed in, so that no time is left out.
 
     Until the buffer is full times are uniform.
 
@@ -79,7 +79,7 @@ class LossHistory(UniformTimes):
         self.n_updates = 0
 
     def update(self, t, losses):
-        """Note the losses of a batch, tensors of shape (n_draws,)."""
+        """Record the losses of a batch, tensors of shape (n_draws,)."""
         order = torch.argsort(t)
         batch = torch.stack([t[order], losses[order]]).cpu().numpy()
         if np.isfinite(batch).all():

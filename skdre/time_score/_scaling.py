@@ -50,22 +50,9 @@ class Scaling:
 def fit_scaling(rows, scales, *, whiten=False):
     """Standardise by the standard deviation within the samples, or whiten.
 
-    Parameters
-    ----------
-    rows : skdre._core.samples.PooledRows
-    scales : skdre._core.scales.ColumnScales
-        Of them.
-    whiten : bool, default=False
-        Make the denominator's mean 0 and its covariance the identity.
-
-    Returns
-    -------
-    scaling : Scaling
-
-    Raises
-    ------
-    ValueError
-        If the covariance to whiten is singular.
+    `rows` are PooledRows and `scales` their column scales. Whitening makes the
+    denominator's mean 0 and its covariance the identity; ValueError if that is
+    singular.
     """
     bounds = np.stack([scales.low, scales.high])
     X = draw_in(rows.X, *bounds)

@@ -11,7 +11,7 @@ from skdre._core.folds import member_folds
 from skdre._core.scales import FAR_SINGLE
 from skdre._nn.networks import EnsembleLinear, EnsembleMLP, draw_in
 from skdre._nn.settings import Dice
-from skdre._nn.training import KeepBestMembers, train
+from skdre._nn.training import train
 from skdre.waymarks._sampling import (
     HeldOutPairs,
     PairBatches,
@@ -224,11 +224,11 @@ def train_ensemble(network, problem, coupled, *, n_batches, seed, **params):
     net = train(
         network,
         network.losses,
+        waymarks,
         pairs,
-        keeper=partial(KeepBestMembers, own_share=_OWN_SHARE),
+        own_share=_OWN_SHARE,
         iterator_train=partial(
             PairBatches,
-            waymarks=waymarks,
             n_batches=n_batches,
             shares=sample_shares(training, waymarks.n_denominator),
         ),

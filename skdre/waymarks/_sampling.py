@@ -15,7 +15,7 @@ __all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs", "sample_shar
 _HELD_OUT_PAIRS = 64, 1000
 
 
-class Waymarks:
+class Waymarks(torch.utils.data.Dataset):
     """The waymarks between two samples, as rows on a device.
 
     Columns with a few values go over from the denominator's value to the numerator's at
@@ -55,6 +55,9 @@ class Waymarks:
         self.is_discrete = None
         if problem.is_discrete.any():
             self.is_discrete = torch.as_tensor(problem.is_discrete).to(inputs.device)
+
+    def __len__(self):
+        return len(self.inputs)
 
     @property
     def n_draws(self):
@@ -114,19 +117,17 @@ class PairBatches:
 
     Parameters
     ----------
-    rows : TensorRows
-        The waymarks' inputs.
+    waymarks : Waymarks
     batch_size : int
         Pairs of a batch for each member.
     dice : skdre._nn.settings.Dice
-    waymarks : Waymarks
     n_batches : int
         Batches of an epoch.
     shares : pair of torch.Tensor
         Of :func:`sample_shares`.
     """
 
-    def __init__(self, rows, batch_size, dice, *, waymarks, n_batches, shares):
+    def __init__(self, waymarks, batch_size, dice, *, n_batches, shares):
         self.dice = dice
         self.waymarks = waymarks
         self.batch_size = batch_size

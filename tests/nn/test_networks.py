@@ -15,7 +15,6 @@ from skdre._nn.batches import (
     held_out_rows,
     stratified_draws,
 )
-from skdre._nn.callbacks import KeepBest
 from skdre._nn.networks import (
     ACTIVATIONS,
     EnsembleMLP,
@@ -211,12 +210,11 @@ def test_training_stops_when_no_member_gets_better():
 
 def test_members_judge_together():
     """Of losses for and against, the mean decides where no loss counts for itself."""
-    judge = functools.partial(KeepBest, own_share=0.0)
-    network, net, start, _ = gaussian_fit(held_out_sign=(1, -1), keeper=judge)
+    network, net, start, _ = gaussian_fit(held_out_sign=(1, -1), own_share=0.0)
     assert net.keeper_.best_epoch_ == 0
     for name, value in network.state_dict().items():
         assert torch.equal(value, start[name])
-    network, net, start, _ = gaussian_fit(held_out_sign=(1, 1, 1, -1), keeper=judge)
+    network, net, start, _ = gaussian_fit(held_out_sign=(1, 1, 1, -1), own_share=0.0)
     assert net.keeper_.best_epoch_ > 0
     for name, value in network.state_dict().items():
         if "weight" in name:

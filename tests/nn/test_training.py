@@ -270,6 +270,17 @@ def test_best_epoch_is_restored_and_patience_stops():
     assert loss < 0.5 * losses[-1]
 
 
+def test_held_out_rows_weigh_the_same_whatever_their_batch():
+    held_out = line(9000, noise=1.0, seed=1)
+    module = new_line()
+    net = fit(module, held_out=held_out, max_epochs=3)
+    x, y = held_out.tensors
+    loss = nn.MSELoss()(module(x), y).item()
+    assert net.history[-1, "valid_batch_count"] == 3
+    assert net.keeper_.best_loss_ == pytest.approx(loss, rel=1e-6)
+    assert net.keeper_.best_loss_ == pytest.approx(min(net.history[:, "valid_loss"]))
+
+
 class Count(Callback):
     """The epochs that begin and end."""
 

@@ -20,6 +20,7 @@ from skdre._core.scales import column_scales
 from skdre.paths import BridgePath, VPSDEPath
 from skdre.time_score import RK45, GaussLegendre
 from skdre.time_score._networks import GaussianScore, SumOfScores, TimeMLP
+from skdre.time_score._objectives import OBJECTIVES
 from skdre.time_score._scaling import fit_scaling
 
 MEAN = np.array([1.5, -1.0])
@@ -57,42 +58,59 @@ LONG = {"max_iter": 600, "learning_rate": 0.01}
 
 
 # A constant is off by 10, half the log ratio by 2.5, an inverted one by 40.
-@pytest.mark.parametrize(
-    ("params", "bound"),
-    [
-        ({}, 0.1),
-        ({"base_score": None}, 0.8),
-        ({"objective": "velocity", "base_score": None}, 0.8),
-        ({"objective": "joint", "base_score": None}, 0.8),
-        ({"objective": "joint", "base_score": None, "path": "bridge"}, 1.2),
-        ({"objective": "ctsm", "path": "bridge"}, 1.2),
-        ({"objective": "ctsm-v", "path": "bridge"}, 1.2),
-        (
-            {"objective": "ctsm", "denominator": "gaussian", "base_score": None},
-            0.8,
-        ),
-        ({"objective": "ctsm-v", "denominator": "gaussian"}, 0.8),
-        (
-            {
-                "objective": "fokker-planck",
-                "denominator": "gaussian",
-                "path": "vpsde",
-                "base_score": None,
-                **LONG,
-            },
-            1.0,
-        ),
-        ({"time_sampling": "importance", "base_score": None}, 0.8),
-        ({"weighting": "parabolic", "base_score": None}, 0.8),
-        ({"time_features": 16, "base_score": None}, 0.8),
-        ({"path": VPSDEPath(), "center": False, "base_score": None} | LONG, 1.0),
-    ],
-    ids=str,
-)
+BOUNDS = [
+    ({}, 0.1),
+    ({"base_score": None}, 0.8),
+    ({"objective": "velocity", "base_score": None}, 0.8),
+    ({"objective": "joint", "base_score": None}, 0.8),
+    ({"objective": "joint", "base_score": None, "path": "bridge"}, 1.2),
+    ({"objective": "ctsm", "path": "bridge"}, 1.2),
+    ({"objective": "ctsm-v", "path": "bridge"}, 1.2),
+    (
+        {"objective": "ctsm", "denominator": "gaussian", "base_score": None},
+        0.8,
+    ),
+    ({"objective": "ctsm-v", "denominator": "gaussian"}, 0.8),
+    (
+        {
+            "objective": "fokker-planck",
+            "denominator": "gaussian",
+            "path": "vpsde",
+            "base_score": None,
+            **LONG,
+        },
+        1.0,
+    ),
+    (
+        {
+            "objective": "fokker-planck-sliced",
+            "denominator": "gaussian",
+            "path": "vpsde",
+            "learning_rate": 0.002,
+        },
+        0.4,
+    ),
+    (
+        {"objective": "joint-sliced", "denominator": "gaussian", "base_score": None},
+        1.2,
+    ),
+    ({"time_sampling": "importance", "base_score": None}, 0.8),
+    ({"weighting": "parabolic", "base_score": None}, 0.8),
+    ({"time_features": 16, "base_score": None}, 0.8),
+    ({"path": VPSDEPath(), "center": False, "base_score": None} | LONG, 1.0),
+]
+
+
+@pytest.mark.parametrize(("params", "bound"), BOUNDS, ids=str)
 def test_finds_the_true_ratio(params, bound):
     ratio = quick(**{"max_iter": 250, "learning_rate": 0.02} | params)
     assert np.mean(TRUTH**2) > 10 > 2.5 > 2 * bound
     assert error_of(ratio.fit(X, Y)) < bound
+
+
+def test_no_objective_is_left_out():
+    named = {params.get("objective", "tsm") for params, _ in BOUNDS}
+    assert named == set(OBJECTIVES)
 
 
 def ring(n_samples, seed):
