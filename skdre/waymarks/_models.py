@@ -70,15 +70,16 @@ class NetworkModel:
     def __setstate__(self, state):
         vars(self).update(unpack_modules(state))
 
-    def log_ratios(self, X):
+    def log_ratios(self, X, of_members=False):
+        """Those of all bridges; of members with these as the second axis."""
         with np.errstate(over="ignore"):
             Z = np.clip((X - self.center_) / self.scale_, -FAR, FAR)
         device = next(self.network_.parameters()).device
         parts = []
         with usual_torch(grad=False):
             for z in torch.as_tensor(Z).split(_CHUNK_ROWS):
-                output = self.network_(z.to(device)).mean(dim=1)
-                parts.append(self.network_.log_ratios_of(output).cpu().numpy())
+                each = self.network_.log_ratios_of(self.network_(z.to(device)))
+                parts.append((each if of_members else each.mean(dim=1)).cpu().numpy())
         return np.concatenate(parts)
 
 
@@ -105,7 +106,7 @@ class BridgeModel:
 
     def fit(self, problem, coupled, random_state, deal_seeds, subtask):
         rows, fresh = (problem.draw_rows(coupled, random_state)[0] for _ in range(2))
-        ends = problem.rows.samples()
+        ends = problem.samples()
         if any((weight != 1).any() for _, weight in ends):
             weight_parameter(self.estimators_[0], "estimator")
         waymarks = [(each, np.ones(len(each))) for each in rows]

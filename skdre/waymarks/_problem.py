@@ -29,12 +29,16 @@ class Problem:
     spacing : str or sequence of float
     n_bridges : int
     names : sequence of str, default=None
-        Of the columns, for a warning.
+        Of the columns, for a warning of absurd values.
+    warn : bool, default=True
+        Whether to give it.
 
     Attributes
     ----------
     rows : skdre._core.samples.PooledRows
-        With absurd values drawn in to `bounds`, of shape (2, n_features).
+        As given.
+    X : ndarray of shape (n_rows, n_features)
+        Their values, absurd ones drawn in to `bounds`, of shape (2, n_features).
     Z : ndarray of shape (n_rows, n_features)
         Standardised: minus `center`, divided by `scale`, which is infinite for a column
         of one value.
@@ -46,20 +50,24 @@ class Problem:
     times : ndarray of shape (n_bridges + 1,)
     """
 
-    def __init__(self, rows, path, spacing, n_bridges, names=None):
-        scales = column_scales(rows.samples(), names)
+    def __init__(self, rows, path, spacing, n_bridges, names=None, *, warn=True):
+        scales = column_scales(rows.samples(), names, warn=warn)
+        self.rows = rows
         self.bounds = np.stack([scales.low, scales.high])
-        self.rows = replace(rows, X=scales.draw_in(rows.X))
-        self.varies = np.ptp(self.rows.X, axis=0) > 0
-        self.is_discrete = discrete_columns(self.rows.X, rows.weight)
+        self.X = scales.draw_in(rows.X)
+        self.varies = np.ptp(self.X, axis=0) > 0
+        self.is_discrete = discrete_columns(self.X, rows.weight)
         self.center = scales.center
         self.scale = np.where(self.varies, scales.total, np.inf)
-        self.Z = (self.rows.X - self.center) / self.scale
-        (Z_q, weight_q), (Z_p, weight_p) = replace(rows, X=self.Z).samples()
-        self.moments = joint_moments(Z_q, Z_p, (weight_q, weight_p))
+        self.Z = (self.X - self.center) / self.scale
+        self.moments = joint_moments(*rows.split(self.Z), rows.split(rows.weight))
         self.path = path
         self.length = path_length(path, self.moments)
         self.times = waymark_times(path, spacing, n_bridges, self.moments)
+
+    def samples(self):
+        """Rows and weights of the denominator, then of the numerator."""
+        return replace(self.rows, X=self.X).samples()
 
     @usual_torch(grad=False)
     def draw_rows(self, coupled, random_state, n_passes=1):
@@ -83,7 +91,7 @@ class Problem:
             Numbers of the rows at the two ends, among the distinct ones of each sample.
         """
         waymarks = Waymarks(torch.as_tensor(self.Z), self, coupled)
-        weights = [weight for _, weight in self.rows.samples()]
+        weights = self.rows.split(self.rows.weight)
         n_repeats = min(max(weight.sum() for weight in weights), _MOST_REPEATS)
         n_pairs = n_passes * max(*map(len, weights), int(n_repeats))
         shares = sample_shares(self.rows.weight[None], self.rows.n_denominator)
@@ -97,7 +105,7 @@ class Problem:
         return rows, in_q[:, 0, 0].numpy(), in_p[:, -1, 0].numpy()
 
     def _in_units_of_rows(self, Z):
-        X = np.broadcast_to(self.rows.X[0], Z.shape).copy()
+        X = np.broadcast_to(self.X[0], Z.shape).copy()
         varies = self.varies
         X[..., varies] = self.center[varies] + self.scale[varies] * Z[..., varies]
         return X

@@ -5,7 +5,8 @@ from numbers import Integral
 from operator import attrgetter
 from typing import Any
 
-from skdre._core.types import RandomState
+from skdre._core.scales import draw_in
+from skdre._core.types import Floats, RandomState, Rows
 from skdre.paths import Path
 from skdre.waymarks._base import BaseWaymarkRatio
 from skdre.waymarks._models import BridgeModel
@@ -191,6 +192,15 @@ class TelescopingRatio(BaseWaymarkRatio):
             random_state=random_state,
         )
         self.n_jobs = n_jobs
+
+    def _member_bridges(self, X: Rows) -> Floats:
+        """The networks' log ratios, of shape (n_samples, n_members, n_bridges)."""
+        rows = draw_in(self._validate_rows(X), *self.bounds_)
+        return self.model_.log_ratios(rows, of_members=True)
+
+    def _member_log_ratios(self, X: Rows) -> Floats:
+        """Log ratios of the networks' members, of shape (n_samples, n_members)."""
+        return self._member_bridges(X).sum(axis=-1)
 
     def _model_of_estimator(self) -> BridgeModel:
         return BridgeModel(self.estimator, self.n_bridges, self.n_jobs)

@@ -521,3 +521,12 @@ def test_bad_parameters(params, message):
     with pytest.raises(ValueError, match=message):
         ratio.fit(*banana().pool())
     assert not hasattr(ratio, "n_features_in_")
+
+
+def test_the_log_ratio_is_the_mean_of_the_members():
+    X, y = banana().pool()
+    ratio = quick(n_bridges=3).fit(X, y)
+    found = ratio._member_bridges(X)
+    assert found.shape == (len(X), 2, 3)
+    assert_allclose(found.mean(axis=1), ratio.log_ratios(X))
+    assert_allclose(found.sum(axis=2), ratio._member_log_ratios(X))
