@@ -16,12 +16,14 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.columns import check_rows, validate_rows
+from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.settings import (
+    resolve_device,
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, fitted_module, resolve_device
+from skdre._nn.training import fitted_module
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from skdre._nn.training import TaskCallback, TrainingNet
+from skdre._nn.callbacks import TaskCallback
+from skdre._nn.training import TrainingNet
 
 __all__ = ["Stage", "Stages"]
 
