@@ -7,7 +7,8 @@ import torch
 from _flow_job import maker, solve
 from _serve import serve
 
-from skdre._nn.training import TensorRows, train
+from skdre._nn.batches import TensorRows
+from skdre._nn.training import train
 from skdre.flows._featurizer import _mean_log_loss
 from skdre.flows._flows import build_flow
 from skdre.flows._likelihood import LogDensity

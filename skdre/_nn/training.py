@@ -19,29 +19,17 @@ from skorch.helper import predefined_split
 from torch import nn
 from torch.func import functional_call
 
-from skdre._nn.batches import TensorBatches, TensorRows
-from skdre._nn.callbacks import KeepBest, TaskCallback
+from skdre._nn.batches import TensorBatches
+from skdre._nn.callbacks import KeepBest
 from skdre._nn.flat_weights import FlatWeights
 from skdre._nn.settings import (
     Dice,
     draws_by_itself,
     one_thread,
-    resolve_device,
-    seeded,
     usual_torch,
 )
 
-__all__ = [
-    "KeepBest",
-    "TaskCallback",
-    "TensorBatches",
-    "TensorRows",
-    "TrainingNet",
-    "fitted_module",
-    "resolve_device",
-    "seeded",
-    "train",
-]
+__all__ = ["TrainingNet", "fitted_module", "train"]
 
 # A rolled-back net goes on at this fraction of its learning rate, and gives up after
 # this many times.

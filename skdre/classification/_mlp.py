@@ -21,14 +21,16 @@ from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre._nn.callbacks import TaskCallback
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre._nn.settings import (
+    resolve_device,
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, fitted_module, resolve_device
+from skdre._nn.training import fitted_module
 from skdre.base import DensityRatioMixin, split_samples
 
 __all__ = ["MLPRatio"]

@@ -21,12 +21,14 @@ from skdre._compat import (
 from skdre._core.columns import check_rows, validate_rows
 from skdre._core.docs import SHARED
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.settings import (
+    resolve_device,
     seeded,
     usual_torch,
 )
-from skdre._nn.training import TaskCallback, fitted_module, resolve_device
+from skdre._nn.training import fitted_module
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
 from skdre.flows._alignment_training import (
     DomainLogDensity,

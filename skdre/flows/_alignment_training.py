@@ -9,9 +9,14 @@ from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
 
-from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
+from skdre._nn.batches import (
+    DomainBatches,
+    TensorRows,
+    cumulative_shares,
+    held_out_rows,
+)
 from skdre._nn.estimator import late_gain, n_epochs_and_batches
-from skdre._nn.training import TensorRows, train
+from skdre._nn.training import train
 from skdre.flows._likelihood import PerturbedRows, log_density, through
 
 __all__ = [

@@ -29,10 +29,11 @@ from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apar
 from skdre._nn.estimator import NetworkMixin, late_gain, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre._nn.settings import (
+    resolve_device,
     seeded,
     usual_torch,
 )
-from skdre._nn.training import fitted_module, resolve_device
+from skdre._nn.training import fitted_module
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.flows._classifier_training import FlowClassifier, train_jointly
 from skdre.flows._density import FlowDensityMixin

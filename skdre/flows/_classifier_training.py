@@ -6,10 +6,15 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from skdre._nn.batches import DomainBatches, cumulative_shares, held_out_rows
+from skdre._nn.batches import (
+    DomainBatches,
+    TensorRows,
+    cumulative_shares,
+    held_out_rows,
+)
 from skdre._nn.classification import extreme_log_ratios
 from skdre._nn.networks import draw_in
-from skdre._nn.training import TensorRows, train
+from skdre._nn.training import train
 from skdre.flows._likelihood import LogDensity, normal_log_density
 
 __all__ = ["FlowClassifier", "joint_loss", "train_jointly"]

@@ -25,9 +25,10 @@ from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
 from skdre._core.types import RandomState, Rows, Values
+from skdre._nn.batches import TensorRows
 from skdre._nn.estimator import NetworkMixin
-from skdre._nn.settings import seeded, usual_torch
-from skdre._nn.training import TensorRows, fitted_module, resolve_device, train
+from skdre._nn.settings import resolve_device, seeded, usual_torch
+from skdre._nn.training import fitted_module, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._domains import balanced_weight, domains, hold_out

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from skdre._nn.training import TaskCallback, TrainingNet
+from skdre._nn.callbacks import TaskCallback
+from skdre._nn.training import TrainingNet
 
 __all__ = ["Stage", "Stages"]
 

@@ -24,10 +24,11 @@ from skdre._core.scales import draw_in
 from skdre._core.seeds import draw_seed
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS
-from skdre._nn.settings import seeded, usual_torch
-from skdre._nn.training import TaskCallback, fitted_module, resolve_device
+from skdre._nn.settings import resolve_device, seeded, usual_torch
+from skdre._nn.training import fitted_module
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.paths import PATHS, Path, check_path
 from skdre.waymarks._models import NetworkModel

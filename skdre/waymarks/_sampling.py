@@ -3,9 +3,8 @@
 import numpy as np
 import torch
 
-from skdre._nn.batches import cumulative_shares, stratified_draws
+from skdre._nn.batches import TensorRows, cumulative_shares, stratified_draws
 from skdre._nn.settings import GLOBAL_DICE
-from skdre._nn.training import TensorRows
 from skdre.waymarks._placement import path_coefficients
 
 __all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs", "sample_shares"]

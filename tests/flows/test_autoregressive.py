@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skdre._nn.training import seeded
+from skdre._nn.settings import seeded
 from skdre.flows._autoregressive import spread_degrees
 from skdre.flows._flows import build_flow
 

@@ -12,7 +12,7 @@ from scipy.integrate import trapezoid
 from sklearn.exceptions import NotFittedError
 from sklearn.preprocessing import scale
 
-from skdre._nn.training import seeded
+from skdre._nn.settings import seeded
 from skdre.datasets import make_warped_shift
 from skdre.flows import FlowFeaturizer
 from skdre.flows._flows import FLOWS, TRAINED_FLOWS, build_flow

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3] / "benchmarks"))
 import peers
 
 from skdre import FlowFeaturizer
-from skdre._nn.training import seeded
+from skdre._nn.settings import seeded
 from skdre.flows._flows import build_flow
 
 __all__ = ["back_to_back", "coral", "maximum_mean_discrepancy", "mmd_map", "transport"]

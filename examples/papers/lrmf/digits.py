@@ -28,7 +28,7 @@ from _runs import ROOT, Runs, argument_parser, markdown, mean_and_error, replace
 from moons import Watch, at_state
 
 from skdre import LikelihoodRatioAligner, pool
-from skdre._nn.training import seeded
+from skdre._nn.settings import seeded
 
 HERE = Path(__file__).resolve().parent
 OUT = Path("results/lrmf")
