@@ -223,6 +223,12 @@ def _wrapped(text, indent):
     )
 
 
+def _unwrapped(text):
+    """A description in one line, and one for each item of a list in it."""
+    text = re.sub(r"\n +(?!\* )", " ", text.strip())
+    return re.sub(r"\n +", "\n", text)
+
+
 def _filled(doc, texts):
     def entry(match):
         header, text = texts[match["name"]]
@@ -259,7 +265,7 @@ def shared_docs(documented):
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
     described = {
-        entry["name"]: (entry["header"], " ".join(entry["text"].split()))
+        entry["name"]: (entry["header"], _unwrapped(entry["text"]))
         for base in reversed(cls.__mro__[1:])
         if base.__module__.startswith("skdre.")
         for entry in _ENTRY.finditer(base.__doc__ or "")
