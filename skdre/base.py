@@ -32,7 +32,7 @@ from skdre._core.ratio_estimators import (
     is_ratio_estimator,
     predict_log_ratio,
 )
-from skdre._core.samples import DistinctRows, LabelledRows, TwoSamples, distinct_rows
+from skdre._core.samples import LabelledRows, TwoSamples, distinct_rows
 from skdre._core.types import Floats, Rows, Values
 from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
@@ -41,7 +41,6 @@ __all__ = [
     "RATIO_FLOOR",
     "AtomicFitMixin",
     "DensityRatioMixin",
-    "DistinctRows",
     "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
@@ -133,15 +132,13 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
 
 
 # The smallest ratio that an estimator of the ratio itself, not of its logarithm, may
-# predict. Such an estimate is clipped at 0 or vanishes far away, and how far below
-# 1/100 the truth lies there some thousand rows cannot tell; log(1e-6) instead made the
-# log ratio's mean squared error 10 times larger on shifts of known ratio, and the
-# held-out score a worse guide to the bandwidth.
+# predict. Such an estimate is clipped at 0 or vanishes far away, and some thousand rows
+# cannot tell how far below 1/100 the truth lies there.
 RATIO_FLOOR = 1e-2
 
 
 def log_of_ratio(ratio: Values) -> Floats:
-    """Logarithm of an estimated ratio, which counts as 1/100 where smaller.
+    """Logarithm of an estimated ratio, floored at 1/100.
 
     Parameters
     ----------
@@ -284,8 +281,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -300,8 +296,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -316,8 +311,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -332,8 +326,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------

@@ -27,7 +27,7 @@ def shared_fits(fits, request, monkeypatch):
     # Not above: the process that hands tests out would load all of it too.
     import numpy as np
 
-    from skdre.utils import _check_tools, estimator_checks
+    from skdre.utils import _check_tools, _weight_checks, estimator_checks
     from skdre.utils._check_tools import fit
 
     estimator, check = (request.getfixturevalue(n) for n in ("estimator", "check"))
@@ -46,5 +46,5 @@ def shared_fits(fits, request, monkeypatch):
             fits[key] = fit(given, X, y, sample_weight, seed)
         return fits[key]
 
-    for module in (estimator_checks, _check_tools):
+    for module in (estimator_checks, _check_tools, _weight_checks):
         monkeypatch.setattr(module, "fit", shared)

@@ -1,4 +1,4 @@
-"""Rows checked column by column, so that an error names the column that is to blame."""
+"""Rows checked column by column, so that an error names the column at fault."""
 
 import re
 from contextlib import contextmanager
@@ -125,7 +125,7 @@ def named_columns(X, name="X"):
 
 
 def _words(X, name, message):
-    """The message that names the column; None where no column is to blame."""
+    """The message that names the column; None where no column is at fault."""
     if not is_frame(X):
         try:
             X = np.asarray(X)
@@ -154,8 +154,8 @@ def _words(X, name, message):
             to_numbers(values)
         except (TypeError, ValueError):
             value, kind = _first_bad(values)
-            # Some classifiers take categories, more of them than take words, and
-            # nobody takes anything else: that is to blame first.
+            # More classifiers take categories than take words, and none takes anything
+            # else: that column is named first.
             rank = ("other", "words", "category").index(kind) if kind in _RANKED else 0
             found.append((rank, value, column, values.dtype, kind))
     if not found:
@@ -253,7 +253,7 @@ def validate_rows(
     estimator : estimator
     X : array-like or DataFrame of shape (n_samples, n_features)
     reset : bool, default=False
-        Whether to learn the columns, or to compare with those learnt.
+        Whether to store the columns, or to compare with those stored.
     **check_params : dict
         Passed to :func:`sklearn.utils.check_array`; numbers are wanted by default.
 

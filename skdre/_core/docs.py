@@ -35,6 +35,45 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "is_numerator": (
+        "is_numerator : array-like of bool, shape (n_samples,)",
+        "True where the row comes from the numerator's sample.",
+    ),
+    "log_ratio_of_rows": (
+        "log_ratio : array-like of float, shape (n_samples,)",
+        "Log density ratio at each row, in nats.",
+    ),
+    "weight_in_domain": (
+        "sample_weight : array-like of float, shape (n_samples,), default=None",
+        "Weights, counted inside each domain.",
+    ),
+    "loss_errors": (
+        "ValueError",
+        "If the lengths differ, `is_numerator` holds anything but truth values, a log "
+        "ratio is NaN, a weight is negative or not finite, or a domain has no row of "
+        "positive weight.",
+    ),
+    "two_sizes": (
+        "n_samples : int or pair of int, default=1000",
+        "Rows of each sample, or ``(n_numerator, n_denominator)``.",
+    ),
+    "same_data": (
+        "random_state : int, RandomState instance or None, default=None",
+        "Pass an int for the same data on every call.",
+    ),
+    "shift": ("shift : Shift", "The samples and the true log ratio."),
+    "return_X_y": (
+        "return_X_y : bool, default=False",
+        "Return ``(data, target)`` instead of a Bunch.",
+    ),
+    "as_frame": (
+        "as_frame : bool, default=False",
+        "Return the data as a pandas DataFrame and the target as a Series.",
+    ),
+    "no_such_file": (
+        "ValueError",
+        "If there is no file of the shape described.",
+    ),
     "activation": (
         'activation : {"elu", "silu", "tanh"}, default="silu"',
         "Of the hidden layers.",
@@ -220,7 +259,7 @@ def shared_docs(documented):
 def fill_class(cls):
     """Write the shared texts into the docstrings of a class and of its own methods."""
     described = {
-        entry["name"]: (entry["header"], entry["text"])
+        entry["name"]: (entry["header"], " ".join(entry["text"].split()))
         for base in reversed(cls.__mro__[1:])
         if base.__module__.startswith("skdre.")
         for entry in _ENTRY.finditer(base.__doc__ or "")

@@ -14,8 +14,10 @@ def held_out_weights(rows, n_folds):
     """Weights with which each fold holds out distinct rows.
 
     A row with a continuous value goes to one fold with all its weight, so that no
-    classifier knows a row that is held out from it. The repeats of a row of atoms are
-    dealt one by one.
+    classifier is fitted on a copy of a row that is held out from it. The repeats of a
+    row of atoms are dealt one by one. The folds follow from the rows alone; kernel
+    searches, which draw theirs, balance them along a random projection instead
+    (:func:`skdre.kernel._search.deal_folds`).
 
     Parameters
     ----------

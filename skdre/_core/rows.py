@@ -56,17 +56,7 @@ _ROWS_PER_VALUE = 5
 
 
 def row_keys(X):
-    """A 64-bit hash of each row, which depends on nothing but its values.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Numbers.
-
-    Returns
-    -------
-    keys : ndarray of uint64 of shape (n_samples,)
-    """
+    """A 64-bit hash of each row of numbers, which depends on nothing but its values."""
     keys = np.zeros(len(X), dtype=np.uint64)
     for column in X.T:
         # Adding 0 turns -0 into 0, and makes all missing values one.
@@ -81,19 +71,9 @@ def row_keys(X):
 
 
 def as_numbers(X):
-    """Columns of any kind as numbers, equal where the values are.
+    """Columns of any kind as floats, equal where the values are, and which are numbers.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Numbers, or objects.
-
-    Returns
-    -------
-    numbers : ndarray of float of shape (n_samples, n_features)
-        Numbers as they are, for other values a hash of what they print.
-    is_numeric : ndarray of bool of shape (n_features,)
-        Columns of numbers.
+    What is no number or date becomes a hash of what it prints.
     """
     if X.dtype.kind in "biuf":
         return X, np.ones(X.shape[1], bool)
@@ -127,7 +107,7 @@ def _code(word):
 
 
 def _shuffled_order(X):
-    """An order of distinct rows that tells nothing about them and follows from them.
+    """A fixed order of distinct rows that is uninformative about them.
 
     Rows are sorted, and then shuffled in a way that depends on their number alone: so
     neither the order in which they came nor the origin and the unit of a column matter.
@@ -182,19 +162,7 @@ def merge(keys, weight=None, X=None):
 
 
 def repeats_of(weight, is_atom):
-    """Observations that each row stands for: one, or as many as a count of atoms says.
-
-    Parameters
-    ----------
-    weight : ndarray of shape (n_rows,)
-        In draws.
-    is_atom : ndarray of bool of shape (n_rows,)
-
-    Returns
-    -------
-    repeats : ndarray of shape (n_rows,)
-        Whole numbers, at least 1.
-    """
+    """Observations that each row stands for: 1, or the weight of a row of atoms."""
     return np.where(is_atom, np.maximum(np.rint(weight), 1.0), 1.0)
 
 
@@ -236,16 +204,8 @@ def _hold_continuous_value(X, masses, is_numeric):
     """Which of the distinct rows of a table hold a value of a continuous variable.
 
     A column is continuous where its values, atoms set aside, are essentially all
-    distinct among the distinct rows, and neither levels nor points of a grid.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_distinct, n_features)
-        Distinct rows of both samples together.
-    masses : pair of ndarray of shape (n_distinct,)
-        Their shares of each sample.
-    is_numeric : ndarray of bool of shape (n_features,)
-        False for columns of codes.
+    distinct among the distinct rows, and neither levels nor points of a grid. `X` holds
+    the rows of both samples, `masses` their shares of each.
     """
     holds = np.zeros(len(X), bool)
     doubtful = []
@@ -277,22 +237,10 @@ def _is_constant(mass):
 
 
 def are_atoms(X, keys, weights, is_numeric=None):
-    """Which distinct rows of some samples are made of atoms alone.
+    """Which distinct rows of each sample are made of atoms alone.
 
-    Parameters
-    ----------
-    X : sequence of ndarray of shape (n_distinct, n_features)
-        Distinct rows of each sample.
-    keys : sequence of ndarray of uint64 of shape (n_distinct,)
-        Their keys.
-    weights : sequence of ndarray of shape (n_distinct,)
-        Their positive total weights.
-    is_numeric : ndarray of bool of shape (n_features,), default=None
-        Columns that may be continuous; None are all.
-
-    Returns
-    -------
-    is_atom : list of ndarray of bool of shape (n_distinct,)
+    `X`, `keys` and `weights` have an entry for each sample: its distinct rows, their
+    keys and their positive total weights. Columns outside `is_numeric` hold codes.
     """
     if is_numeric is None:
         is_numeric = np.ones(X[0].shape[1], bool)
@@ -311,19 +259,7 @@ def observations(X, domain=None):
     """Number of the observation that each row belongs to: that of its first copy.
 
     Copies of a row with a continuous value are one observation; repeats of a row of
-    atoms are observations of their own.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_samples, n_features)
-        Numbers or objects.
-    domain : ndarray of shape (n_samples,), default=None
-        Rows of different domains are no copies of each other.
-
-    Returns
-    -------
-    observation : ndarray of int of shape (n_samples,)
-        The position of a row.
+    atoms are observations of their own, and so are rows of different domains.
     """
     X, is_numeric = as_numbers(X)
     keys = row_keys(X)
@@ -351,29 +287,9 @@ def observations(X, domain=None):
 def count_draws(X, keys, weights, n_given, is_numeric=None):
     """Weights of distinct rows in draws, and which rows are made of atoms alone.
 
-    Parameters
-    ----------
-    X : pair of ndarray of shape (n_distinct, n_features)
-        Distinct rows of each sample.
-    keys : pair of ndarray of uint64 of shape (n_distinct,)
-        Their keys.
-    weights : pair of ndarray of shape (n_distinct,)
-        Their positive total weights.
-    n_given : pair of int
-        Rows before equal ones were merged, for a warning.
-    is_numeric : ndarray of bool of shape (n_features,), default=None
-        Columns that may be continuous; None are all.
-
-    Returns
-    -------
-    weights : pair of ndarray of shape (n_distinct,)
-        In draws: of rows with a continuous value the mean, weighted by itself, is 1.
-    is_atom : pair of ndarray of bool of shape (n_distinct,)
-
-    Warns
-    -----
-    UserWarning
-        If weights of atoms alone sum to a number far from that of the rows.
+    Of rows with a continuous value the mean draw, weighted by itself, is 1. Weights of
+    atoms alone that sum to a number far from `n_given`, that of the rows before equal
+    ones were merged, get a warning. Arguments are as in :func:`are_atoms`.
     """
     is_atom = are_atoms(X, keys, weights, is_numeric)
     scaled, units = [], []
@@ -417,21 +333,10 @@ def _counts(weight, n_given):
 
 
 def discrete_columns(X, weight):
-    """Columns with a few values each, many rows at each.
+    """Which columns have a few values each, with many rows at each.
 
-    Between two such values there are no rows, so those of an interpolation are told
-    from the samples without error; waymarks are to mix such columns instead.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows, n_features)
-        Distinct rows of both samples.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-
-    Returns
-    -------
-    is_discrete : ndarray of bool of shape (n_features,)
+    Between two such values there are no rows, so those of an interpolation would be
+    told from the samples without error; a path has to mix such columns instead.
     """
     most = min(_MOST_VALUES, weight.sum() / _ROWS_PER_VALUE)
     # A column that has too many values among its first rows need not be sorted.

@@ -99,19 +99,7 @@ def draw_in(X, low, high):
 
 
 def fences(X, weight):
-    """Bounds far outside the bulk of a column.
-
-    Parameters
-    ----------
-    X : ndarray of shape (n_rows,)
-        Values.
-    weight : ndarray of shape (n_rows,)
-        Weights, with sum 1.
-
-    Returns
-    -------
-    low, high : float
-    """
+    """Bounds far outside the bulk of the values of a column, whose weights sum to 1."""
     values, inverse = np.unique(X, return_inverse=True)
     mass = np.bincount(inverse.ravel(), weight)
     is_atom = mass >= _ATOM

@@ -84,26 +84,8 @@ def union_of_categories(column, names, categories, ordered):
     """Levels of two categorical columns, and whether they have an order.
 
     The levels of the first come first, unless both are ordered: then both orders hold
-    in the union, and levels that neither puts in order stand as they came.
-
-    Parameters
-    ----------
-    column : object
-        Name of the column, for messages.
-    names : (str, str)
-    categories : (list, list)
-    ordered : (bool, bool)
-
-    Returns
-    -------
-    union : list
-    ordered : bool
-        Whether both are.
-
-    Raises
-    ------
-    ValueError
-        If both are ordered, and the orders contradict each other.
+    in the union, levels that neither puts in order stand as they came, and orders that
+    contradict each other are an error. `column` and `names` are for its message.
     """
     first, second = categories
     union = list(dict.fromkeys([*first, *second]))

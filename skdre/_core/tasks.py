@@ -8,21 +8,10 @@ __all__ = ["inner_fit", "run_task", "single_task"]
 
 @contextmanager
 def run_task(task, caller, estimator, **data):
-    """The fit of an inner estimator, as a task of the one that calls it.
+    """The fit of an inner estimator inside the block, as a task of its caller's fit.
 
-    Callbacks of the outer estimator reach an inner one that takes any, so that a
-    progress bar shows its epochs too.
-
-    Parameters
-    ----------
-    task : sklearn.callback.CallbackContext
-        A subcontext of the outer estimator's fit.
-    caller : estimator
-        The outer one.
-    estimator : estimator
-        The inner one, about to be fitted inside the block.
-    **data : dict
-        "X" and "y" as they came.
+    Callbacks of the caller reach an inner estimator that takes any, so that a progress
+    bar shows its epochs too. `data` are X and y as they came.
     """
     takes_any = hasattr(estimator, "set_callbacks")
     with task.propagate_callback_context(estimator) if takes_any else nullcontext():
@@ -38,7 +27,7 @@ def inner_fit(context, caller, estimator, task_name, **data):
 
 
 def single_task(fit):
-    """Decorate a fit without steps to tell of: callbacks see one task.
+    """Decorate a fit without steps to report: callbacks see one task.
 
     ``fit_context``, which goes around it, tears callbacks down.
     """

@@ -5,7 +5,6 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.model_selection import BaseCrossValidator
 
 __all__ = ["CrossValidator", "Floats", "RandomState", "Rows", "Values"]
 
@@ -22,6 +21,14 @@ class SparseMatrix(Protocol):
     def tocsr(self) -> Any: ...
 
 
+class Splitter(Protocol):
+    """A splitter of scikit-learn's conventions, such as ``KFold()``."""
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Iterable[Any]: ...
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int: ...
+
+
 Rows: TypeAlias = npt.ArrayLike | DataFrame | SparseMatrix
 """A table of rows, as users give it."""
 
@@ -34,5 +41,5 @@ Floats: TypeAlias = npt.NDArray[np.floating[Any]]
 RandomState: TypeAlias = int | np.random.RandomState | None
 """What ``random_state`` takes."""
 
-CrossValidator: TypeAlias = int | BaseCrossValidator | Iterable | None
+CrossValidator: TypeAlias = int | Splitter | Iterable[Any] | None
 """What ``cv`` takes: a number of folds, a splitter, or splits."""

@@ -6,19 +6,7 @@ __all__ = ["refuse_complex", "refuse_masked"]
 
 
 def refuse_masked(values, name):
-    """Refuse a masked array with masked entries, whose data would be taken for values.
-
-    Parameters
-    ----------
-    values : object
-    name : str
-        What it is called in the message.
-
-    Raises
-    ------
-    ValueError
-        If an entry is masked.
-    """
+    """Refuse masked entries, whose data would be taken for values."""
     if isinstance(values, np.ma.MaskedArray) and np.ma.getmaskarray(values).any():
         raise ValueError(
             f"{name} is a masked array with {np.ma.count_masked(values)} masked "
@@ -29,19 +17,7 @@ def refuse_masked(values, name):
 
 
 def refuse_complex(values, name):
-    """Refuse complex numbers, of which the imaginary part would be dropped.
-
-    Parameters
-    ----------
-    values : object
-    name : str
-        What it is called in the message.
-
-    Raises
-    ------
-    ValueError
-        If they are complex.
-    """
+    """Refuse complex numbers, of which the imaginary part would be dropped."""
     if np.asarray(values).dtype.kind == "c":
         raise ValueError(
             f"Complex data not supported: {name} must hold real numbers, got complex "

@@ -23,7 +23,7 @@ from skdre._core.folds import held_out_weights
 from skdre._core.frames import is_frame, plain_missing
 from skdre._core.scales import column_scales, draw_in
 from skdre._core.tasks import single_task
-from skdre._core.types import Floats, Rows, Values
+from skdre._core.types import CrossValidator, Floats, Rows, Values
 from skdre.base import DensityRatioMixin, check_pool, distinct_rows
 from skdre.classification._calibration import fit_affine, fit_isotonic
 from skdre.classification._equal_priors import (
@@ -71,12 +71,12 @@ class ClassifierRatio(
 
         * "sigmoid": log r = a s + b with a >= 0 (Platt scaling);
         * "slope": log r = a s with a >= 0, for a classifier that is overconfident or
-          too shy, but right about where the ratio is 1;
+          underconfident, but right about where the ratio is 1;
         * "isotonic": any non-decreasing function, for thousands of rows;
         * None: log r = s, which must be a log odds.
     cv : int, cross-validation generator or iterable, default=5
         Folds of the calibration. With an int the folds depend on the values of the
-        rows only, and a weight counts as repetition: equal rows share a fold, except
+        rows only, and a weight stands for repetition: equal rows share a fold, except
         for values of a discrete variable, whose repeats are dealt to all folds.
     n_jobs : int, default=None
         Folds to fit at the same time.
@@ -91,17 +91,14 @@ class ClassifierRatio(
         Log prior odds that are subtracted from its log odds; 0 where weights or
         parameters make the domains equal.
     bounds_ : ndarray of shape (2, n_features_in_)
-        What absurd values of each column are drawn in to; infinite without any.
+        What extreme values of each column are drawn in to; infinite without any.
         None unless `estimator` is None, for others get the rows as they are.
     calibrator_ : object or None
         The function from score to log ratio; with the attributes ``slope`` and
         ``offset``, except for "isotonic". None without calibration.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
+    %(classes_)
+    %(n_features_in_)
+    %(feature_names_in_)
 
     Warns
     -----
@@ -139,35 +136,12 @@ class ClassifierRatio(
     do not take pandas.NA. Missing values pass where `estimator` may take them, dates
     and other objects where it begins with a step that may make numbers of them.
 
-    **Good classifiers to know.**
-
-    * ``LinearDiscriminantAnalysis()`` and ``QuadraticDiscriminantAnalysis()`` are the
-      Gaussian plug-in, exact as n grows when both samples are Gaussian, with one
-      covariance or with two. Nothing more flexible comes near on such data; the table
-      has the mean squared error of the log ratio at new rows of both samples, with
-      2,000 rows a side, 10 columns and a mean shift of 1, where the numerator's
-      standard deviations are 1, or 0.7 and 1.5 in turn:
-
-      ===================================================  ==========  ===========
-      classifier                                           one covar.  two covar.
-      ===================================================  ==========  ===========
-      LinearDiscriminantAnalysis                                0.014          6.8
-      QuadraticDiscriminantAnalysis                             0.070         0.10
-      logistic regression                                       0.014          6.8
-      logistic regression on PolynomialFeatures(2)              0.096         0.23
-      MLPClassifier (64, 64), early stopping                    0.072          1.0
-      HistGradientBoostingClassifier                             0.46          1.4
-      the same, calibration="sigmoid"                            0.31          2.1
-      RandomForestClassifier, calibration="sigmoid"              0.31          3.2
-      KNeighborsClassifier(50)                                   0.29          4.5
-      ===================================================  ==========  ===========
-
-    * ``HistGradientBoostingClassifier(categorical_features="from_dtype")`` takes mixed
-      and categorical columns and missing values. On a category of three values and a
-      normal column with 10 and 30 % missing, 1,500 and 3,000 rows, its error was 0.33,
-      0.25 with calibration="sigmoid", of a log ratio with mean square 2.9; a
-      pipeline of imputation with an indicator, one-hot coding and logistic
-      regression, which is the true model there, had 0.002.
+    **Good classifiers to know.** ``LinearDiscriminantAnalysis()`` and
+    ``QuadraticDiscriminantAnalysis()`` are the Gaussian plug-in, exact as n grows when
+    both samples are Gaussian, with one covariance or with two; nothing more flexible
+    comes near on such data. ``HistGradientBoostingClassifier(
+    categorical_features="from_dtype")`` takes mixed and categorical columns and missing
+    values. "Which estimator to take" in the documentation compares them.
 
     References
     ----------
@@ -206,7 +180,7 @@ class ClassifierRatio(
         estimator: Any = None,
         *,
         calibration: str | None = None,
-        cv: Any = 5,
+        cv: CrossValidator = 5,
         n_jobs: int | None = None,
     ) -> None:
         self.estimator = estimator
@@ -246,11 +220,8 @@ class ClassifierRatio(
         ----------
         X : array-like or DataFrame of shape (n_samples, n_features)
             Rows of both samples.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -357,14 +328,14 @@ class ClassifierRatio(
             message = (
                 f"{name} separates the two samples without error, at held-out rows: "
                 "they hardly overlap, and where they do not, the size of the log ratio "
-                "cannot be learnt from a classifier. "
+                "cannot be estimated by a classifier. "
             )
         else:
             message = (
                 f"{name} separates the rows it was fitted on without error. Either the "
-                "two samples hardly overlap, or it has learnt them by heart: then its "
-                "log ratio at these rows is far too large; calibration='sigmoid' "
-                "judges it at held-out rows, and more regularisation helps. "
+                "two samples hardly overlap, or it is overfitted: then its log ratio "
+                "at these rows is far too large; calibration='sigmoid' judges it at "
+                "held-out rows, and more regularisation helps. "
             )
         warnings.warn(
             message + "For samples that hardly overlap use a model of the two "

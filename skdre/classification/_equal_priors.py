@@ -1,4 +1,4 @@
-"""A classifier of any kind, fitted so that its score knows nothing of the prior."""
+"""A classifier of any kind, fitted so that its score is free of the prior."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -203,7 +203,7 @@ def fit_classifier(estimator, X, rows):
         None is logistic regression on standardised columns.
     X : array-like of shape (n_rows, n_features)
         Distinct rows, an array or a DataFrame.
-    rows : skdre.base.DistinctRows
+    rows : skdre._core.samples.DistinctRows
         Their domains and weights in draws; rows of weight 0 are left out.
 
     Returns

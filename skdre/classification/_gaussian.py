@@ -41,12 +41,9 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     shrinkage_ : tuple of float
         What the difference of the means, and of the covariances, was multiplied by:
         1 for no shrinkage, 0 for no difference.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
+    %(classes_)
+    %(n_features_in_)
+    %(feature_names_in_)
 
     See Also
     --------
@@ -70,19 +67,15 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     means, and :math:`d (d + 1) / 4` times the same to that of half the difference of
     the covariances. Where :math:`\|\Delta\|^2` is less than about five of its standard
     deviations above that, the noise is taken to be three of them larger, so that what
-    noise alone may well make counts little. Measured against quadratic discriminant
-    analysis, as mean squared error of the log ratio at 1,000 rows a side and five
-    seeds: a shift of the mean in 50 dimensions .10 against 3.0; unit Gaussians 5.7
-    apart in the plane .060 against .23; p = q in 5 dimensions .000 against .038; two
-    covariances in 10 and 20 dimensions .24 against .28 and .93 against .99.
+    noise alone may well make counts little. "Which estimator
+    to take" in the documentation compares it with quadratic discriminant analysis.
 
-    With more columns than rows the log ratio is that of heavily shrunk moments: of 100
-    columns and 40 against 60 rows of one distribution the log loss at new rows is
-    log 2, as it should be; where a mean or a variance does differ there, most of the
-    difference is lost.
+    With more columns than rows the log ratio is that of heavily shrunk moments: where
+    the samples come from one distribution it is close to 0, as it should be; where a
+    mean or a variance does differ, most of the difference is lost.
 
-    A few absurd values in a column, such as two of 9999 in a thousand rows, are taken
-    for a value at five standard deviations of the others, with a warning.
+    A few extreme values in a column, such as two of 9999 in a thousand rows, are set to
+    a value five standard deviations from the others, with a warning.
 
     References
     ----------
@@ -115,13 +108,9 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples, finite.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -161,8 +150,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------

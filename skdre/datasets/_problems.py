@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import check_rows
+from skdre._core.docs import shared_docs
 from skdre._core.types import RandomState, Rows
 from skdre.datasets._shifts import (
     Shift,
@@ -56,6 +57,7 @@ def _draw_mixture(n, centers, scale, rng):
     return centers[rng.randint(len(centers), size=n)] + noise
 
 
+@shared_docs
 @validate_params(
     {
         "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
@@ -82,21 +84,18 @@ def make_mixture_shift(
 
     Parameters
     ----------
-    n_samples : int or pair of int, default=1000
-        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    %(two_sizes)
     numerator_centers : array-like of shape (n_numerator_centers, n_features)
         Means of the numerator's components, which all have the same weight.
     denominator_centers : array-like of shape (n_denominator_centers, n_features)
         Those of the denominator's.
     numerator_scale, denominator_scale : float, default=1.0
         Standard deviation of the components, the same in all directions.
-    random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data on every call.
+    %(same_data)
 
     Returns
     -------
-    shift : Shift
-        The samples and the true log ratio.
+    %(shift)
 
     Raises
     ------
@@ -144,6 +143,7 @@ def _product_log_ratio(X, *, p, q):
     return log_ratio
 
 
+@shared_docs
 @validate_params(
     {
         "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
@@ -166,8 +166,7 @@ def make_product_shift(
 
     Parameters
     ----------
-    n_samples : int or pair of int, default=1000
-        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    %(two_sizes)
     n_features : int, default=2
         Number of columns.
     numerator, denominator : frozen continuous distribution of scipy.stats
@@ -175,13 +174,11 @@ def make_product_shift(
         ``scipy.stats.t(3)``; anything with ``rvs`` and ``logpdf`` like theirs. A row
         that only the denominator can have has a log ratio of -inf, and one that only
         the numerator can have +inf.
-    random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data on every call.
+    %(same_data)
 
     Returns
     -------
-    shift : Shift
-        The samples and the true log ratio.
+    %(shift)
 
     Raises
     ------
@@ -222,6 +219,7 @@ def _ring_log_ratio(X, *, radius, width, spread):
     return log_radial - log_sphere - log_q
 
 
+@shared_docs
 @validate_params(
     {
         "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
@@ -249,21 +247,18 @@ def make_ring_shift(
 
     Parameters
     ----------
-    n_samples : int or pair of int, default=1000
-        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    %(two_sizes)
     n_features : int, default=2
         Dimension: 1 gives two lumps, 2 a ring, more a shell.
     radius, width : float, default=3.0 and 0.3
         Mean and standard deviation of the distance from the origin.
     spread : float, default=2.0
         Standard deviation of the denominator in each column.
-    random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data on every call.
+    %(same_data)
 
     Returns
     -------
-    shift : Shift
-        The samples and the true log ratio.
+    %(shift)
 
     Raises
     ------
@@ -461,6 +456,7 @@ def known_ratio_problems(role: str | None = None) -> list[str]:
     return [name for each in roles for name in _PROBLEMS[each]]
 
 
+@shared_docs
 @validate_params(
     {
         "name": [str],
@@ -481,16 +477,14 @@ def make_known_ratio(
     ----------
     name : str
         One of :func:`known_ratio_problems`.
-    n_samples : int or pair of int, default=1000
-        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    %(two_sizes)
     random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data on every call. The problem itself, such as where
+        Pass an int for the same data on every call; the problem itself, such as where
         the centres of a mixture lie, is always the same.
 
     Returns
     -------
-    shift : Shift
-        The samples and the true log ratio.
+    %(shift)
 
     Raises
     ------

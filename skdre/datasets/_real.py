@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.utils import Bunch
 
 from skdre._compat import StrOptions, validate_params
+from skdre._core.docs import shared_docs
 
 _WISCONSIN_FEATURES = (
     "clump_thickness",
@@ -23,6 +24,7 @@ _WISCONSIN_FEATURES = (
 )
 
 
+@shared_docs
 @validate_params(
     {
         "path": [str, PathLike, None],
@@ -54,10 +56,8 @@ def load_breast_cancer_wisconsin(
     missing : {"drop", "keep"}, default="drop"
         What becomes of the 16 rows without ``bare_nuclei``: left out, which leaves 683
         rows, or kept with NaN.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Return the data as a pandas DataFrame and the target as a Series.
+    %(return_X_y)
+    %(as_frame)
 
     Returns
     -------
@@ -68,8 +68,7 @@ def load_breast_cancer_wisconsin(
 
     Raises
     ------
-    ValueError
-        If there is no file of the shape described.
+    %(no_such_file)
 
     References
     ----------
@@ -118,6 +117,7 @@ def _fetch_wisconsin():
 _BLOOD_FEATURES = ("recency", "frequency", "monetary", "time")
 
 
+@shared_docs
 @validate_params(
     {
         "path": [str, PathLike, None],
@@ -144,10 +144,8 @@ def load_blood_transfusion(
         The file ``transfusion.data`` of the UCI repository (CSV, one line of header).
         By default the data are fetched from OpenML (set 1464,
         "blood-transfusion-service-center") and cached there.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Return the data as a pandas DataFrame and the target as a Series.
+    %(return_X_y)
+    %(as_frame)
 
     Returns
     -------
@@ -158,8 +156,7 @@ def load_blood_transfusion(
 
     Raises
     ------
-    ValueError
-        If there is no file of the shape described.
+    %(no_such_file)
 
     References
     ----------
@@ -209,6 +206,7 @@ _WINE_FEATURES = (
 )
 
 
+@shared_docs
 @validate_params(
     {
         "path": [str, PathLike, None],
@@ -234,10 +232,8 @@ def load_white_wine_quality(
         The file ``winequality-white.csv`` of the UCI repository, separated by
         semicolons or commas, with or without its line of header. By default the data
         are fetched from OpenML (set 40498, "wine-quality-white") and cached there.
-    return_X_y : bool, default=False
-        Return ``(data, target)`` instead of a Bunch.
-    as_frame : bool, default=False
-        Return the data as a pandas DataFrame and the target as a Series.
+    %(return_X_y)
+    %(as_frame)
 
     Returns
     -------
@@ -249,8 +245,7 @@ def load_white_wine_quality(
 
     Raises
     ------
-    ValueError
-        If there is no file of the shape described.
+    %(no_such_file)
 
     References
     ----------
@@ -293,7 +288,7 @@ def load_white_wine_quality(
 
 
 class _NoFileError(FileNotFoundError, ValueError):
-    """The argument `path` names no file: both an argument and a file are to blame."""
+    """The argument `path` names no file: an error of a file and of an argument."""
 
 
 @contextmanager

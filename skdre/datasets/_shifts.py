@@ -20,6 +20,7 @@ from skdre._compat import (
     validate_params,
 )
 from skdre._core.columns import check_rows
+from skdre._core.docs import shared_docs
 from skdre._core.frames import is_frame
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._core.values import refuse_masked
@@ -215,6 +216,7 @@ def _check_sample_sizes(n_samples):
     return sizes
 
 
+@shared_docs
 @validate_params(
     {
         "n_samples": [Interval(Integral, 1, None, closed="left"), "array-like"],
@@ -245,8 +247,7 @@ def make_warped_shift(
 
     Parameters
     ----------
-    n_samples : int or pair of int, default=1000
-        Rows of each sample, or ``(n_numerator, n_denominator)``.
+    %(two_sizes)
     n_features : int, default=2
         Dimension; at least 2 for ``warp="banana"``, where it bends the second column
         by the first.
@@ -264,8 +265,7 @@ def make_warped_shift(
         distribution.
     covariance : float or array-like of shape (n_features, n_features), default=1.0
         S, positive definite; a number stands for that multiple of I.
-    random_state : int, RandomState instance or None, default=None
-        Pass an int for the same data on every call.
+    %(same_data)
 
     Returns
     -------

@@ -3,12 +3,14 @@
 import math
 import warnings
 from numbers import Integral, Real
+from typing import Any, Self
 
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._compat import HasMethods, Interval, StrOptions, fit_context
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -75,12 +77,9 @@ class TargetedSampler(
         What the ratio sees.
     candidates_per_sample_ : int
         Samples of the flow for each row, unless ``sample`` is told another number.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, if X had string column names.
+    %(classes_)
+    %(n_features_in_)
+    %(feature_names_in_)
 
     See Also
     --------
@@ -128,14 +127,14 @@ class TargetedSampler(
 
     def __init__(
         self,
-        flow,
-        ratio,
+        flow: Any,
+        ratio: Any,
         *,
-        target="numerator",
-        space="features",
-        share="balanced",
-        candidates_per_sample=10,
-    ):
+        target: str = "numerator",
+        space: str = "features",
+        share: float | str = "balanced",
+        candidates_per_sample: int = 10,
+    ) -> None:
         self.flow = flow
         self.ratio = ratio
         self.target = target
@@ -151,15 +150,13 @@ class TargetedSampler(
 
     # The parts are validated when they are fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y):
+    def fit(self, X: Rows, y: Values) -> Self:
         """Fit the flow to the rows of both samples, then the ratio.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples, finite.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
+        %(X)
+        %(y)
 
         Returns
         -------
@@ -206,12 +203,12 @@ class TargetedSampler(
 
     def sample(
         self,
-        n_samples=1,
-        random_state=None,
+        n_samples: int = 1,
+        random_state: RandomState = None,
         *,
-        candidates_per_sample=None,
-        return_effective_size=False,
-    ):
+        candidates_per_sample: int | None = None,
+        return_effective_size: bool = False,
+    ) -> Floats | tuple[Floats, float]:
         """Draw rows of the target.
 
         Parameters

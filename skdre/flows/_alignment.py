@@ -1,12 +1,15 @@
 """LikelihoodRatioAligner: one sample moved onto another by an invertible map."""
 
 import copy
+from collections.abc import Callable, Sequence
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
 from sklearn.utils import ClassifierTags, check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
+from zuko.flows import Flow
 
 from skdre._compat import (
     CallbackSupportMixin,
@@ -16,6 +19,8 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.columns import check_rows, validate_rows
+from skdre._core.docs import SHARED
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.settings import (
@@ -35,13 +40,28 @@ from skdre.flows._alignment_training import (
     warn_of_single_rows,
     warn_unless_aligned,
 )
-from skdre.flows._flows import TRAINED_FLOWS, build_flow
+from skdre.flows._flows import TRAINED_FLOWS, build_flow, names_of
 from skdre.flows._gaussian import GaussianFlow, gaussian_moments
 from skdre.flows._gaussian_alignment import align_gaussians, within_maps
 from skdre.flows._likelihood import through
 from skdre.flows._marginals import noise_scale, standardize
 
 __all__ = ["LikelihoodRatioAligner"]
+
+_OR_CALLABLE = (
+    "A callable gets the number of features and returns a :class:`zuko.flows.Flow`."
+)
+SHARED["flow_of_map"] = (
+    f'flow : {{{names_of(["affine", *TRAINED_FLOWS])}}} or callable, default="affine"',
+    "The map T: affine, or a flow of :class:`skdre.FlowFeaturizer`, which starts at "
+    f"the identity. {_OR_CALLABLE}",
+)
+SHARED["density_of_samples"] = (
+    f"density : {{{names_of(['gaussian', *TRAINED_FLOWS])}}} or callable, "
+    'default="gaussian"',
+    "The family of densities: what it cannot tell apart counts as aligned. An affine "
+    f"map between Gaussians needs no training. {_OR_CALLABLE}",
+)
 
 # The attributes that are torch modules: T, the samples' own densities, the shared one.
 _MODULES = ("flow_", "source_density_", "target_density_", "density_")
@@ -72,15 +92,8 @@ class LikelihoodRatioAligner(
 
     Parameters
     ----------
-    flow : {"affine", "realnvp", "maf", "nsf", "ffjord"} or callable, \
-            default="affine"
-        The map T: affine, or a flow of :class:`skdre.FlowFeaturizer`, which starts at
-        the identity. A callable gets the number of features and returns a
-        :class:`zuko.flows.Flow`.
-    density : {"gaussian", "realnvp", "maf", "nsf", "ffjord"} or callable, \
-            default="gaussian"
-        The family of densities: what it cannot tell apart counts as aligned. An affine
-        map between Gaussians needs no training.
+    %(flow_of_map)
+    %(density_of_samples)
     moving : {"denominator", "numerator"}, default="denominator"
         The sample that moves. By default it is the denominator, the source
         (``classes_[0]``), onto the numerator, the target.
@@ -113,17 +126,12 @@ class LikelihoodRatioAligner(
         Norm of the gradient, in nats, below which a training stops.
     tol : float, default=0.1
         Largest log-likelihood ratio, in nats, that counts as aligned.
-    device : str, default="auto"
-        "auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".
-    callbacks : list of skorch callbacks, default=None
-        Called during the training of the map; ``net.module_.transform`` is T on
-        standardised columns. For scikit-learn's own callbacks (1.9 and later) use
-        ``set_callbacks``; epochs are their tasks.
+    %(device)
+    %(callbacks) That of the map alone; ``net.module_.transform`` is T on standardised
+        columns.
     verbose : int, default=0
         Above 0, print a line for each 25 steps.
-    random_state : int, RandomState instance or None, default=None
-        Draws the initial weights and the batches. The global seeds of numpy and torch
-        are neither read (unless this is None, numpy's) nor changed.
+    %(random_state) Draws the initial weights and the batches.
 
     Attributes
     ----------
@@ -155,12 +163,9 @@ class LikelihoodRatioAligner(
         Steps of the map's training; 1 with a closed form.
     moving_ : {"denominator", "numerator"}
         The source.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
-    n_features_in_ : int
-        Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, if X had string column names.
+    %(classes_)
+    %(n_features_in_)
+    %(feature_names_in_)
 
     See Also
     --------
@@ -185,8 +190,7 @@ class LikelihoodRatioAligner(
     A flow can move rows onto rows of another class: that it moves them little comes
     from its start at the identity, not from the objective. The shared density is
     trained on the samples as they are for some steps, so that T follows their
-    differences. Started from nothing it drew T to match the coarse shapes first, which
-    on two moons rotated by 50 degrees exchanged their halves.
+    differences: started from nothing it would draw T to match the coarse shapes first.
 
     **A value below 0** means that the samples' own densities were trained less well
     than the shared one, or that T makes the source easier for the family than it was
@@ -194,9 +198,8 @@ class LikelihoodRatioAligner(
     certifies nothing: there is a warning, and ``converged_`` is False.
 
     Samples that hardly overlap give the shared density no reason to move anything:
-    align their moments first, by an affine map. (With two clouds 28 standard deviations
-    apart "realnvp" stayed at 1.4 nats, the 2 log 2 of samples that any flexible density
-    tells apart; after an affine map it came to .00.)
+    align their moments first, by an affine map. A log-likelihood ratio that stays at
+    1.4 nats, 2 log 2, is that of samples that any flexible density tells apart.
 
     `sample_weight` counts repetition inside each sample, whose sizes change nothing.
     Neither the order of the rows, nor whether a row stands k times or has weight k,
@@ -250,25 +253,25 @@ class LikelihoodRatioAligner(
 
     def __init__(
         self,
-        flow="affine",
-        density="gaussian",
+        flow: str | Callable[[int], Flow] = "affine",
+        density: str | Callable[[int], Flow] = "gaussian",
         *,
-        moving="denominator",
-        standardize=True,
-        shrinkage="auto",
-        n_transforms=4,
-        hidden_features=(64, 64),
-        max_iter=1000,
-        batch_size=256,
-        learning_rate=0.005,
-        patience=400,
-        gradient_tol=0.01,
-        tol=0.1,
-        device="auto",
-        callbacks=None,
-        verbose=0,
-        random_state=None,
-    ):
+        moving: str = "denominator",
+        standardize: bool = True,
+        shrinkage: float | str = "auto",
+        n_transforms: int = 4,
+        hidden_features: Sequence[int] = (64, 64),
+        max_iter: int = 1000,
+        batch_size: int = 256,
+        learning_rate: float = 0.005,
+        patience: int = 400,
+        gradient_tol: float = 0.01,
+        tol: float = 0.1,
+        device: str = "auto",
+        callbacks: list[Any] | None = None,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.flow = flow
         self.density = density
         self.moving = moving
@@ -297,18 +300,14 @@ class LikelihoodRatioAligner(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Find the map from the source to the target.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples, finite.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -498,7 +497,7 @@ class LikelihoodRatioAligner(
         together = shared_log_likelihood(flow, shared, mapped, weights)
         return own_log_likelihood(own, mapped, weights) - together
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> Floats:
         """Apply the map to rows, whichever sample they come from.
 
         Parameters
@@ -515,7 +514,7 @@ class LikelihoodRatioAligner(
         X = validate_rows(self, X)
         return self._map(X, lambda transform, u: transform(u))
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Rows) -> Floats:
         """Undo :meth:`transform`.
 
         Parameters
@@ -545,7 +544,7 @@ class LikelihoodRatioAligner(
         U, _ = self.marginal_maps_.forward(X)
         return self.marginal_maps_.inverse(through(self.flow_, function, U))
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Log likelihood of rows of both samples under the density that they share.
 
         The log-likelihood ratio is what this lacks to the log likelihood under two
@@ -560,9 +559,7 @@ class LikelihoodRatioAligner(
             Rows of both samples, not moved.
         y : array-like of shape (n_samples,)
             Their domains, both among ``classes_``.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(sample_weight)
 
         Returns
         -------

@@ -273,8 +273,7 @@ def train_densities(densities, data, noise_scale, seeds, *, max_iter, **params):
         Steps that the map will get. The samples' own densities get twice as many, for
         the common one is trained again together with the map, and shall not end nearer
         to its maximum than they do. It gets a fifth now: when it knows every detail of
-        both samples no small step of the map is of use any more. On moons rotated by 50
-        degrees the map found its way from 100 to 250 steps, from 2,000 it did not.
+        both samples no small step of the map is of use any more.
     **params : dict
         Of :func:`train_on_domains`.
 

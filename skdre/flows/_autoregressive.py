@@ -37,6 +37,8 @@ class MaskedLinear(nn.Linear):
     mask : torch.Tensor of bool of shape (n_outputs, n_inputs)
     """
 
+    mask: Tensor
+
     def __init__(self, mask):
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask)

@@ -2,14 +2,17 @@
 
 import copy
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
+from typing import Any, Self
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
+from zuko.flows import Flow
 
 from skdre._compat import (
     CallbackSupportMixin,
@@ -21,6 +24,7 @@ from skdre._compat import (
 from skdre._core.folds import held_out_weights, member_folds
 from skdre._core.samples import PooledRows
 from skdre._core.seeds import draw_seed
+from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, late_gain, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -124,9 +128,7 @@ class FlowClassifierRatio(
         1 is "discriminative". 0 is "separate", the limit of small shares: the steps of
         Adam do not depend on the size of the loss, so the classifier learns as fast
         with any share.
-    flow : {"maf", "nsf", "realnvp", "ffjord", "gaussian", "copula", \
-            "gaussianization"} or callable, default="maf"
-        As of :class:`FlowFeaturizer`. A flow in closed form starts at its solution.
+    %(flow) A flow in closed form starts at its solution.
     n_transforms : int, default=5
         Transformations that are composed in "maf" and "nsf", pairs of them in
         "realnvp"; not used with other flows.
@@ -161,19 +163,14 @@ class FlowClassifierRatio(
         rows, those of :class:`skdre.MLPRatio`.
     patience : int, default=400
         Steps without a better held-out score before training stops.
-    device : str, default="auto"
-        "auto" trains on CUDA where there is one; or "cpu", "cuda", "cuda:1".
-    callbacks : list of skorch callbacks, default=None
-        Called during training; their epoch is 25 steps. There is a training for each of
-        the `marginals` that are tried, and with "separate" one more. For scikit-learn's
-        own callbacks (1.9 and later) use ``set_callbacks``; epochs are their tasks.
+    %(device)
+    %(callbacks) There is a training for each of the `marginals` that are tried, and
+        with "separate" one more; an epoch is 25 steps.
     warm_start : bool, default=False
         Go on from the networks and the marginal maps of the last fit.
     verbose : int, default=0
         Above 0, print a line for each 25 steps.
-    random_state : int, RandomState instance or None, default=None
-        Draws the initial weights and the batches. The global seeds of numpy and torch
-        are neither read (unless this is None, numpy's) nor changed.
+    %(random_state) Draws the initial weights and the batches.
 
     Attributes
     ----------
@@ -197,12 +194,9 @@ class FlowClassifierRatio(
         The same, of the weights that are kept.
     n_iter_ : int
         Steps that were taken; with "separate" by the flow and the classifier.
-    classes_ : ndarray of shape (2,)
-        The labels; the second is the numerator's.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Column names, where X had them.
+    %(classes_)
+    %(n_features_in_)
+    %(feature_names_in_)
 
     See Also
     --------
@@ -223,20 +217,13 @@ class FlowClassifierRatio(
 
     What is kept is an exponential average of the weights over the last hundred steps
     or so, where it had the least log loss at held-out rows, also with small `alpha`:
-    the likelihood may still rise when the classifier has begun to learn the training
-    rows by heart. A sample of a single row has none to hold out; then the training rows
-    stand in for them. Features more than 2.5 from 0 are drawn in before the
+    the likelihood may still rise when the classifier has begun to overfit. A
+    sample of a single row has none to hold out; then the training rows stand in for
+    them. Features more than 2.5 from 0 are drawn in before the
     classifier sees them, so the log ratio is finite everywhere.
 
-    Measured at new rows with ``marginals="standardize"``, the mean squared error of the
-    log ratio, 500 rows a side behind the banana warp / 1,000 behind the funnel in six
-    columns: joint with alpha = 0.9 0.13 / 0.14 (three seeds), :class:`skdre.MLPRatio`
-    0.12 / 0.60 and the same behind :class:`FlowFeaturizer` 0.04 / 0.08 (two seeds).
-    Two Gaussians 4.2 standard deviations apart, 2,000 rows a side (two seeds): joint
-    1.9 with alpha = 0.9, 6.7 with 0.5, 10 with 0.1; discriminative 13, separate 8.7,
-    MLPRatio 2.5. Which is best depends on the data: compare the held-out ``score``. A
-    joint fit took three to five seconds of one core, twice that with
-    ``marginals="auto"``.
+    Which `strategy` is best depends on the data: compare the held-out ``score``. The
+    user guide's "A classifier on top of the flow" has figures.
 
     Ctrl-C during fit raises KeyboardInterrupt, and the best networks so far are kept:
     the estimator is fitted with them. With "separate" the classifier, r = 1 at first,
@@ -286,28 +273,28 @@ class FlowClassifierRatio(
 
     def __init__(
         self,
-        strategy="joint",
+        strategy: str = "joint",
         *,
-        alpha=0.9,
-        flow="maf",
-        n_transforms=5,
-        flow_hidden_features=(100,),
-        marginals="auto",
-        hidden_features=(64, 64, 64),
-        activation="silu",
-        n_estimators=8,
-        max_iter=2000,
-        batch_size=256,
-        learning_rate=0.002,
-        weight_decay=0.001,
-        validation_fraction=0.25,
-        patience=400,
-        device="auto",
-        callbacks=None,
-        warm_start=False,
-        verbose=0,
-        random_state=None,
-    ):
+        alpha: float = 0.9,
+        flow: str | Callable[[int], Flow] = "maf",
+        n_transforms: int = 5,
+        flow_hidden_features: Sequence[int] = (100,),
+        marginals: str = "auto",
+        hidden_features: Sequence[int] = (64, 64, 64),
+        activation: str = "silu",
+        n_estimators: int = 8,
+        max_iter: int = 2000,
+        batch_size: int = 256,
+        learning_rate: float = 0.002,
+        weight_decay: float = 0.001,
+        validation_fraction: float = 0.25,
+        patience: int = 400,
+        device: str = "auto",
+        callbacks: list[Any] | None = None,
+        warm_start: bool = False,
+        verbose: int = 0,
+        random_state: RandomState = None,
+    ) -> None:
         self.strategy = strategy
         self.alpha = alpha
         self.flow = flow
@@ -331,18 +318,14 @@ class FlowClassifierRatio(
 
     @with_callbacks
     @fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Rows, y: Values, sample_weight: Values | None = None) -> Self:
         """Train the flow and the classifier.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of both samples, finite.
-        y : array-like of shape (n_samples,)
-            Domain labels, two values; the greater names the numerator.
-        sample_weight : array-like of shape (n_samples,), default=None
-            Weights inside each domain: k is k repeats of the row, 0 its absence. See
-            "Weights, copies and repeats" in the user guide.
+        %(X)
+        %(y)
+        %(sample_weight)
 
         Returns
         -------
@@ -421,6 +404,7 @@ class FlowClassifierRatio(
         if alpha == 0:
             self._warn_if_flow_cut_short(best.net, n_epochs)
         self._warn_if_cut_short(n_epochs)
+        assert final.extremes is not None
         warn_if_apart(self, *final.extremes)
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -535,13 +519,12 @@ class FlowClassifierRatio(
             "classes_": rows.classes,
         }
 
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------

@@ -46,7 +46,7 @@ class FlowClassifier(LogDensity):
 
         In evaluation only the log ratio, if the loss has a part for it: training is
         judged by that. Flows go on gaining likelihood long after the classifier has
-        begun to learn the training rows by heart.
+        begun to overfit.
 
         Parameters
         ----------

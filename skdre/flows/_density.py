@@ -7,6 +7,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._core.columns import check_rows, validate_rows
+from skdre._core.docs import fill_class
+from skdre._core.types import Floats, RandomState, Rows
 from skdre.flows._flows import FLOWS
 from skdre.flows._likelihood import log_density, parameter_gradients, through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS
@@ -45,13 +47,12 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         X = validate_rows(self, X)
         return self.marginal_maps_.forward(X)
 
-    def transform(self, X):
+    def transform(self, X: Rows) -> Floats:
         """Map x to the features z.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -64,7 +65,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U, _ = self._mapped(X)
         return through(self.flow_, lambda transform, u: transform(u), U)
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Rows) -> Floats:
         """Map features z back to x.
 
         Parameters
@@ -91,13 +92,12 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
         return self.marginal_maps_.inverse(U)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Rows) -> Floats:
         """Log density of the flow at the rows of X.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -108,7 +108,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U, log_det_maps = self._mapped(X)
         return through(self.flow_, log_density, U) + log_det_maps
 
-    def fisher_scores(self, X):
+    def fisher_scores(self, X: Rows) -> Floats:
         """Gradient of the log density by the flow's parameters, row by row.
 
         Their sum vanishes over rows that the flow was fitted to by maximum likelihood,
@@ -117,8 +117,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
+        %(X_new)
 
         Returns
         -------
@@ -128,7 +127,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U, _ = self._mapped(X)
         return parameter_gradients(self.flow_, U)
 
-    def sample(self, n_samples=1, random_state=None):
+    def sample(self, n_samples: int = 1, random_state: RandomState = None) -> Floats:
         """Draw rows from the density of the flow.
 
         Parameters
@@ -152,3 +151,6 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             raise ValueError(f"n_samples must be an integer >= 1, got {n_samples!r}.")
         rng = check_random_state(random_state)
         return self.inverse_transform(rng.normal(size=(n_samples, self.n_features_in_)))
+
+
+fill_class(FlowDensityMixin)

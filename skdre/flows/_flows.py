@@ -1,7 +1,7 @@
 """The flows by name: an entry of ``FLOWS`` is all that a new one needs."""
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -161,7 +161,7 @@ FLOWS = {
 TRAINED_FLOWS = [name for name, kind in FLOWS.items() if kind.is_trained]
 
 
-def names_of(names: Sequence[str]) -> str:
+def names_of(names: Iterable[str]) -> str:
     """The names in quotes, for docstrings and messages."""
     return ", ".join(f'"{name}"' for name in names)
 

@@ -41,7 +41,7 @@ def normal_log_density(z: Tensor) -> Tensor:
 
 def log_density(transform: Transform, u: Tensor) -> Tensor:
     """Log density in nats of rows that the transform takes to N(0, I)."""
-    z, log_det = transform.call_and_ladj(u)
+    z, log_det = transform.call_and_ladj(u)  # type: ignore[attr-defined] # zuko's own
     return normal_log_density(z) + log_det
 
 
@@ -57,6 +57,7 @@ class PerturbedRows(nn.Module):
         Standard deviation of the noise.
     """
 
+    noise_scale: Tensor
     dice = GLOBAL_DICE
 
     def __init__(self, noise_scale):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from skdre._nn.callbacks import TaskCallback
@@ -89,9 +90,7 @@ class Stages:
         interrupt = None
         for name in names:
             try:
-                stages[name], stop = self.run(
-                    name, lambda callbacks, name=name: train(name, callbacks)
-                )
+                stages[name], stop = self.run(name, partial(train, name))
                 interrupt = stages[name].interrupt
             except KeyboardInterrupt as error:
                 # There is nothing of this one yet, but of the one before.

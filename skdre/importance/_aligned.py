@@ -1,5 +1,7 @@
 """AlignedClassifier: any classifier, trained on source rows moved onto the target."""
 
+from typing import Self
+
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score
@@ -8,13 +10,13 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from skdre._compat import CallbackSupportMixin, HasMethods, fit_context, with_callbacks
 from skdre._core.inner import fit_weighted
 from skdre._core.tasks import inner_fit
+from skdre._core.types import Rows, Values
 from skdre.base import (
     AtomicFitMixin,
-    DocumentedMixin,
     pool_rows,
 )
 from skdre.importance._meta import TargetRowsMixin
-from skdre.importance._rows import named_target
+from skdre.importance._rows import TargetRows, named_target
 from skdre.importance._score import labelled_rows
 
 __all__ = ["AlignedClassifier"]
@@ -38,7 +40,6 @@ def _set_frame_output(aligner, X):
 
 class AlignedClassifier(
     AtomicFitMixin,
-    DocumentedMixin,
     TargetRowsMixin,
     ClassifierMixin,
     CallbackSupportMixin,
@@ -69,10 +70,8 @@ class AlignedClassifier(
         The fitted aligner; None when there were no target rows.
     classes_ : ndarray of shape (n_classes,)
         Class labels.
-    n_features_in_ : int
-        Number of features seen in :term:`fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, when X is a DataFrame with string columns.
+    %(n_features_in_)
+    %(feature_names_in_)
 
     Warns
     -----
@@ -127,14 +126,23 @@ class AlignedClassifier(
         "aligner": [HasMethods(["fit", "transform"]), None],
     }
 
-    def __init__(self, estimator, aligner=None):
+    def __init__(
+        self, estimator: BaseEstimator, aligner: BaseEstimator | None = None
+    ) -> None:
         self.estimator = estimator
         self.aligner = aligner
 
     @with_callbacks
     # The parts are validated when they are fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, *, X_target=None):
+    def fit(
+        self,
+        X: Rows,
+        y: Values,
+        sample_weight: Values | None = None,
+        *,
+        X_target: Rows | TargetRows | None = None,
+    ) -> Self:
         """Fit the aligner, then the classifier on the moved source rows.
 
         Parameters
@@ -167,7 +175,7 @@ class AlignedClassifier(
         if not is_classifier(self.estimator):
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
         data = {"X": X, "y": y}
-        source, y, weight, target, target_weight = self._split_rows(
+        source, labels, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
         )
         root = self._init_callback_context(max_subtasks=2)
@@ -191,7 +199,7 @@ class AlignedClassifier(
             moved = aligner.transform(source)
         estimator = clone(self.estimator)
         with inner_fit(root, self, estimator, "fit-estimator", **data):
-            estimator = fit_weighted(estimator, moved, y, weight, "estimator")
+            estimator = fit_weighted(estimator, moved, labels, weight, "estimator")
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, source, skip_check_array=True)
@@ -203,7 +211,7 @@ class AlignedClassifier(
         )
         return self
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Accuracy on labelled **source** rows, which are moved first.
 
         As of :class:`skdre.ImportanceWeighted` this needs no label of the target, and
@@ -230,8 +238,6 @@ class AlignedClassifier(
             If no row is labelled.
         """
         check_is_fitted(self)
-        X, y, sample_weight = labelled_rows(self, X, y, sample_weight)
-        moved = X if self.aligner_ is None else self.aligner_.transform(X)
-        return float(
-            accuracy_score(y, self.predict(moved), sample_weight=sample_weight)
-        )
+        rows, labels, weight = labelled_rows(self, X, y, sample_weight)
+        moved = rows if self.aligner_ is None else self.aligner_.transform(rows)
+        return float(accuracy_score(labels, self.predict(moved), sample_weight=weight))

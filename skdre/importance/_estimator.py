@@ -2,6 +2,7 @@
 
 import warnings
 from numbers import Real
+from typing import Self
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -16,15 +17,15 @@ from skdre._compat import (
 )
 from skdre._core.inner import fit_weighted
 from skdre._core.tasks import inner_fit
+from skdre._core.types import Floats, Rows, Values
 from skdre.base import (
     AtomicFitMixin,
-    DocumentedMixin,
     check_is_ratio,
     pool_rows,
     predict_log_ratio,
 )
 from skdre.importance._meta import TargetRowsMixin
-from skdre.importance._rows import named_target
+from skdre.importance._rows import TargetRows, named_target
 from skdre.importance._score import importance_weighted_score
 from skdre.weighting import effective_sample_size, importance_weights
 
@@ -58,7 +59,6 @@ def _check_effective_sample_size(weights, n_source):
 
 class ImportanceWeighted(
     AtomicFitMixin,
-    DocumentedMixin,
     TargetRowsMixin,
     CallbackSupportMixin,
     BaseEstimator,
@@ -106,10 +106,8 @@ class ImportanceWeighted(
         Kish's effective sample size of `sample_weight_`.
     classes_ : ndarray of shape (n_classes,)
         Class labels, for a classifier.
-    n_features_in_ : int
-        Number of features seen in fit.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
-        Names of the features, when X is a DataFrame with string columns.
+    %(n_features_in_)
+    %(feature_names_in_)
 
     Warns
     -----
@@ -196,8 +194,14 @@ class ImportanceWeighted(
     }
 
     def __init__(
-        self, estimator, ratio=None, *, flattening=1.0, clip=None, normalize=True
-    ):
+        self,
+        estimator: BaseEstimator,
+        ratio: BaseEstimator | None = None,
+        *,
+        flattening: float = 1.0,
+        clip: float | None = None,
+        normalize: bool = True,
+    ) -> None:
         self.estimator = estimator
         self.ratio = ratio
         self.flattening = flattening
@@ -207,7 +211,14 @@ class ImportanceWeighted(
     @with_callbacks
     # The parts are validated when they are fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None, *, X_target=None):
+    def fit(
+        self,
+        X: Rows,
+        y: Values,
+        sample_weight: Values | None = None,
+        *,
+        X_target: Rows | TargetRows | None = None,
+    ) -> Self:
         """Fit the ratio target/source, then the inner estimator on the source rows.
 
         Parameters
@@ -242,12 +253,13 @@ class ImportanceWeighted(
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
         data = {"X": X, "y": y}
-        source, y, weight, target, target_weight = self._split_rows(
+        source, labels, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
         )
         root = self._init_callback_context(max_subtasks=2)
         root.call_on_fit_task_begin(estimator=self, **data)
-        ratio, log_ratio = None, np.zeros(len(y))
+        ratio = None
+        log_ratio: Floats = np.zeros(len(labels))
         if target is not None:
             ratio = _default_ratio() if self.ratio is None else clone(self.ratio)
             with (
@@ -268,11 +280,11 @@ class ImportanceWeighted(
             clip=self.clip,
             normalize=self.normalize,
         )
-        n_source = len(y) if weight is None else np.count_nonzero(weight)
+        n_source = len(labels) if weight is None else np.count_nonzero(weight)
         effective_size = _check_effective_sample_size(weights, n_source)
         estimator = clone(self.estimator)
         with inner_fit(root, self, estimator, "fit-estimator", **data):
-            estimator = fit_weighted(estimator, source, y, weights, "estimator")
+            estimator = fit_weighted(estimator, source, labels, weights, "estimator")
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, source, skip_check_array=True)
@@ -287,7 +299,7 @@ class ImportanceWeighted(
         )
         return self
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Estimate the target's accuracy or R² from labelled **source** rows.
 
         Unlabelled rows are left out; the others are weighted by the fitted ratio

@@ -1,15 +1,18 @@
 """SourceFold: cross-validation where target rows stand in X, marked in y."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator, check_cv
 from sklearn.utils import check_array
-from sklearn.utils.metadata_routing import get_routing_for_object
+from sklearn.utils.metadata_routing import MetadataRequest, get_routing_for_object
 from sklearn.utils.validation import check_consistent_length
 
 from skdre._compat import safe_indexing
+from skdre._core.types import Rows, Values
 from skdre.importance._rows import check_labels
 
 __all__ = ["SourceFold"]
@@ -91,7 +94,7 @@ class SourceFold(BaseCrossValidator):
     True
     """
 
-    def __init__(self, cv=5):
+    def __init__(self, cv: int | BaseCrossValidator = 5) -> None:
         self.cv = cv
 
     def _inner(self, X, y, groups):
@@ -124,7 +127,9 @@ class SourceFold(BaseCrossValidator):
         cv = check_cv(self.cv, arguments[1], classifier=has_classes)
         return cv, arguments, source, target
 
-    def split(self, X, y=None, groups=None):
+    def split(
+        self, X: Rows, y: Values | None = None, groups: Values | None = None
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training and test positions of each fold.
 
         Parameters
@@ -157,7 +162,12 @@ class SourceFold(BaseCrossValidator):
                 )
             yield np.sort(np.concatenate([source[train], target])), source[test]
 
-    def get_n_splits(self, X=None, y=None, groups=None):
+    def get_n_splits(
+        self,
+        X: Rows | None = None,
+        y: Values | None = None,
+        groups: Values | None = None,
+    ) -> int:
         """Number of folds.
 
         Parameters
@@ -176,12 +186,13 @@ class SourceFold(BaseCrossValidator):
         """
         if isinstance(self.cv, Integral):
             return int(self.cv)
+        cv: Any = self.cv
         if y is None:
-            return self.cv.get_n_splits(X, y, groups)
+            return cv.get_n_splits(X, y, groups)
         cv, arguments, *_ = self._inner(X, y, groups)
         return cv.get_n_splits(*arguments)
 
-    def get_metadata_routing(self):
+    def get_metadata_routing(self) -> MetadataRequest:
         """What the splitter inside asks for, such as groups.
 
         Returns

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted
 from skdre._compat import check_sample_weight, safe_indexing
 from skdre._core.columns import check_rows
 from skdre._core.inner import weight_parameter
+from skdre._core.types import Floats, Rows
 from skdre.base import DensityRatioMixin, DocumentedMixin
 from skdre.importance._rows import as_rows, check_labels, check_target
 
@@ -32,7 +33,7 @@ def fitted_part(estimator):
     return estimator.estimator_ if isinstance(estimator, TargetRowsMixin) else estimator
 
 
-class TargetRowsMixin(MetaEstimatorMixin):
+class TargetRowsMixin(DocumentedMixin, MetaEstimatorMixin):
     """Target rows, apart or marked in y, and the methods of the inner estimator.
 
     The estimator has a parameter `estimator`, and another that bridges source and
@@ -171,7 +172,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
             )
 
     @available_if(estimator_has("predict"))
-    def predict(self, X):
+    def predict(self, X: Rows) -> np.ndarray:
         """Predict with the inner estimator.
 
         Parameters
@@ -188,7 +189,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
         return self.estimator_.predict(X)
 
     @available_if(estimator_has("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Rows) -> Floats:
         """Probability of each class from the inner estimator.
 
         Parameters
@@ -205,7 +206,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
         return self.estimator_.predict_proba(X)
 
     @available_if(estimator_has("predict_log_proba"))
-    def predict_log_proba(self, X):
+    def predict_log_proba(self, X: Rows) -> Floats:
         """Log probability of each class from the inner estimator.
 
         Parameters
@@ -222,7 +223,7 @@ class TargetRowsMixin(MetaEstimatorMixin):
         return self.estimator_.predict_log_proba(X)
 
     @available_if(estimator_has("decision_function"))
-    def decision_function(self, X):
+    def decision_function(self, X: Rows) -> Floats:
         """Decision function of the inner estimator.
 
         Parameters

@@ -9,6 +9,7 @@ from sklearn.utils import check_array
 
 from skdre._core.columns import check_rows
 from skdre._core.frames import is_frame
+from skdre._core.types import Rows
 from skdre._core.values import refuse_masked
 
 __all__ = ["TargetRows", "as_rows", "check_labels", "check_target", "named_target"]
@@ -129,7 +130,7 @@ class TargetRows:
 
     # Neither a length nor a shape, by which scikit-learn knows what to cut.
 
-    def __init__(self, X):
+    def __init__(self, X: Rows) -> None:
         self.X = X
 
     def __repr__(self):

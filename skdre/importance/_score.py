@@ -1,15 +1,17 @@
 """Importance-weighted validation: a target's score from labelled source rows."""
 
 import inspect
+from collections.abc import Callable
 
 import numpy as np
-from sklearn.base import is_classifier
+from sklearn.base import BaseEstimator, is_classifier
 from sklearn.metrics import accuracy_score, get_scorer, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_consistent_length
 
 from skdre._compat import num_samples, safe_indexing
 from skdre._core.inner import takes_any_parameter
+from skdre._core.types import Rows, Values
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.importance._meta import fitted_part
 from skdre.importance._rows import as_rows, check_labels
@@ -63,16 +65,16 @@ def _own_log_ratio(estimator, X):
 
 
 def importance_weighted_score(
-    estimator,
-    X,
-    y,
+    estimator: BaseEstimator,
+    X: Rows,
+    y: Values,
     *,
-    ratio=None,
-    scoring=None,
-    sample_weight=None,
-    flattening=1.0,
-    clip=None,
-):
+    ratio: BaseEstimator | None = None,
+    scoring: str | Callable | None = None,
+    sample_weight: Values | None = None,
+    flattening: float = 1.0,
+    clip: float | None = None,
+) -> float:
     r"""Estimate a score on the target from labelled source rows.
 
     The rows are weighted by the density ratio target/source, so that the weighted
@@ -140,15 +142,15 @@ def importance_weighted_score(
     if ratio is not None:
         check_is_ratio(ratio, "ratio", fitted=True)
     scorer = _weighted_scorer(estimator, scoring)
-    X, y, sample_weight = labelled_rows(estimator, X, y, sample_weight)
+    rows, labels, weight = labelled_rows(estimator, X, y, sample_weight)
     if ratio is None:
-        log_ratio = _own_log_ratio(estimator, X)
+        log_ratio = _own_log_ratio(estimator, rows)
     else:
-        log_ratio = predict_log_ratio(ratio, X)
+        log_ratio = predict_log_ratio(ratio, rows)
     weights = importance_weights(
-        log_ratio, sample_weight=sample_weight, flattening=flattening, clip=clip
+        log_ratio, sample_weight=weight, flattening=flattening, clip=clip
     )
-    return float(scorer(estimator, X, y, sample_weight=weights))
+    return float(scorer(estimator, rows, labels, sample_weight=weights))
 
 
 def _default_score(estimator, X, y, sample_weight):
@@ -197,7 +199,13 @@ class _ImportanceWeightedScorer:
         return True
 
 
-def importance_weighted_scorer(ratio=None, *, scoring=None, flattening=1.0, clip=None):
+def importance_weighted_scorer(
+    ratio: BaseEstimator | None = None,
+    *,
+    scoring: str | Callable | None = None,
+    flattening: float = 1.0,
+    clip: float | None = None,
+) -> Callable[..., float]:
     """Make a scorer for ``scoring=`` that weights source rows by a density ratio.
 
     Parameters

@@ -68,7 +68,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     ridge : float or "auto", default="auto"
         Penalty on the squared weights. 0 is kernel mean matching as published, whose
         weights sit at vertices of the feasible set; "auto" is min(n_p, n_q)^-0.9. A
-        positive ridge below 1e-15 counts as 1e-15. See Notes.
+        positive ridge is floored at 1e-15. See Notes.
     solver : {"auto", "newton", "nystroem", "active-set", "cvxpy"}, default="auto"
         * "newton": semismooth Newton with the whole kernel matrix (ridge > 0);
         * "nystroem": the same on low-rank features of the kernel (ridge > 0);
@@ -131,30 +131,21 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     -----
     The log ratio is at least log(0.01), and ``predict_ratio`` at least 0.01, also where
     the formula gives 0; `weights_` holds the zeros as they are. Kernel means cannot
-    tell how small a small ratio is, and a lower floor was measured to make the log
-    ratio worse.
+    tell how small a small ratio is.
 
     *Why a ridge.* Without one the optimal weights are sparse, which is a property of
-    the solution and not of the ratio. At n = 1,000 rows a side, d = 10, mean shift 1,
-    the relative L2 distance of the weights to the true ratio is 1.26 without a ridge,
-    against 0.79 for weights that are all 1 and 0.46 with the automatic ridge (means of
-    five seeds).
+    the solution and not of the ratio: they are further from the true ratio than weights
+    that are all 1.
 
     *The mean of the weights.* The ridge pulls the weights to 0, and the band on their
-    mean is too wide to hold against it. With 500 rows a side in 1 to 10 dimensions
-    their mean was .98 to .99 for two samples of one distribution, .96 to .98 where the
-    means lie 1 apart, .73 to .90 at 3 and .63 to .85 at 4; two identical samples of 30
-    rows in two columns had weights of .51 to 1.05 in ten draws. `eps=0` makes the mean
-    1, and r = 1 for identical samples, both exactly. On 8 Gaussian settings it also
-    lowered the relative L2 error by 1 to 7 %. It is not the default because it adds a
-    constant, minus :math:`\nu` / `ridge`, which is all that is left far from both
-    samples: r is there about 1 for samples of one distribution, 2 to 4 where the means
-    lie 1 apart and 15 to 70 at 3 to 4, instead of 0.01. With 5 % of scattered outliers
-    in the source the weighted mean of :math:`|x|^2` was then off by .9 to 7.6 instead
-    of .1 to .3. Where only the scale is wrong, as for a weighted sum, divide the
-    weights by their mean.
+    mean is too wide to hold against it: the mean is below 1, the more so the further
+    apart the samples are. `eps=0` makes the mean 1, and r = 1 for identical samples,
+    both exactly. It is not the default because it adds a constant, minus :math:`\nu` /
+    `ridge`, which is all that is left far from both samples. Where only the scale is
+    wrong, as for a weighted sum, divide the weights by their mean. Measured figures for
+    both are in the user guide, under "Kernel mean matching".
 
-    The "auto" settings go by the number of observations: copies of a row with a
+    The "auto" settings are set by the number of observations: copies of a row with a
     continuous value are one, and weights count as Kish's effective number.
 
     References

@@ -46,14 +46,10 @@ class Feasible:
         return self.minimizer(v, np.ones(len(v)))[0]
 
     def minimizer(self, field, curvature):
-        """Minimise 1/2 sum(curvature v^2) - field'v over the set.
+        """Minimiser of 1/2 sum(curvature v^2) - field'v, and the band's multiplier.
 
-        Returns
-        -------
-        v : ndarray
-            clip((field - nu) / curvature, 0, upper).
-        nu : float
-            Multiplier of the band, zero where it does not bind.
+        v = clip((field - nu) / curvature, 0, upper), with nu = 0 where the band does
+        not bind.
         """
 
         def point(nu):
@@ -134,15 +130,7 @@ class Solution:
 
 
 class DenseKernel:
-    """Dual points as coefficients alpha of K alpha, with K held whole.
-
-    Parameters
-    ----------
-    K : ndarray of shape (n, n)
-        Kernel matrix of the denominator rows.
-    kappa : ndarray of shape (n,)
-        Linear term.
-    """
+    """Dual points as coefficients alpha of K alpha, with K of q's rows held whole."""
 
     def __init__(self, K, kappa):
         self.K = K
@@ -202,14 +190,7 @@ class FeatureKernel:
     The field kappa - K alpha = Phi (h - c) is formed from the difference h - c, so that
     large terms cancel before the features, perhaps in single precision, are applied.
 
-    Parameters
-    ----------
-    features : callable
-        ``features(rows)`` is the block of Phi at a slice of rows.
-    n_rows : int
-        Number of rows of Phi.
-    target : ndarray of shape (n_components,)
-        h, with kappa = Phi h.
+    ``features(rows)`` is the block of Phi at a slice of rows, and kappa = Phi target.
     """
 
     def __init__(self, features, n_rows, target):
@@ -296,25 +277,9 @@ def certify(kernel, v, ridge, feasible, tol, n_iter, **dual):
 def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
     """Semismooth Newton method on the dual of the problem with a ridge.
 
-    Parameters
-    ----------
-    kernel : DenseKernel or FeatureKernel
-        The kernel and the linear term.
-    ridge : ndarray of shape (n,)
-        The diagonal D, all positive.
-    feasible : Feasible
-        Box and band.
-    start : ndarray
-        Dual starting point: ``kernel.dual(v)`` of a primal one.
-    tol : float
-        Gap to reach, relative to the objective.
-    max_iter : int
-        Most Newton steps.
-
-    Returns
-    -------
-    solution : Solution
-        Its `dual` reproduces `v` as clip((field - nu) / D, 0, upper).
+    `ridge` is the diagonal D, all positive; `start` is a dual point, ``kernel.dual(v)``
+    of a primal one. Stops at a gap of `tol` times the objective, or after `max_iter`
+    steps. The solution's `dual` gives `v` as clip((field - nu) / D, 0, upper).
     """
     point = start
     field, square = kernel.evaluate(point)

@@ -32,27 +32,8 @@ def interior_point(K, kappa, feasible, *, tol, max_iter=100):
     The slacks of the box are v and upper - v; the band enters as a variable t = sum(v)
     between its own bounds. When the band is a single value, t is a constant.
 
-    Parameters
-    ----------
-    K : ndarray of shape (n, n)
-        Kernel matrix.
-    kappa : ndarray of shape (n,)
-        Linear term.
-    feasible : skdre.kernel._qp.Feasible
-        Box and band.
-    tol : float
-        Complementarity to reach, relative to the objective.
-    max_iter : int, default=100
-        Most iterations.
-
-    Returns
-    -------
-    v : ndarray of shape (n,)
-        Feasible up to `tol`.
-    nu : float
-        Multiplier of the band.
-    n_iter : int
-        Iterations.
+    Returns v, feasible up to the complementarity `tol`, relative to the objective; the
+    band's multiplier; and the number of iterations.
     """
     n = len(kappa)
     upper, low, high = feasible.upper, feasible.low, feasible.high
@@ -191,26 +172,8 @@ class _Columns:
 def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
     """Column generation for the problem without a ridge.
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, n_features)
-        Denominator rows.
-    kappa : ndarray of shape (n,)
-        Linear term.
-    gamma : float
-        Bandwidth of the Gaussian kernel.
-    feasible : skdre.kernel._qp.Feasible
-        Box and band.
-    random_state : RandomState
-        Chooses the first columns.
-    tol : float
-        Gap to reach, relative to the objective.
-    max_iter : int
-        Most rounds.
-
-    Returns
-    -------
-    solution : skdre.kernel._qp.Solution
+    `random_state` chooses the first columns. Stops at a gap of `tol` times the
+    objective, or after `max_iter` rounds.
     """
     n = len(kappa)
     order = random_state.permutation(n)
@@ -268,10 +231,7 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
 
 
 def solve_interior(K, kappa, ridge, feasible, *, tol):
-    """The whole problem with a ridge, by :func:`interior_point`.
-
-    Parameters are those of :func:`solve_cvxpy`, and so is the result.
-    """
+    """The whole problem with a ridge D, a vector, by :func:`interior_point`."""
     H = K.copy()
     H[np.diag_indices_from(H)] += ridge
     v, nu, n_iter = interior_point(H, kappa, feasible, tol=1e-3 * tol)
@@ -283,27 +243,7 @@ def solve_interior(K, kappa, ridge, feasible, *, tol):
 def solve_cvxpy(K, kappa, ridge, feasible, *, tol):
     """Reference solution by cvxpy's interior-point solver Clarabel.
 
-    Parameters
-    ----------
-    K : ndarray of shape (n, n)
-        Kernel matrix.
-    kappa : ndarray of shape (n,)
-        Linear term.
-    ridge : ndarray of shape (n,) or None
-        Diagonal D.
-    feasible : skdre.kernel._qp.Feasible
-        Box and band.
-    tol : float
-        Gap to reach, relative to the objective, for `converged`.
-
-    Returns
-    -------
-    solution : skdre.kernel._qp.Solution
-
-    Raises
-    ------
-    ImportError
-        If cvxpy is not installed.
+    `ridge` is the diagonal D, or None. Raises ImportError if cvxpy is not installed.
     """
     try:
         import cvxpy as cp

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from skdre._core.docs import shared_docs
 from skdre._core.types import Values
 from skdre._core.values import refuse_complex, refuse_masked
 
@@ -95,6 +96,7 @@ def _log_mean_exp(values, weight):
     return float(largest + np.log(np.average(np.exp(values - largest), weights=weight)))
 
 
+@shared_docs
 def ratio_log_loss(
     is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
 ) -> float:
@@ -108,12 +110,9 @@ def ratio_log_loss(
 
     Parameters
     ----------
-    is_numerator : array-like of bool, shape (n_samples,)
-        True where the row comes from the numerator's sample.
-    log_ratio : array-like of float, shape (n_samples,)
-        Log density ratio at each row, in nats.
-    sample_weight : array-like of float, shape (n_samples,), default=None
-        Weights, counted inside each domain.
+    %(is_numerator)
+    %(log_ratio_of_rows)
+    %(weight_in_domain)
 
     Returns
     -------
@@ -122,10 +121,7 @@ def ratio_log_loss(
 
     Raises
     ------
-    ValueError
-        If the lengths differ, `is_numerator` holds anything but truth values, a log
-        ratio is NaN, a weight is negative or not finite, or a domain has no row of
-        positive weight.
+    %(loss_errors)
 
     Examples
     --------
@@ -142,6 +138,7 @@ def ratio_log_loss(
     return float(np.mean(losses))
 
 
+@shared_docs
 def lsif_loss(
     is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
 ) -> float:
@@ -160,12 +157,9 @@ def lsif_loss(
 
     Parameters
     ----------
-    is_numerator : array-like of bool, shape (n_samples,)
-        True where the row comes from the numerator's sample.
-    log_ratio : array-like of float, shape (n_samples,)
-        Log density ratio at each row, in nats.
-    sample_weight : array-like of float, shape (n_samples,), default=None
-        Weights, counted inside each domain.
+    %(is_numerator)
+    %(log_ratio_of_rows)
+    %(weight_in_domain)
 
     Returns
     -------
@@ -174,10 +168,7 @@ def lsif_loss(
 
     Raises
     ------
-    ValueError
-        If the lengths differ, `is_numerator` holds anything but truth values, a log
-        ratio is NaN, a weight is negative or not finite, or a domain has no row of
-        positive weight.
+    %(loss_errors)
 
     References
     ----------
@@ -201,6 +192,7 @@ def lsif_loss(
     return _LARGEST if square >= mean else -_LARGEST
 
 
+@shared_docs
 def kliep_score(
     is_numerator: Values, log_ratio: Values, *, sample_weight: Values | None = None
 ) -> float:
@@ -216,12 +208,9 @@ def kliep_score(
 
     Parameters
     ----------
-    is_numerator : array-like of bool, shape (n_samples,)
-        True where the row comes from the numerator's sample.
-    log_ratio : array-like of float, shape (n_samples,)
-        Log density ratio at each row, in nats.
-    sample_weight : array-like of float, shape (n_samples,), default=None
-        Weights, counted inside each domain.
+    %(is_numerator)
+    %(log_ratio_of_rows)
+    %(weight_in_domain)
 
     Returns
     -------
@@ -230,10 +219,7 @@ def kliep_score(
 
     Raises
     ------
-    ValueError
-        If the lengths differ, `is_numerator` holds anything but truth values, a log
-        ratio is NaN, a weight is negative or not finite, or a domain has no row of
-        positive weight.
+    %(loss_errors)
 
     References
     ----------

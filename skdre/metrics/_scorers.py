@@ -72,7 +72,7 @@ class _LabelScorer:
         from sklearn.metrics import make_scorer
 
         self.name = name
-        # Never called: it knows how to ask for weights through metadata routing.
+        # Never called: it stores the requests for weights of metadata routing.
         self._requests = make_scorer(_BY_LABELS[name][0])
 
     def __call__(self, estimator, X, y, sample_weight=None):

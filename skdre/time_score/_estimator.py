@@ -131,10 +131,8 @@ class TimeScoreRatio(
         Most training steps.
     batch_size : int, default=128
         Pairs of a batch, each with a time of its own.
-    learning_rate : float, default=0.002
-        Of AdamW, at the start; it falls to zero along a cosine over `max_iter`.
-    weight_decay : float, default=0.001
-        Of AdamW.
+    %(learning_rate)
+    %(weight_decay)
     average_decay : float, default=0.99
         Of the exponential average of the weights, which is what is kept; 0 is none.
     patience : int, default=2000
@@ -166,8 +164,7 @@ class TimeScoreRatio(
     validation_scores_ : ndarray of shape (n_epochs,)
         Minus the loss at held-out rows, on draws of pairs and times that stay the same.
         For "tsm", "velocity" and "joint" 0 is a network that adds nothing to the base.
-    best_validation_score_ : float
-        The same, of the weights that are kept.
+    %(best_validation_score_)
     n_iter_ : int
         Steps that were taken.
     %(classes_)

@@ -30,7 +30,7 @@ _HELD = (
 )
 
 
-def all_estimators(type_filter=None):
+def all_estimators(type_filter: str | None = None) -> list[tuple[str, type]]:
     """List the public estimators of skdre.
 
     Parameters
@@ -78,7 +78,7 @@ def all_estimators(type_filter=None):
     )
 
 
-def trusted_types():
+def trusted_types() -> list[str]:
     """List what skops must be told to trust to load estimators of skdre.
 
     The public estimators, and the few classes and functions of skdre and zuko that

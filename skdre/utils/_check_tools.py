@@ -164,21 +164,7 @@ _PREDICTIONS = {
 
 
 def predictions_of(estimator, X, methods=None):
-    """What a fitted estimator predicts at rows, by every method that is known here.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-        Fitted.
-    X : array-like of shape (n_samples, n_features)
-        Rows.
-    methods : list of str, default=None
-        Those to ask; None are all that it has.
-
-    Returns
-    -------
-    predictions : dict of str to ndarray
-    """
+    """What a fitted estimator predicts at rows, by all methods it has, or by some."""
     found = {}
     for method, arguments in _PREDICTIONS.items():
         if method in methods if methods else hasattr(estimator, method):
@@ -192,6 +178,21 @@ def predictions_of(estimator, X, methods=None):
 
 def fitted_attributes(estimator):
     return {key: value for key, value in vars(estimator).items() if key.endswith("_")}
+
+
+def assert_same_attributes(estimator, before, what):
+    """The fitted attributes are still the objects that they were."""
+    after = fitted_attributes(estimator)
+    changed = {key for key in before | after if before.get(key) is not after.get(key)}
+    assert not changed, f"{what} changes {changed}."
+
+
+def assert_same_predictions(found, expected, what):
+    """Two results of `predictions_of` are equal to the bit."""
+    for method, values in found.items():
+        np.testing.assert_array_equal(
+            values, expected[method], f"{what} changes {method}."
+        )
 
 
 def state_of_generators(torch):

@@ -86,24 +86,13 @@ def _values_of(estimator, name, value):
 
 
 def other_values(estimator):
-    """Yield parameters of an estimator and of those inside it, with other values.
+    """Yield parameters of an estimator and of those inside it, with lists of others.
 
     The values are valid by the estimator's ``_parameter_constraints``, as scikit-learn
     declares them, or of the type of the value where nothing is declared. Left out are
     parameters of how a prediction is computed (jobs, verbosity, device, batches), and
     in a pipeline, which fits its steps in place, the steps and those parameters of them
-    that are not of this package.
-
-    Parameters
-    ----------
-    estimator : estimator instance
-
-    Yields
-    ------
-    name : str
-        As ``set_params`` takes it.
-    values : list
-        Other than that which it has.
+    that are not of this package. Names are as ``set_params`` takes them.
     """
     params = estimator.get_params(deep=True)
     for full_name, value in params.items():

@@ -6,6 +6,8 @@ import numpy as np
 
 from skdre.utils._check_tools import (
     assert_raises,
+    assert_same_attributes,
+    assert_same_predictions,
     bad_fits,
     fit,
     fitted_attributes,
@@ -34,7 +36,7 @@ def check_failed_fit_changes_nothing(name, estimator):
     X, y = make_shift().pool()
     X_new, _ = new_rows()
     fitted = fit(estimator, X, y)
-    expected = log_ratio_of(fitted, X_new)
+    expected = {"decision_function": log_ratio_of(fitted, X_new)}
     before = fitted_attributes(fitted)
     wide = np.column_stack([X, X[:, :1]])
     wide[0, 0] = np.nan
@@ -46,16 +48,10 @@ def check_failed_fit_changes_nothing(name, estimator):
         fits.append(("NaN in a DataFrame", "", {"X": frame, "y": y}))
     for what, _, arguments in fits:
         assert_raises(name, what, "", fitted.fit, **arguments)
-        after = fitted_attributes(fitted)
-        changed = {
-            key for key in before | after if before.get(key) is not after.get(key)
-        }
-        assert not changed, f"{name}: fit with {what} fails, but changes {changed}."
-        np.testing.assert_array_equal(
-            log_ratio_of(fitted, X_new),
-            expected,
-            f"{name}: fit with {what} fails, but changes the ratio.",
-        )
+        what = f"{name}: fit with {what} fails, but"
+        assert_same_attributes(fitted, before, what)
+        found = {"decision_function": log_ratio_of(fitted, X_new)}
+        assert_same_predictions(found, expected, what)
 
 
 def check_late_failure_changes_nothing(name, estimator):
@@ -84,26 +80,8 @@ def check_parameters_set_after_fit(name, estimator):
 def assert_parameters_do_not_matter(name, fitted, X_new, **score_arguments):
     """Assert that no prediction, nor the score, follows a parameter set after the fit.
 
-    Parameters
-    ----------
-    name : str
-        Of the estimator, for the messages.
-    fitted : estimator instance
-        Fitted; its parameters are the same afterwards.
-    X_new : array-like of shape (n_samples, n_features)
-        Rows to predict at.
-    **score_arguments : dict
-        Arguments of ``score``; without any it is not looked at.
-
-    Returns
-    -------
-    tried : dict of str to list
-        The values that each parameter was set to.
-
-    Raises
-    ------
-    AssertionError
-        If a prediction changes, or fails.
+    Predictions are at `X_new`; without arguments for ``score`` it is not looked at.
+    Returns the values that each parameter was set to, by name.
     """
 
     def predict():
@@ -118,21 +96,19 @@ def assert_parameters_do_not_matter(name, fitted, X_new, **score_arguments):
     for parameter, values in tried.items():
         before = fitted.get_params()[parameter]
         for value in values:
-            what = f"after {parameter} is set to {value!r}, from {before!r}, after fit"
+            what = f"set to {value!r}, from {before!r}, after fit"
             fitted.set_params(**{parameter: value})
             try:
                 found = predict()
             except Exception as error:
                 raise AssertionError(
-                    f"{name}: a prediction fails {what}: {error!r}"
+                    f"{name}: a prediction fails with {parameter} {what}: {error!r}"
                 ) from error
             finally:
                 fitted.set_params(**{parameter: before})
             assert found.keys() == expected.keys(), (
-                f"{name}: {set(found) ^ set(expected)} come or go {what}."
+                f"{name}: {set(found) ^ set(expected)} come or go with {parameter} "
+                f"{what}."
             )
-            for method, output in found.items():
-                np.testing.assert_array_equal(
-                    output, expected[method], f"{name}: {method} changes {what}."
-                )
+            assert_same_predictions(found, expected, f"{name}: {parameter}, {what},")
     return tried

@@ -10,12 +10,14 @@ import pickle
 import random
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial, wraps
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 from scipy.special import expit, log_expit
-from sklearn.base import clone, is_classifier
+from sklearn.base import BaseEstimator, clone, is_classifier
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import get_tags
@@ -42,12 +44,17 @@ from skdre.utils._check_tools import (
     seeded,
     state_of_generators,
     tolerance_for,
-    uneven_counts,
 )
 from skdre.utils._state_checks import (
     check_failed_fit_changes_nothing,
     check_late_failure_changes_nothing,
     check_parameters_set_after_fit,
+)
+from skdre.utils._weight_checks import (
+    check_copies_inform_of_nothing,
+    check_weight_zero_is_absence,
+    check_weights_are_repetitions,
+    check_weights_count_inside_domains,
 )
 
 __all__ = [
@@ -390,77 +397,7 @@ def check_dataframe(name, estimator):
         assert_raises(name, "other columns", r"feature", fitted.predict_ratio, other)
 
 
-def check_weights_are_repetitions(name, estimator):
-    """A weight of k is k repeats of the row, and weights of 1 are none."""
-    X, y = make_shift().pool()
-    X_new, _ = new_rows()
-    weight = uneven_counts(X, y)
-    X_rep, y_rep = np.repeat(X, weight, axis=0), np.repeat(y, weight)
-    tolerance = tolerance_for(estimator, X_rep, y_rep, X_new)
-    for what, (one, other) in {
-        "weights in the place of repeated rows": (
-            fit(estimator, X, y, weight.astype(float)),
-            fit(estimator, X_rep, y_rep),
-        ),
-        "weights of 1": (fit(estimator, X, y, np.ones(len(y))), fit(estimator, X, y)),
-    }.items():
-        assert_same_ratio(name, one, other, X_new, tolerance, what)
-
-
-def check_copies_inform_of_nothing(name, estimator):
-    """A table stacked on itself, or weights of another unit, change nothing.
-
-    Its rows hold continuous values, so a row that stands twice is a copy.
-    """
-    X, y = make_shift().pool()
-    X_new, _ = new_rows()
-    once = fit(estimator, X, y)
-    tolerance = tolerance_for(estimator, X, y, X_new)
-    for what, other in {
-        "three copies of every row": fit(estimator, np.tile(X, (3, 1)), np.tile(y, 3)),
-        "weights of 1/120": fit(estimator, X, y, np.full(len(y), 1 / 120)),
-        "weights of 1e40": fit(estimator, X, y, np.full(len(y), 1e40)),
-    }.items():
-        assert_same_ratio(name, other, once, X_new, tolerance, what)
-
-
-def check_weight_zero_is_absence(name, estimator):
-    """A row of weight zero might as well not be there."""
-    X, y = make_shift().pool()
-    X_new, _ = new_rows()
-    far = np.random.default_rng(0).normal(100.0, 10.0, (60, 2))
-    X_more, y_more = np.concatenate([X, far]), np.append(y, np.arange(60) % 2)
-    weight = np.append(np.ones(len(X)), np.zeros(60))
-    order = np.random.default_rng(0).permutation(len(weight))
-    kept = order[order < len(X)]
-    tolerance = tolerance_for(estimator, X[kept], y[kept], X_new)
-    assert_same_ratio(
-        name,
-        fit(estimator, X_more[order], y_more[order], weight[order]),
-        fit(estimator, X[kept], y[kept]),
-        X_new,
-        tolerance,
-        "rows of weight zero",
-    )
-
-
-def check_weights_count_inside_domains(name, estimator):
-    """Heavier rows of one domain, all alike, do not scale the ratio."""
-    X, y = make_shift().pool()
-    X_new, _ = new_rows()
-    one, other = (
-        log_ratio_of(fit(estimator, X, y, weight), X_new)
-        for weight in (np.where(y == 1, 7.0, 1.0), np.where(y == 1, 1.0, 7.0))
-    )
-    offset = np.median(one - other)
-    assert abs(offset) <= 2 * LARGEST_OFFSET, (
-        f"{name}: with weights of 7 for the numerator, and for the denominator, the "
-        f"log ratios differ by {offset:.2f} nats in the median: weights must count "
-        "inside each domain."
-    )
-
-
-def yield_ratio_checks(estimator):
+def yield_ratio_checks(estimator: BaseEstimator) -> Iterator[Callable]:
     """List the checks that apply to an estimator.
 
     Parameters
@@ -513,7 +450,7 @@ def yield_ratio_checks(estimator):
         yield check_weights_count_inside_domains
 
 
-def check_ratio_estimator(estimator):
+def check_ratio_estimator(estimator: BaseEstimator) -> None:
     """Hold a density-ratio estimator to the contract of skdre.
 
     Parameters
@@ -542,7 +479,11 @@ def check_ratio_estimator(estimator):
         check(type(estimator).__name__, estimator)
 
 
-def parametrize_with_ratio_checks(estimators, *, expected_failed_checks=None):
+def parametrize_with_ratio_checks(
+    estimators: Iterable[BaseEstimator],
+    *,
+    expected_failed_checks: Callable[[BaseEstimator], dict[str, str]] | None = None,
+) -> Any:
     """Decorator that makes each check of each estimator a test of pytest.
 
     Parameters
@@ -574,7 +515,7 @@ def parametrize_with_ratio_checks(estimators, *, expected_failed_checks=None):
         label = re.sub(r"\s+", "", str(estimator))
         for check in yield_ratio_checks(estimator):
             name = check.__name__
-            marks = ()
+            marks: Any = ()
             if name in expected:
                 marks = pytest.mark.xfail(reason=expected[name])
             bound = wraps(check)(partial(check, type(estimator).__name__))

@@ -425,7 +425,7 @@ def test_the_slope_is_recovered(factor):
 
 @quiet
 def test_calibration_is_on_held_out_rows():
-    """A classifier that knows its rows by heart is told apart from one that knows."""
+    """An overfitted classifier is told apart from one that separates the samples."""
     shift = make_warped_shift(400, 2, random_state=0)
     X, y = shift.pool()
     forest = RandomForestClassifier(50, random_state=0)
@@ -516,7 +516,7 @@ def test_separated_samples(estimator, calibration):
 def test_rows_learnt_by_heart(shift):
     X, y = shift.pool()
     tree = DecisionTreeClassifier(random_state=0)
-    with pytest.warns(UserWarning, match="learnt them by heart.*calibration='sigmoid'"):
+    with pytest.warns(UserWarning, match="overfitted.*calibration='sigmoid'"):
         ClassifierRatio(tree).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -7,7 +7,7 @@ from scipy.linalg import sqrtm
 from scipy.stats import multivariate_normal
 from sklearn.covariance import oas
 
-from skdre._core.moments import _shrunk, _signal_share, joint_moments
+from skdre._core.moments import _shrunk, _signal_share, _whitening, joint_moments
 
 
 def covariance(X):
@@ -111,6 +111,8 @@ def test_a_pooled_covariance_is_shrunk_as_scikit_learn_does(n):
     expected, _ = oas(X)
     assert_allclose(_shrunk(covariance(X), n), expected)
     assert_allclose(_shrunk(np.zeros((2, 2)), n), np.eye(2))
+    with np.errstate(all="raise"):  # one column is a multiple of the identity
+        assert_allclose(_shrunk(np.array([[2.0]]), n), [[2]])
 
 
 def test_samples_that_are_alike_need_no_shrinkage():
@@ -174,3 +176,11 @@ def test_far_rows_have_finite_coordinates():
     Z = moments.coordinates(np.array([[1e300, 0.0], [1e308, -1e308]]))
     assert np.abs(Z).max() == 1e100
     assert np.isfinite(moments.log_ratio(np.full((1, 2), 1e300))).all()
+
+
+def test_directions_that_are_rounding_errors_are_left_out():
+    """Variances below 1e-10 of the widest direction's."""
+    whiten = _whitening(np.diag([4.0, 5e-10, 3e-10]))
+    sizes = np.sort(np.abs(whiten).max(axis=0))
+    assert_allclose(sizes, [0, 1 / 2, 5e-10**-0.5])
+    assert_allclose(_whitening(np.zeros((2, 2))), np.eye(2))

@@ -183,3 +183,19 @@ def test_draw_in_with_one_bound(rng):
     assert_allclose(draw_in(X, low, high), np.clip(X, low, high))
     assert_allclose(draw_in(X, -high, -low), np.clip(X, -high, -low))
     assert draw_in(X, low, -low) is X
+
+
+def test_a_warning_names_five_columns_at_most(rng):
+    p, q = rng.normal(size=(1000, 7)), rng.normal(size=(1000, 7))
+    p[0] = 1e6
+    with pytest.warns(UserWarning, match="column 4.*and 2 columns more") as record:
+        scales_of(p, q)
+    assert "column 5" not in str(record[0].message)
+
+
+def test_a_spread_within_the_rounding_of_the_values_is_none():
+    """64 spacings of floats, at the size of the mean."""
+    eps = np.finfo(np.float64).eps
+    for spread, scale in ((32 * eps, 1.0), (100 * eps, 100 * eps)):
+        X = np.array([[1 - spread], [1 + spread]])
+        assert_allclose(scales_of(X, X).within, scale)

@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 
 from skdre import ClassifierRatio, GaussianRatio, diagnose, pool
 from skdre.base import DensityRatioMixin
-from skdre.information import pareto_k
+from skdre.information import Figure, pareto_k
 from skdre.information._calibration_line import calibration_line
-from skdre.information._diagnosis import Figure, diagnosis_of
+from skdre.information._diagnosis import diagnosis_of
 from skdre.metrics import ratio_log_loss
 from skdre.weighting import effective_sample_size
 

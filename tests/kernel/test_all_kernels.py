@@ -1,5 +1,7 @@
 """What holds for all kernel estimators: any rows, any origin, any company."""
 
+import inspect
+import re
 import warnings
 
 import numpy as np
@@ -64,6 +66,10 @@ def test_columns_in_their_own_units_are_centred_all_the_same():
     medians = [np.median(X[y == label], axis=0) for label in (0, 1)]
     assert_allclose(model.center_, np.mean(medians, axis=0), atol=0.1)
     assert_allclose(model.scale_, 1, atol=0)
+    # The lower median of an even number of rows, weights counting repeats.
+    X = np.array([[0.0], [1.0], [2.0], [7.0], [10.0], [20.0]])
+    model = KMMRatio(standardize=False).fit(X, [0, 0, 0, 0, 1, 1])
+    assert model.center_ == (1 + 10) / 2
 
 
 @of_all(ESTIMATORS)
@@ -179,3 +185,12 @@ def test_landmarks_end_on_tails_without_a_mean():
     X, y = pool(numerator=p, denominator=q)
     model = strictly(KMMRatio(n_components=50, random_state=0).fit, X, y)
     assert np.isfinite(model.decision_function(X)).all()
+
+
+@of_all([KMMRatio, KLIEPRatio, LSIFRatio])
+def test_defaults_are_those_of_the_docstring(estimator):
+    doc = inspect.getdoc(estimator)
+    told = dict(re.findall(r"^(\w+) : .*default=(\S+)$", doc, re.MULTILINE))
+    defaults = estimator().get_params()
+    assert told.keys() == defaults.keys()
+    assert {name: eval(value, {}) for name, value in told.items()} == defaults

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scipy.spatial.distance import pdist
 
 from skdre import KMMRatio, pool
 from skdre.base import split_samples
@@ -71,3 +72,19 @@ def test_grids(rng):
     assert best_bandwidth(grid, np.full(13, np.nan), samples) == 7
     assert best_bandwidth(grid, np.arange(13.0), samples) == 12
     assert best_bandwidth(grid[:2], np.array([-np.inf, -1.0]), samples) == 1
+
+
+def test_median_gamma_of_few_rows_is_exact(rng):
+    """64 rows of each sample are all that are looked at: 8,128 pairs."""
+    p, q = rng.normal(size=(64, 3)) + 1, rng.normal(size=(64, 3))
+    median = np.median(pdist(np.concatenate([p, q])))
+    assert median_gamma(samples_of(p, q)) == pytest.approx(1 / (2 * median**2))
+
+
+def test_bandwidth_nearest_the_median_without_scores(rng):
+    samples = samples_of(rng.normal(size=(50, 2)), rng.normal(size=(50, 2)))
+    grid = median_gamma(samples) * np.array([0.2, 3.0, 40.0])
+    assert best_bandwidth(grid, np.full(3, np.nan), samples) == 1
+    assert best_bandwidth(grid, np.full(3, -np.inf), samples) == 1
+    assert best_bandwidth(grid[2:], np.array([np.nan]), samples) == 0
+    assert bandwidth_grid("scale", samples) == [scale_gamma(samples)]

@@ -51,3 +51,11 @@ def test_center_kernel(monkeypatch, rng, constant, entries):
         assert_allclose(kernel.matrix(gamma), expected, rtol=1e-10)
         blocks = np.concatenate([block for _, block in kernel.blocks(gamma)])
         assert_allclose(blocks, expected, rtol=1e-10)
+
+
+def test_as_many_centers_as_rows_are_all_rows(rng):
+    X, weight = rng.normal(size=(9, 2)), np.append(np.full(8, 0.01), 100.0)
+    centers, _ = choose_centers(X, weight, 9, np.random.RandomState(0))
+    assert len(centers) == 9
+    fewer, _ = choose_centers(X, weight, 8, np.random.RandomState(0))
+    assert_allclose(fewer, X[8:])

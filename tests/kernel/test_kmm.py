@@ -70,6 +70,7 @@ def test_weights_are_feasible_and_certified(shift, params):
         {"B": 1.5},
         {"eps": 0.0},
         {"solver": "cvxpy"},
+        {"solver": "cvxpy", "eps": 0.0},
         {"standardize": False},
         {"gamma": 5.0, "ridge": 0.3},
     ],
@@ -117,7 +118,7 @@ def test_without_a_band_identical_samples_have_weights_of_1(params):
     rows = np.random.default_rng(0).normal(size=(30, 2))
     X, y = pool(numerator=rows, denominator=rows)
     default = KMMRatio(random_state=0).fit(X, y).weights_
-    # What the docstring says of the default.
+    # What the user guide says of the default.
     assert default.min() < 0.7
     assert default.mean() == pytest.approx(0.91, abs=0.005)
     model = KMMRatio(eps=0, random_state=0, **params).fit(X, y)
@@ -144,6 +145,23 @@ def test_settings_of_the_paper():
     assert auto_eps(100) == pytest.approx((np.sqrt(100) - 1) / np.sqrt(100))
     assert auto_eps(1) == 0
     assert auto_ridge(1000, 200) == pytest.approx(200**-0.9)
+    assert auto_ridge(0.5, 7) == 1
+
+
+def test_automatic_settings_are_those_of_the_samples(shift):
+    model = fit(shift)
+    assert model.ridge_ == pytest.approx(150**-0.9)
+    assert model.eps_ == pytest.approx((np.sqrt(200) - 1) / np.sqrt(200))
+    assert model.B_ == 1000
+    assert fit(shift, ridge=1e-300).ridge_ == 1e-15
+    assert fit(shift, ridge=0.0).ridge_ == 0
+    # Weights of no unit: Kish's effective number of rows.
+    X, y = shift.pool()
+    weight = np.random.default_rng(0).exponential(size=len(y))
+    n_p, n_q = (weight[y == k].sum() ** 2 / (weight[y == k] ** 2).sum() for k in (1, 0))
+    weighted = KMMRatio().fit(X, y, weight)
+    assert weighted.ridge_ == pytest.approx(min(n_p, n_q) ** -0.9)
+    assert weighted.eps_ == pytest.approx(1 - n_q**-0.5)
 
 
 def test_nystroem_approaches_newton(shift):
@@ -165,6 +183,32 @@ def test_auto_solver(monkeypatch, shift):
     assert fit(shift, ridge=0).solver_ == "active-set"
     monkeypatch.setattr("skdre.kernel._kmm._DENSE_ROWS", 180)
     assert fit(shift).solver_ == "nystroem"
+
+
+@pytest.mark.parametrize(("n", "solver"), [(2000, "newton"), (2001, "nystroem")])
+def test_the_kernel_matrix_is_held_up_to_2000_rows(n, solver):
+    X, y = pool(
+        numerator=np.linspace(0, 1, 9)[:, None], denominator=np.arange(n)[:, None]
+    )
+    model = KMMRatio(n_components=5, max_iter=1, gamma=1e3, tol=1.0, random_state=0)
+    assert model.fit(X, y).solver_ == solver
+
+
+@pytest.mark.parametrize("n_components", [500, 20])
+def test_without_a_ridge_the_ratio_is_a_regression_on_the_weights(shift, n_components):
+    """With the automatic ridge, on the rows of largest weight, scaled to their mean."""
+    model = fit(shift, ridge=0, n_components=n_components)
+    Z, w = standardized(model, shift.denominator), model.weights_
+    largest = np.sort(w)[::-1][: min(n_components, np.count_nonzero(w))]
+    at_centers = [w[(center == Z).all(axis=1)][0] for center in model.centers_]
+    assert_allclose(np.sort(at_centers)[::-1], largest)
+    K = gaussian_kernel(Z, model.centers_, model.gamma_)
+    K_cc = gaussian_kernel(model.centers_, model.centers_, model.gamma_)
+    H = K.T @ K + 200 * (150**-0.9 * K_cc + 1e-10 * np.eye(len(K_cc)))
+    fitted = K @ np.linalg.solve(H, K.T @ w)
+    expected = fitted * w.mean() / fitted.mean()
+    assert_allclose(K @ model.dual_coef_, expected, rtol=1e-6, atol=1e-6)
+    assert model.intercept_ == 0
 
 
 @pytest.mark.parametrize("limit", ["_FEATURE_BYTES", "_DOUBLE_ENTRIES"])
@@ -189,7 +233,7 @@ def test_a_pilot_fit_leads_to_the_same_ratio(monkeypatch, shift):
 
 
 def test_without_a_ridge_weights_are_sparse_and_the_ratio_is_smooth():
-    # What the docstring says of the ridge, at the size it says it for.
+    # What the user guide says of the ridge, at the size it says it for.
     shift = make_warped_shift(1000, 10, random_state=0)
     truth = np.exp(shift.log_ratio(shift.denominator))
 

@@ -185,7 +185,7 @@ def test_search(shift):
     X, y = shift.pool()
     model = LSIFRatio(random_state=0).fit(X, y)
     assert model.loo_scores_.shape == (13, 13)
-    assert_allclose(model.ridges_, RIDGES)
+    assert_allclose(np.log10(model.ridges_), np.arange(-5, 1.1, 0.5))
     best = np.unravel_index(np.argmax(model.loo_scores_), (13, 13))
     assert model.gamma_ == model.gammas_[best[0]]
     assert model.ridge_ == model.ridges_[best[1]]
@@ -246,7 +246,7 @@ def test_error_falls_with_the_sample_size(params):
 
 
 def test_log_loss_searches_better_than_the_squared_loss():
-    # What the docstring says of the two.
+    # What the user guide says of the two.
     errors = {"log_loss": [], "lsif_loss": []}
     for seed in range(4):
         new = make_warped_shift(2000, 2, random_state=100 + seed)
@@ -377,3 +377,14 @@ def test_rows_beyond_the_data_are_moved_column_by_column():
     far = 5 * rng.normal(size=(30, 3))
     moved = np.clip(far, X.min(0), X.max(0))
     assert_allclose(model.decision_function(far), model.decision_function(moved))
+
+
+@pytest.mark.parametrize(
+    ("gamma", "ridge", "is_scored"),
+    [(0.3, 0.1, False), ([0.3], 0.1, True), (0.3, [0.1], True), ([0.3], [0.1], True)],
+)
+def test_a_list_is_scored_also_where_it_holds_one_value(shift, gamma, ridge, is_scored):
+    model = LSIFRatio(gamma, ridge=ridge, random_state=0).fit(*shift.pool())
+    assert model.loo_scores_.shape == (1, 1)
+    assert np.isfinite(model.loo_scores_).all() == is_scored
+    assert (model.gamma_, model.ridge_) == (0.3, 0.1)

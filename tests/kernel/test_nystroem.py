@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdre.kernel._nystroem import NystroemFeatures, pivoted_cholesky_landmarks
+from skdre.kernel._nystroem import (
+    NystroemFeatures,
+    _balanced_candidates,
+    pivoted_cholesky_landmarks,
+)
 
 
 def brute_kernel(X, Y, gamma):
@@ -67,3 +71,28 @@ def test_nystroem_features(rng):
         atol=1e-7,
     )
     assert features.transform(p, np.float32).dtype == np.float32
+
+
+def test_candidates_are_half_of_each_sample_in_proportion_to_the_weights():
+    rows = np.arange(300.0)[:, None]
+    q_weight = np.where(rows[:, 0] < 30, 1.0, 1e-9)
+    candidates = _balanced_candidates(
+        ((rows, np.ones(300)), (rows, q_weight)), 60, np.random.RandomState(0)
+    )[:, 0]
+    assert len(candidates) == 60
+    assert sorted(candidates[30:]) == list(range(30))
+    assert candidates[:30].max() > 150
+    assert len(set(candidates[:30])) == 30
+    every = _balanced_candidates(
+        ((rows[:7], np.ones(7)), (rows, q_weight)), 60, np.random.RandomState(0)
+    )
+    assert sorted(every[:7, 0]) == list(range(7))
+
+
+def test_landmarks_stop_at_the_residual(rng):
+    X = rng.normal(size=(200, 1))
+    few, residual = pivoted_cholesky_landmarks(
+        X, 0.1, 100, np.random.RandomState(0), tol=0.01
+    )
+    assert residual <= 0.01
+    assert len(few) < 40

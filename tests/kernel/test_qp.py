@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
-from scipy.optimize import linprog, minimize_scalar
+from scipy.optimize import linprog, minimize_scalar, nnls
 
 from skdre.kernel._gaussian import gaussian_kernel
 from skdre.kernel._qp import (
@@ -14,6 +14,7 @@ from skdre.kernel._qp import (
     solve_newton,
 )
 from skdre.kernel._qp_columns import (
+    _active_set,
     interior_point,
     solve_columns,
     solve_cvxpy,
@@ -114,6 +115,8 @@ def test_columns_reach_the_optimum(name, seed):
         max_iter=50,
     )
     assert_optimal(solution, K, kappa, None, feasible)
+    # All rows are among the first columns.
+    assert solution.n_iter <= 2
 
 
 @pytest.mark.parametrize("name", ["plain", "bound", "band", "high-dimension"])
@@ -137,7 +140,7 @@ def test_columns_enter_when_the_first_do_not_suffice(name, monkeypatch):
 def test_interior_point_reaches_the_optimum(name):
     _, K, kappa, _, feasible, _, _ = problem_of(name)
     v, nu, n_iter = interior_point(K, kappa, feasible, tol=1e-9)
-    assert n_iter < 60
+    assert n_iter <= 17
     v = feasible.project(v)
     reference = solve_cvxpy(K, kappa, None, feasible, tol=TOL)
     assert objective(v, K, kappa, 0.0) - reference.objective <= TOL * abs(
@@ -258,3 +261,38 @@ def test_scalar_problem_against_a_scalar_minimiser():
         lambda v: v * v / 2 - 3 * v + 0.25 * v * v, bounds=(0.2, 4), method="bounded"
     )
     assert solution.v[0] == pytest.approx(result.x, abs=1e-5)
+
+
+def test_the_active_set_is_nonnegative_least_squares():
+    """Where it settles; elsewhere, or where box or band bind, it says so."""
+    for name, settles in (
+        ("unequal", True),
+        ("high-dimension", True),
+        ("bound", False),
+    ):
+        _, K, kappa, _, feasible, _, _ = problem_of(name)
+        v = _active_set(K, kappa, feasible)
+        assert (v is not None) == settles
+        if settles:
+            root = np.linalg.cholesky(K).T
+            expected, _ = nnls(root, np.linalg.solve(root.T, kappa))
+            assert_allclose(v, expected, atol=1e-7 * feasible.high)
+            assert (v == 0).any()
+            for bound in (np.full(len(v), 0.9 * v.max()), feasible.upper):
+                low = feasible.low if bound is not feasible.upper else 1.1 * v.sum()
+                tight = Feasible(bound, low, feasible.high)
+                assert _active_set(K, kappa, tight) is None
+    assert _active_set(np.ones((3, 3)), np.ones(3), feasible) is None
+
+
+def test_linear_gap_and_minimum_of_a_problem_by_hand():
+    """The identity as kernel and as D: v is half of kappa."""
+    K, kappa, ridge = np.eye(2), np.array([3.0, 1.0]), np.ones(2)
+    feasible = Feasible(np.full(2, 10.0), 0.0, 10.0)
+    solution = solve_newton(
+        DenseKernel(K, kappa), ridge, feasible, np.ones(2), tol=1e-9, max_iter=9
+    )
+    assert_allclose(solution.v, [1.5, 0.5])
+    assert solution.objective == pytest.approx(-(9 + 1) / 4)
+    assert solution.n_iter == 2  # the second row is at 0 after the first step
+    assert linear_gap(np.array([1.0, -2.0]), np.ones(2), feasible) == 1 - 2 + 2 * 10

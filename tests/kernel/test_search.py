@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from skdre.base import TwoSamples
+from skdre import KMMRatio
+from skdre.base import TwoSamples, split_samples
 from skdre.kernel._search import deal_folds, log_loss, make_folds
 from skdre.metrics import ratio_log_loss
 
@@ -14,15 +15,15 @@ def rng():
     return np.random.default_rng(0)
 
 
-def samples_of(numerator, denominator, p_weight=None, q_weight=None):
+def samples_of(numerator, denominator, p_weight=None, q_weight=None, atoms=False):
     in_p, in_q = np.arange(len(numerator)), np.arange(len(denominator))
     return TwoSamples(
         numerator,
         denominator,
         p_weight,
         q_weight,
-        numerator_is_atom=np.zeros(len(numerator), bool),
-        denominator_is_atom=np.zeros(len(denominator), bool),
+        numerator_is_atom=np.full(len(numerator), atoms),
+        denominator_is_atom=np.full(len(denominator), atoms),
         denominator_index=len(in_p) + in_q,
         denominator_row=in_q,
         classes=np.array([0, 1]),
@@ -74,3 +75,55 @@ def test_log_loss_is_that_of_the_metrics(rng):
     )
     found = log_loss(r_p, np.full(20, 1 / 20), r_q, np.full(30, 1 / 30))
     assert found == pytest.approx(expected)
+
+
+def test_five_folds_unless_told_otherwise(rng):
+    X = rng.normal(size=(50, 2))
+    folds = make_folds(None, samples_of(X, X), X, None, None, np.random.RandomState(0))
+    assert len(folds) == 5
+    for fold in folds:
+        assert fold.held_p.sum() == fold.held_q.sum() == 10
+
+
+def test_many_repeats_are_dealt_in_a_hundred_parcels(rng):
+    X, counts = rng.normal(size=(3, 2)), np.array([1000.0, 100.0, 1.0])
+    dealt = deal_folds(X, counts, counts, 3, np.random.RandomState(0))
+    assert_allclose(dealt.sum(axis=0), counts)
+    assert_allclose(dealt[:, 0] % 10, 0, atol=1e-9)
+    assert_allclose(dealt[:, 0], 1000 / 3, atol=20)
+    assert_allclose(dealt[:, 1], 100 / 3, atol=2)
+
+
+def test_log_loss_of_ratios_below_the_floor():
+    """They count as 1/100."""
+    one = np.ones(1)
+    loss = log_loss(np.zeros(1), one, np.zeros(1), one)
+    assert loss == pytest.approx((np.log(101) + np.log(1.01)) / 2)
+
+
+def test_repeats_are_held_out_one_by_one_and_the_others_fitted(rng):
+    X, counts = rng.normal(size=(12, 2)), rng.integers(2, 6, 12).astype(float)
+    samples = samples_of(X, X, counts, counts, atoms=True)
+    folds = make_folds(4, samples, X, None, None, np.random.RandomState(0))
+    assert_allclose(sum(fold.held_p for fold in folds), counts)
+    for fold in folds:
+        assert_allclose(fold.train_p + fold.held_p, counts)
+        assert_allclose(fold.train_q + fold.held_q, counts)
+        assert ((fold.held_p > 0) & (fold.train_p > 0)).any()
+
+
+def test_a_splitter_divides_the_weights_of_the_rows():
+    """Copies of a row are one distinct row, parted where the splitter parts them."""
+    X = np.array([[0.0], [0.0], [1.0], [2.0], [5.0], [5.0], [6.0], [7.0]])
+    y = np.repeat([0, 1], 4)
+    given = np.array([2.0, 1.0, 3.0, 1.0, 1.0, 1.0, 4.0, 2.0])
+    samples = split_samples(KMMRatio(), X, y, given)
+    (X_q, q_weight), (X_p, p_weight) = samples.parts
+    splits = [(np.array([0, 2, 4, 6]), np.array([1, 3, 5, 7]))]
+    (fold,) = make_folds(splits, samples, X, y, given, None)
+    assert_allclose(fold.train_q + fold.held_q, q_weight)
+    assert_allclose(fold.train_p + fold.held_p, p_weight)
+    of_row = dict(zip(X_q[:, 0], fold.train_q / q_weight, strict=True))
+    assert of_row == pytest.approx({0.0: 2 / 3, 1.0: 1, 2.0: 0})
+    of_row = dict(zip(X_p[:, 0], fold.held_p / p_weight, strict=True))
+    assert of_row == pytest.approx({5.0: 1 / 2, 6.0: 0, 7.0: 1})
