@@ -57,6 +57,7 @@ class PerturbedRows(nn.Module):
         Standard deviation of the noise.
     """
 
+    noise_scale: Tensor
     dice = GLOBAL_DICE
 
     def __init__(self, noise_scale):
