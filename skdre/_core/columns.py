@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn.utils import check_array
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._core.frames import (
     as_objects,
@@ -25,6 +25,7 @@ from skdre._core.values import refuse_masked
 __all__ = [
     "as_matrix",
     "check_frame",
+    "check_mapped",
     "check_rows",
     "named_columns",
     "refuse_times",
@@ -202,6 +203,18 @@ def _is_number(value):
     except (TypeError, ValueError):
         return type(value).__name__ in ("NAType", "NaTType")
     return True
+
+
+def check_mapped(estimator, X):
+    """Rows that a fitted transformer shall map back; their columns need no names."""
+    check_is_fitted(estimator)
+    X = check_rows(X)
+    if X.shape[1] != estimator.n_features_in_:
+        raise ValueError(
+            f"X has {X.shape[1]} features, but {type(estimator).__name__} was fitted "
+            f"with {estimator.n_features_in_}."
+        )
+    return X
 
 
 def check_rows(X: Rows, name: str = "X", **check_params: Any) -> np.ndarray:

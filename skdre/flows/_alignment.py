@@ -18,7 +18,7 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
-from skdre._core.columns import check_rows, validate_rows
+from skdre._core.columns import check_mapped, validate_rows
 from skdre._core.docs import SHARED
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
@@ -531,13 +531,7 @@ class LikelihoodRatioAligner(
         ValueError
             If X is not of as many features as in fit.
         """
-        check_is_fitted(self)
-        X = check_rows(X)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but {type(self).__name__} was fitted "
-                f"with {self.n_features_in_}."
-            )
+        X = check_mapped(self, X)
         return self._map(X, lambda transform, u: transform.inv(u))
 
     def _map(self, X, function):

@@ -41,18 +41,7 @@ _GRADIENT_EPOCHS = 4
 def own_log_likelihood(densities, samples, weights):
     """Mean log density of each sample under its own density, summed over the two.
 
-    Parameters
-    ----------
-    densities : pair of zuko.flows.Flow
-        Of the source and of the target.
-    samples : pair of ndarray of shape (n_samples, n_features)
-        Mapped rows of the source and of the target.
-    weights : pair of ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    log_likelihood : float
-        In nats.
+    In nats; the samples are mapped rows of the source and of the target.
     """
     return sum(
         float(np.average(through(density, log_density, U), weights=w))
@@ -63,20 +52,8 @@ def own_log_likelihood(densities, samples, weights):
 def shared_log_likelihood(flow, density, samples, weights):
     """The same under one density, of the source after the transform T of a flow.
 
-    The log-likelihood ratio, Eq. 2 of the paper, is :func:`own_log_likelihood` less
-    this.
-
-    Parameters
-    ----------
-    flow, density : zuko.flows.Flow
-    samples : pair of ndarray of shape (n_samples, n_features)
-    weights : pair of ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    log_likelihood : float
-        In nats: of the source's rows x it is that of T(x), with the log-determinant of
-        T's Jacobian.
+    The log-determinant of T's Jacobian is in it. The log-likelihood ratio, Eq. 2 of the
+    paper, is :func:`own_log_likelihood` less this.
     """
 
     def move(transform, u):
@@ -220,26 +197,8 @@ def train_on_domains(
     """Train a :class:`DomainLogDensity` by maximum likelihood on all rows.
 
     Every batch has half of its rows from each domain. No rows are held out: the bound
-    on the log-likelihood ratio holds for maxima over the rows it is computed from.
-
-    Parameters
-    ----------
-    module : DomainLogDensity
-    data : DomainRows
-    max_iter : int
-        Most steps.
-    batch_size : int
-    patience : int
-        Steps without a better loss before training stops.
-    gradient_tol : float
-        Norm of the gradient below which it stops.
-    callbacks : sequence of skorch callbacks
-    **params : dict
-        Of :func:`skdre._nn.training.train`.
-
-    Returns
-    -------
-    net : skdre._nn.training.TrainingNet
+    on the log-likelihood ratio holds for maxima over the rows it is computed from. What
+    else is given goes to :func:`skdre._nn.training.train`.
     """
     n_epochs, n_batches = n_epochs_and_batches(max_iter)
     stop = StopAtSmallGradient(data.judges, gradient_tol)

@@ -102,31 +102,15 @@ def joint_loss(output, targets, alpha):
 
 
 def train_jointly(network, rows, n_denominator, weight, held_out, **params):
-    """Train a flow and its classifier by the joint loss, in place.
+    """Train a :class:`FlowClassifier` by the joint loss, in place.
 
-    Parameters
-    ----------
-    network : FlowClassifier
-        On the device of `rows`.
-    rows : torch.Tensor of shape (n_rows, n_features + 1)
-        What it is called with; the denominator's rows first.
-    n_denominator : int
-        Their number.
-    weight : ndarray of shape (n_rows,)
-        Repetition counts.
-    held_out : ndarray of shape (n_rows,) or None
-        The parts of them that are held out; if None, all rows are trained on and
-        judge the training.
-    **params : dict
-        ``n_batches``, the batches of an epoch, and those of
-        :func:`skdre._nn.training.train`.
+    Its rows have the denominator's first, and the log determinant of their map last;
+    `weight` counts them, and `held_out`, None or of the same shape, is the part of it
+    that judges the training; without one all rows do both. Other parameters are those
+    of :func:`skdre._nn.training.train`, and ``n_batches``, the batches of an epoch.
 
-    Returns
-    -------
-    net : TrainingNet
-    scores : tuple of float or None
-        Least log ratio of a held-out row of the numerator, and greatest of one of the
-        denominator; None if the classifier is not trained.
+    Returns the net, and the least log ratio of a held-out row of the numerator and the
+    greatest of one of the denominator, or None if the classifier is not trained.
     """
     training = weight if held_out is None else weight - held_out
     held_out = weight if held_out is None else held_out

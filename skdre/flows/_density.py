@@ -6,7 +6,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skdre._core.columns import check_rows, validate_rows
+from skdre._core.columns import check_mapped, validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.types import Floats, RandomState, Rows
 from skdre.flows._flows import FLOWS
@@ -82,13 +82,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         ValueError
             If X is not of as many features as in fit.
         """
-        check_is_fitted(self)
-        Z = check_rows(X)
-        if Z.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {Z.shape[1]} features, but {type(self).__name__} was fitted "
-                f"with {self.n_features_in_}."
-            )
+        Z = check_mapped(self, X)
         U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
         return self.marginal_maps_.inverse(U)
 

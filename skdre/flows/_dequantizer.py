@@ -10,7 +10,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._compat import Interval, fit_context
-from skdre._core.columns import check_rows, validate_rows
+from skdre._core.columns import check_mapped, check_rows, validate_rows
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import AtomicFitMixin, DocumentedMixin
 
@@ -220,17 +220,7 @@ class Dequantizer(
             Whole numbers from 0 to ``n_levels - 1``: those that ``transform`` was
             given, and the nearest level for rows that no image is mapped to.
         """
-        return quantize(self._check_mapped(X), self.n_levels_, self.alpha_)
-
-    def _check_mapped(self, X):
-        check_is_fitted(self)
-        X = check_rows(X)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {X.shape[1]} features, but Dequantizer was fitted with "
-                f"{self.n_features_in_}."
-            )
-        return X
+        return quantize(check_mapped(self, X), self.n_levels_, self.alpha_)
 
     def log_det_jacobian(self, X: Rows) -> Floats:
         """Log determinant of the Jacobian dy / dx of the transform.
@@ -248,7 +238,7 @@ class Dequantizer(
         log_det : ndarray of shape (n_samples,)
             In nats.
         """
-        Y = self._check_mapped(X)
+        Y = check_mapped(self, X)
         return log_slope(Y, self.n_levels_, self.alpha_).sum(axis=1)
 
     def bits_per_dimension(self, X: Rows, log_density: Values) -> Floats:

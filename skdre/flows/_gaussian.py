@@ -30,23 +30,11 @@ _N_FOLDS = 5
 
 
 def gaussian_moments(U, weight, noise_scale):
-    """Maximum-likelihood mean and covariance of rows with noise on them.
+    """Maximum-likelihood mean and covariance of weighted rows with noise on them.
 
-    The same noise perturbs the rows of the flows that are trained. It bounds the
-    density of rows that fill no volume: no eigenvalue is below its variance.
-
-    Parameters
-    ----------
-    U : ndarray of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-        Weights of mean 1.
-    noise_scale : ndarray of shape (n_features,)
-        Standard deviation of the noise.
-
-    Returns
-    -------
-    mean : ndarray of shape (n_features,)
-    covariance : ndarray of shape (n_features, n_features)
+    The same noise, of a standard deviation for each column, perturbs the rows of the
+    flows that are trained. It bounds the density of rows that fill no volume: no
+    eigenvalue is below its variance.
     """
     share = weight / weight.sum()
     mean = share @ U
@@ -55,20 +43,9 @@ def gaussian_moments(U, weight, noise_scale):
 
 
 def shrunk_log_densities(U, weight, mean, covariance):
-    """Log density of other rows for each of ``SHRINKAGES``.
+    """Mean log density in nats of other rows, weighted, for each of ``SHRINKAGES``.
 
-    Parameters
-    ----------
-    U : ndarray of shape (n_samples, n_features)
-    weight : ndarray of shape (n_samples,)
-    mean : ndarray of shape (n_features,)
-    covariance : ndarray of shape (n_features, n_features)
-        It is taken as (1 - s) covariance + s I, s the shrinkage.
-
-    Returns
-    -------
-    log_density : ndarray of shape (n_shrinkages,)
-        Weighted mean over the rows, in nats.
+    With shrinkage s the covariance is (1 - s) covariance + s I.
     """
     variance, axes = np.linalg.eigh(covariance)
     squares = (weight / weight.sum()) @ ((U - mean) @ axes) ** 2
@@ -78,41 +55,17 @@ def shrunk_log_densities(U, weight, mean, covariance):
 
 
 def choose_shrinkage(U, weight, noise_scale, rng):
-    """Shrinkage of the covariance to the identity that suits left-out rows best.
+    """Index of the shrinkage to the identity that suits left-out rows best.
 
     Ledoit and Wolf's shrinkage and the oracle-approximating one minimise the squared
-    error of the covariance. What a density loses by its smallest eigenvalues they do
-    not see: of 30 correlated columns they cost 4 nats.
-
-    Parameters
-    ----------
-    U : ndarray of shape (n_samples, n_features)
-        At least two rows.
-    weight : ndarray of shape (n_samples,)
-        Weights of mean 1.
-    noise_scale : ndarray of shape (n_features,)
-        Of :func:`gaussian_moments`.
-    rng : RandomState
-        Deals the rows to five folds.
-
-    Returns
-    -------
-    index : int
-        Of ``SHRINKAGES``.
+    error of the covariance, and do not see what a density loses by its smallest
+    eigenvalues.
     """
     return int(np.argmax(left_out_log_densities(U, weight, noise_scale, rng)))
 
 
 def left_out_log_densities(U, weight, noise_scale, rng):
-    """Mean log density of left-out rows in five folds, for each of ``SHRINKAGES``.
-
-    The parameters are those of :func:`choose_shrinkage`.
-
-    Returns
-    -------
-    log_density : ndarray of shape (n_shrinkages,)
-        In nats.
-    """
+    """Mean log density in nats of left-out rows in five folds, for each shrinkage."""
     # Copies of a row are left out together, unless there is nothing else.
     number = np.unique(observations(U), return_inverse=True)[1]
     if number.max() == 0:
@@ -132,19 +85,9 @@ def left_out_log_densities(U, weight, noise_scale, rng):
 def whitening(covariance, shrinkage):
     """Factors of the symmetric whitening matrix of the shrunk covariance.
 
-    Of all whitening maps the symmetric one moves the columns least.
-
-    Parameters
-    ----------
-    covariance : ndarray of shape (n_features, n_features)
-        Positive definite.
-    shrinkage : float
-
-    Returns
-    -------
-    factors : ndarray of shape (n_features, n_features)
-        L on and below the diagonal, and above it U, whose diagonal is 1, with
-        L U = ((1 - shrinkage) covariance + shrinkage I)^(-1/2).
+    Of all whitening maps the symmetric one moves the columns least. The factors, of
+    :func:`affine_factors`, are those of
+    ((1 - shrinkage) covariance + shrinkage I)^(-1/2).
     """
     variance, axes = np.linalg.eigh(covariance)
     shrunk = (1 - shrinkage) * variance + shrinkage
@@ -152,13 +95,9 @@ def whitening(covariance, shrinkage):
 
 
 def affine_factors(matrix):
-    """Triangular factors of a symmetric positive definite matrix, in one.
+    """Triangular factors of a symmetric positive definite matrix, in one array.
 
-    Returns
-    -------
-    factors : ndarray of shape (n_features, n_features)
-        L on and below the diagonal, and above it U, whose diagonal is 1, with
-        L U = `matrix`.
+    L on and below the diagonal, and above it U, whose diagonal is 1; L U = `matrix`.
     """
     root = np.linalg.cholesky(matrix)
     lower, upper = root * np.diag(root), (root / np.diag(root)).T

@@ -28,20 +28,11 @@ _LARGEST_RANGE = 1e6
 
 
 def optimal_map(source, target):
-    """Matrix of the optimal transport between centred Gaussians.
+    """Matrix of the optimal transport between Gaussians, of their covariances.
 
     The symmetric positive definite M with ``M @ source @ M == target``: of all maps
     that take N(0, source) to N(0, target) the one that moves the rows least, in the
     mean of squares.
-
-    Parameters
-    ----------
-    source, target : ndarray of shape (n_features, n_features)
-        Positive definite covariances.
-
-    Returns
-    -------
-    M : ndarray of shape (n_features, n_features)
     """
     # With source = A A' and target = B B' every B W A^-1, W orthogonal, maps the
     # covariances; it is symmetric and positive definite when W is the polar factor of
@@ -83,11 +74,9 @@ class GaussianAlignment:
     def initial_log_likelihood_ratio(self):
         """How well two Gaussians fit better than one does, before anything moved.
 
-        Returns
-        -------
-        log_likelihood_ratio : float
-            Mean log densities of the samples under a Gaussian of their own, summed,
-            less those under the Gaussian with the moments of both. In nats, >= 0.
+        Mean log densities of the samples under a Gaussian of their own, summed, less
+        those under the Gaussian with the moments of both; in nats, at least 0.
+
         """
         half = np.diff(self.means, axis=0) / 2
         both = self.covariances.mean(axis=0) + half.T @ half
@@ -98,16 +87,8 @@ class GaussianAlignment:
 def within_maps(samples, weights):
     """Affine maps of the columns to the scale of their spread within the samples.
 
-    Parameters
-    ----------
-    samples : pair of ndarray of shape (n_samples, n_features)
-    weights : pair of ndarray of shape (n_samples,)
-
-    Returns
-    -------
-    maps : MarginalMaps
-        The mean of the two samples' variances is 1 in the columns, and the middle of
-        their means is 0.
+    The mean of the two samples' variances is then 1 in each column, and the middle of
+    their means 0.
     """
     columns = []
     pairs = (standardize(X, w).columns for X, w in zip(samples, weights, strict=True))

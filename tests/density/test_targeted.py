@@ -386,3 +386,12 @@ def test_a_failed_fit_changes_nothing():
     with pytest.raises(ValueError, match="contains NaN"):
         sampler.fit(np.full((50, 2), np.nan), ROWS[1])
     assert vars(sampler) == before
+
+
+@pytest.mark.parametrize("seed", [None, 0])
+@pytest.mark.parametrize("space", ["features", "data"])
+def test_repeats_whatever_the_flow_was_fitted_with(seed, space):
+    flow = FlowFeaturizer("gaussian", random_state=seed)
+    sampler = TargetedSampler(flow, GaussianRatio(), space=space).fit(*ROWS)
+    first, second = (sampler.sample(20, random_state=3) for _ in range(2))
+    np.testing.assert_array_equal(first, second)
