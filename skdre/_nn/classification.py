@@ -14,6 +14,7 @@ from skdre._nn.training import KeepBestMembers, TensorRows, train
 __all__ = [
     "extreme_log_ratios",
     "mean_log_ratio",
+    "member_log_ratios",
     "member_losses",
     "train_members",
     "warn_if_apart",
@@ -117,28 +118,23 @@ def extreme_log_ratios(log_ratio, targets):
     return numerator.min().item(), denominator.max().item()
 
 
-def mean_log_ratio(network, inputs):
-    """Log ratio of an ensemble, the mean over its members.
+def member_log_ratios(network, inputs):
+    """Log ratios of the members of an ensemble in double precision.
 
-    Parameters
-    ----------
-    network : EnsembleMLP
-        In double precision.
-    inputs : ndarray of shape (n_samples, n_features)
-        What it is called with.
-
-    Returns
-    -------
-    log_ratio : ndarray of shape (n_samples,)
-        In nats.
+    Of shape (n_samples, n_members), in nats.
     """
     device = next(network.parameters()).device
     parts = []
     with usual_torch(grad=False):
         for start in range(0, len(inputs), _CHUNK_ROWS):
             z = torch.as_tensor(inputs[start : start + _CHUNK_ROWS], device=device)
-            parts.append(network(z)[..., 0].mean(dim=1).cpu().numpy())
+            parts.append(network(z)[..., 0].cpu().numpy())
     return np.concatenate(parts)
+
+
+def mean_log_ratio(network, inputs):
+    """Log ratio of an ensemble, the mean of :func:`member_log_ratios`."""
+    return member_log_ratios(network, inputs).mean(axis=1)
 
 
 def warn_if_apart(estimator, lowest_numerator, highest_denominator):

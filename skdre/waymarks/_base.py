@@ -66,11 +66,11 @@ class Problem:
     n_bridges : int
     """
 
-    def __init__(self, rows, path, spacing, n_bridges, names=None):
+    def __init__(self, rows, path, spacing, n_bridges, names=None, *, warn=True):
         self.path = path
         self.rows = rows
         self.weight, self.n_denominator = rows.weight, rows.n_denominator
-        scales = column_scales(rows.samples(), names)
+        scales = column_scales(rows.samples(), names, warn=warn)
         self.bounds = np.stack([scales.low, scales.high])
         self.X = scales.draw_in(rows.X)
         self.center, self.scale = scales.center, scales.total
@@ -404,8 +404,8 @@ class BaseWaymarkRatio(
         limit = np.finfo(np.float64).max / values.shape[1]
         return np.clip(values, -limit, limit)
 
-    def _outputs(self, X):
-        """Outputs of the networks, the mean of all members."""
+    def _outputs(self, X, *, of_members=False):
+        """Outputs of the networks, the mean of all members or of each."""
         with np.errstate(over="ignore"):
             Z = np.clip((X - self.center_) / self.scale_, -_LARGEST, _LARGEST)
         device = next(self.network_.parameters()).device
@@ -413,7 +413,9 @@ class BaseWaymarkRatio(
         with usual_torch(grad=False):
             for start in range(0, len(Z), _CHUNK_ROWS):
                 z = torch.as_tensor(Z[start : start + _CHUNK_ROWS], device=device)
-                parts.append(self.network_(z).mean(dim=1).cpu().numpy())
+                outputs = self.network_(z)
+                outputs = outputs if of_members else outputs.mean(dim=1)
+                parts.append(outputs.cpu().numpy())
         return np.concatenate(parts)
 
     def decision_function(self, X):

@@ -8,6 +8,7 @@ from sklearn.base import clone
 from sklearn.utils.parallel import Parallel, delayed
 
 from skdre._core.inner import fit_weighted, weight_parameter
+from skdre._core.scales import draw_in
 from skdre.base import check_is_ratio, predict_log_ratio
 from skdre.waymarks._base import (
     BaseWaymarkRatio,
@@ -290,6 +291,15 @@ class TelescopingRatio(BaseWaymarkRatio):
     @staticmethod
     def _log_ratios_of_outputs(outputs):
         return outputs
+
+    def _member_bridges(self, X):
+        """Log ratios of the bridges, of shape (n_samples, n_members, n_bridges)."""
+        X = draw_in(self._validate_rows(X), *self.bounds_)
+        return self._outputs(X, of_members=True)
+
+    def _member_log_ratios(self, X):
+        """Log ratios of the networks' members, of shape (n_samples, n_members)."""
+        return self._member_bridges(X).sum(axis=-1)
 
     @staticmethod
     def _separates(outputs):

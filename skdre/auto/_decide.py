@@ -1,0 +1,151 @@
+"""Which candidates the answer is made of."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skdre._core.rows import PooledRows
+from skdre.auto._bridges import bridge_comparison
+from skdre.auto._combine import simplex_weights
+from skdre.auto._cross_fit import CrossFit
+from skdre.classification import GaussianRatio
+from skdre.waymarks import TelescopingRatio
+
+__all__ = ["Decision", "Trial", "decide", "is_worth_a_try"]
+
+# Half the symmetric Kullback-Leibler divergence, in nats, from which telescoping is
+# tried; and from which the log loss says little of the size of a log ratio.
+_APART, _FAR = 1.0, 2.5
+# What a simpler candidate may be worse by, in standard errors of the difference.
+_AS_GOOD = 1.0
+# What telescoping has to be better by on the bridges.
+_BETTER_ON_BRIDGES = 1.0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate that was fitted.
+
+    Attributes
+    ----------
+    name : str
+    estimator : ratio estimator
+        Not fitted.
+    form : {"coded", "plain", "normal"}
+        How it takes the table.
+    fit : CrossFit
+    seconds : float
+    """
+
+    name: str
+    estimator: Any
+    form: str
+    fit: CrossFit
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the answer is made of.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_trials,)
+        Not negative; they sum to 1, or less where the constant has a share.
+    divergence : float
+        Half the symmetric Kullback-Leibler divergence of the answer.
+    reason : {"nothing", "single", "mixture", "bridges"}
+    loss, error : float
+        What the answer is better by than knowing nothing, with its standard error.
+    """
+
+    weights: np.ndarray
+    divergence: float
+    reason: str
+    gain: float
+    error: float
+
+
+def is_worth_a_try(estimator, trials, held_out):
+    """Whether what is known so far speaks for a candidate that costs time.
+
+    Telescoping is worth its time where the samples lie apart.
+    """
+    if not isinstance(estimator, TelescopingRatio) or not trials:
+        return True
+    return decide(trials, held_out).divergence > _APART
+
+
+def decide(trials, held_out, data=None):
+    """Weigh the candidates by their losses at held-out rows.
+
+    Parameters
+    ----------
+    trials : list of Trial
+        The simplest first.
+    held_out : HeldOut
+    data : tuple, default=None
+        Rows by form, distinct rows and a random state, for the losses of the bridges;
+        None does without.
+
+    Returns
+    -------
+    decision : Decision
+    """
+    log_ratios = np.array([trial.fit.log_ratio for trial in trials])
+    nothing = np.zeros(log_ratios.shape[1])
+    weights = simplex_weights(np.vstack([nothing, log_ratios]), held_out)[1:]
+    reason = "mixture"
+    for index, simple in enumerate([nothing, *log_ratios]):
+        difference = held_out.losses(simple) - held_out.losses(weights @ log_ratios)
+        worse, error = held_out.mean_and_error(difference)
+        if worse <= _AS_GOOD * error:
+            weights = np.zeros(len(trials))
+            if index:
+                weights[index - 1] = 1.0
+            reason = "single" if index else "nothing"
+            break
+    mixed = weights @ log_ratios
+    divergence = held_out.divergence(mixed)
+    if data is not None and divergence > _FAR:
+        chosen = _by_bridges(trials, held_out, data)
+        if chosen is not None:
+            weights, reason = np.eye(len(trials))[chosen], "bridges"
+            mixed = weights @ log_ratios
+    gain = held_out.losses(nothing) - held_out.losses(mixed)
+    return Decision(
+        weights, held_out.divergence(mixed), reason, *held_out.mean_and_error(gain)
+    )
+
+
+def _by_bridges(trials, held_out, data):
+    """The plug-in or telescoping, as the losses of the bridges say; None without both.
+
+    Of the columns as they are or made normal, where the plug-in has the smaller loss.
+    """
+    plug_ins, bridges = (
+        {
+            trial.form: index
+            for index, trial in enumerate(trials)
+            if type(trial.estimator) is kind
+        }
+        for kind in (GaussianRatio, TelescopingRatio)
+    )
+    both = [form for form in plug_ins if form in bridges]
+    if not both:
+        return None
+    losses = [held_out.loss(trials[plug_ins[form]].fit.log_ratio) for form in both]
+    form = both[int(np.argmin(losses))]
+    forms, rows, shares, random_state = data
+    pooled = PooledRows(
+        forms[form], rows.weight, rows.is_atom, int((~rows.is_numerator).sum())
+    )
+    better = bridge_comparison(
+        pooled,
+        shares,
+        trials[plug_ins[form]].fit.models,
+        trials[bridges[form]].fit.models[0],
+        random_state,
+    )
+    return (bridges if better > _BETTER_ON_BRIDGES else plug_ins)[form]
