@@ -17,8 +17,10 @@ __all__ = ["Decision", "Trial", "decide", "is_worth_a_try"]
 # Half the symmetric Kullback-Leibler divergence, in nats, from which telescoping is
 # tried; and from which the log loss says little of the size of a log ratio.
 _APART, _FAR = 1.0, 2.5
-# What a simpler candidate may be worse by, in standard errors of the difference.
-_AS_GOOD = 1.0
+# What the best candidate has to be better by than knowing nothing, and a mixture than
+# the best candidate, in standard errors of the difference. Mixtures that are better by
+# less had errors of the log ratio a quarter larger in the mean.
+_BETTER_THAN_NOTHING, _BETTER_THAN_ONE = 1.5, 2.0
 # What telescoping has to be better by on the bridges.
 _BETTER_ON_BRIDGES = 1.0
 
@@ -94,18 +96,19 @@ def decide(trials, held_out, data=None):
     decision : Decision
     """
     log_ratios = np.array([trial.fit.log_ratio for trial in trials])
-    nothing = np.zeros(log_ratios.shape[1])
-    weights = simplex_weights(np.vstack([nothing, log_ratios]), held_out)[1:]
-    reason = "mixture"
-    for index, simple in enumerate([nothing, *log_ratios]):
-        difference = held_out.losses(simple) - held_out.losses(weights @ log_ratios)
-        worse, error = held_out.mean_and_error(difference)
-        if worse <= _AS_GOOD * error:
-            weights = np.zeros(len(trials))
-            if index:
-                weights[index - 1] = 1.0
-            reason = "single" if index else "nothing"
-            break
+    losses = np.array([held_out.losses(each) for each in log_ratios])
+    nothing = np.full(losses.shape[1], np.log(2))
+    # Of equal ones the first, which is the simplest.
+    best = int(np.argmin(losses @ held_out.balanced))
+    weights, reason = np.eye(len(trials))[best], "single"
+    constant = np.zeros(len(nothing))
+    mixture = simplex_weights(np.vstack([constant, log_ratios]), held_out)[1:]
+    mixed = held_out.losses(mixture @ log_ratios)
+    if _is_better(mixed, losses[best], _BETTER_THAN_ONE, held_out):
+        weights, reason = mixture, "mixture"
+    found = mixed if reason == "mixture" else losses[best]
+    if not _is_better(found, nothing, _BETTER_THAN_NOTHING, held_out):
+        weights, reason = np.zeros(len(trials)), "nothing"
     mixed = weights @ log_ratios
     divergence = held_out.divergence(mixed)
     if data is not None and divergence > _FAR:
@@ -113,10 +116,16 @@ def decide(trials, held_out, data=None):
         if chosen is not None:
             weights, reason = np.eye(len(trials))[chosen], "bridges"
             mixed = weights @ log_ratios
-    gain = held_out.losses(nothing) - held_out.losses(mixed)
+    gain = nothing - held_out.losses(mixed)
     return Decision(
         weights, held_out.divergence(mixed), reason, *held_out.mean_and_error(gain)
     )
+
+
+def _is_better(losses, others, by, held_out):
+    """Whether losses are smaller than others by so many standard errors."""
+    gain, error = held_out.mean_and_error(others - losses)
+    return gain > by * error
 
 
 def _by_bridges(trials, held_out, data):

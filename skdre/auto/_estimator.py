@@ -83,9 +83,9 @@ class AutoRatio(
     """Density ratio by what held-out rows speak for.
 
     Fits simple and flexible estimators, each so that every row is told by fits that
-    have not seen it, and mixes their log ratios by the loss at these rows; where a
-    simple one is as good, it is taken alone, and where nothing tells the samples apart
-    the log ratio is 0. Takes numbers, truth values, categories, words and missing
+    have not seen it, and takes the one with the least loss at these rows, or a mixture
+    where that is clearly better; where nothing tells the samples apart the log ratio is
+    0. Takes numbers, truth values, categories, words and missing
     values.
 
     Parameters
@@ -135,11 +135,11 @@ class AutoRatio(
 
     Notes
     -----
-    **How it decides.** Each row is held out once. The weights, not negative and with
-    sum 1, minimise the class-balanced log loss there of the mixed log ratio. The first
-    candidate that is no worse than the mixture by one standard error of the difference
-    is taken alone, the constant before all others. Nothing is fitted again: the log
-    ratio is the mean over the fits of the folds. Networks hold out a fold in each
+    **How it decides.** Each row is held out once, and the candidate with the least
+    class-balanced log loss there is taken; or a mixture of several log ratios, with
+    weights that minimise that loss, where it is better by two standard errors of the
+    difference. What is not better than a log ratio of 0 by 1.5 of them is left for
+    that. Nothing is fitted again: the log ratio is the mean over the fits of the folds. Networks hold out a fold in each
     member anyway, so they are fitted once. Boosting without early stopping of its own
     is stopped where its loss over all folds is least.
 

@@ -74,7 +74,12 @@ def report(decision, names, columns, coded, rows):
     if decision.reason == "nothing":
         return (
             "Nothing tells the samples apart at held-out rows: no candidate is better "
-            "than a log ratio of 0, which is the answer, by a standard error."
+            "than a log ratio of 0, which is the answer, by 1.5 standard errors."
+        )
+    if decision.reason == "single row":
+        return (
+            "A sample has a single observation, so that none can be held out: the "
+            f"answer is that of {names[0]}."
         )
     d = decision.divergence
     overlap = "overlap well" if d < _WELL else "overlap in part"
@@ -109,7 +114,6 @@ def report(decision, names, columns, coded, rows):
         )
     else:
         sentences.append(
-            f"The answer is that of {names[order[0]]}: nothing that is less simple is "
-            "better by a standard error."
+            f"The answer is that of {names[order[0]]}, whose loss is the smallest."
         )
     return " ".join(sentences)
