@@ -14,9 +14,12 @@ import pytest
 import torch
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from torch import nn
 
 from skdre import (
+    AutoRatio,
+    ClassifierRatio,
     FlowFeaturizer,
     GaussianRatio,
     ImportanceWeighted,
@@ -49,7 +52,9 @@ BRIDGES = [
     TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
 ]
-INSTANCES = [*make_instances(), *FLOWS, *BRIDGES]
+STUMPS = HistGradientBoostingClassifier(max_depth=1, max_iter=5, early_stopping=False)
+CHOICE = AutoRatio([("stumps", ClassifierRatio(STUMPS))])
+INSTANCES = [*make_instances(), *FLOWS, *BRIDGES, CHOICE]
 each_estimator = pytest.mark.parametrize(
     "index", range(len(INSTANCES)), ids=[str(each)[:60] for each in INSTANCES]
 )
@@ -115,7 +120,7 @@ def test_what_is_trusted_is_made_of_ours_and_no_more():
         value = getattr(import_module(module), attribute)
         assert inspect.isclass(value) or inspect.isfunction(value)
         assert (value.__module__, value.__qualname__) == (module, attribute)
-        assert name.split(".")[0] in ("skdre", "zuko")
+        assert name.split(".")[0] in ("skdre", "zuko", "sklearn")
 
 
 def forged(sio, **node):

@@ -16,69 +16,46 @@ _MOST_LEVELS = 30
 
 
 @dataclass(frozen=True)
-class NumberColumn:
-    """A column of numbers.
+class Column:
+    """A column of numbers, or of words or levels of a category.
 
     Attributes
     ----------
     name : str
-    median : float
-        In the place of missing values, where those need numbers that need them.
     has_missing : bool
-        Whether values were missing, so that an indicator says where.
+        Whether values were missing in fit, so that an indicator says where.
+    median : float
+        Of numbers, in the place of missing ones.
     low, high : float
-        What absurd values are drawn in to.
+        What absurd numbers are drawn in to.
+    levels : list or None
+        Those that have a column of their own, and a code, their position; None for
+        numbers.
+    has_rest : bool
+        Whether there were other levels, which have the next code together.
     """
 
     name: str
-    median: float
     has_missing: bool
+    median: float = 0.0
     low: float = -np.inf
     high: float = np.inf
+    levels: list[Any] | None = None
+    has_rest: bool = False
 
-    is_category = False
+    @property
+    def is_category(self):
+        return self.levels is not None
 
     @property
     def n_plain(self):
-        return 1 + self.has_missing
+        """Columns that it becomes."""
+        return (len(self.levels) if self.is_category else 1) + self.has_missing
 
     def coded(self, values):
-        return np.clip(_floats(values), self.low, self.high)
-
-    def plain(self, coded):
-        missing = np.isnan(coded)
-        filled = np.where(missing, self.median, coded)
-        return [filled, missing.astype(float)] if self.has_missing else [filled]
-
-
-@dataclass(frozen=True)
-class CategoryColumn:
-    """A column of words or of levels of a category.
-
-    Attributes
-    ----------
-    name : str
-    levels : list
-        Those that have a column of their own, and a code: their position.
-    has_rest : bool
-        Whether there were others, which have the next code together.
-    has_missing : bool
-        Whether values were missing.
-    """
-
-    name: str
-    levels: list[Any]
-    has_rest: bool
-    has_missing: bool
-
-    is_category = True
-    low, high = -np.inf, np.inf
-
-    @property
-    def n_plain(self):
-        return len(self.levels) + self.has_missing
-
-    def coded(self, values):
+        """Numbers as they are, codes of levels, and NaN for missing values."""
+        if not self.is_category:
+            return _floats(values)
         codes = {level: float(code) for code, level in enumerate(self.levels)}
         # A level never seen is one of the rest, or unknown as a missing value is.
         rest = float(len(self.levels)) if self.has_rest else np.nan
@@ -87,9 +64,15 @@ class CategoryColumn:
         )
 
     def plain(self, coded):
-        columns = [(coded == code).astype(float) for code in range(len(self.levels))]
+        """Numbers without missing ones, or a column for each level; and the indicator."""
+        missing = np.isnan(coded)
+        if self.is_category:
+            columns = [(coded == k).astype(float) for k in range(len(self.levels))]
+        else:
+            drawn_in = np.clip(coded, self.low, self.high)
+            columns = [np.where(missing, self.median, drawn_in)]
         if self.has_missing:
-            columns.append(np.isnan(coded).astype(float))
+            columns.append(missing.astype(float))
         return columns
 
 
@@ -99,7 +82,7 @@ class Columns:
 
     Attributes
     ----------
-    columns : list of NumberColumn or CategoryColumn
+    columns : list of Column
     """
 
     columns: list[Any]
@@ -122,8 +105,6 @@ class Columns:
 
     def plain(self, coded):
         """Medians and indicators for missing values, a column for each level."""
-        if self.are_plain:
-            return coded
         found = [
             part
             for c, values in zip(self.columns, coded.T, strict=True)
@@ -132,17 +113,17 @@ class Columns:
         # A table of words that are all different tells nothing.
         return np.column_stack(found) if found else np.zeros((len(coded), 1))
 
-    def drawn_in(self, scales):
-        """The same, with absurd numbers drawn in as the scales of plain columns say."""
+    def drawn_in(self, scales=None):
+        """The same, with absurd numbers drawn in as the scales of plain columns say.
+
+        None draws nothing in.
+        """
         place, columns = 0, []
         for each in self.columns:
-            if not each.is_category:
-                each = replace(
-                    each,
-                    low=float(scales.low[place]),
-                    high=float(scales.high[place]),
-                )
-            columns.append(each)
+            low, high = -np.inf, np.inf
+            if scales is not None and not each.is_category:
+                low, high = float(scales.low[place]), float(scales.high[place])
+            columns.append(replace(each, low=low, high=high))
             place += each.n_plain
         return Columns(columns)
 
@@ -157,12 +138,9 @@ class Columns:
 
 
 def _is_missing(value):
-    # None, NaN and pandas.NA; a word is none of them.
-    return value is None or (not isinstance(value, str) and bool(value is _NA(value)))
-
-
-def _NA(value):
-    return value if value != value or type(value).__name__ == "NAType" else None
+    if value is None or type(value).__name__ == "NAType":
+        return True
+    return not isinstance(value, str) and bool(value != value)
 
 
 def _floats(values):
@@ -182,10 +160,10 @@ def _is_category(values):
     return False
 
 
-def _categories_of_frame(X):
+def _categories_of_frame(X, n_columns):
     """Columns whose type says that they are categories, whatever their levels are."""
     if not is_frame(X):
-        return np.zeros(X.shape[1], bool)
+        return np.zeros(n_columns, bool)
     if hasattr(X, "iloc"):
         dtypes = [X.iloc[:, j].dtype for j in range(X.shape[1])]
     else:
@@ -213,7 +191,7 @@ def learn_columns(values, given, rows, names=None):
     -------
     columns : Columns
     """
-    by_type = _categories_of_frame(given)
+    by_type = _categories_of_frame(given, values.shape[1])
     columns = []
     for j in range(values.shape[1]):
         name = f"{j}" if names is None else str(names[j])
@@ -230,9 +208,9 @@ def _learn_number(name, column, rows):
     column = _floats(column)
     missing = np.isnan(column)
     if missing.all():
-        return NumberColumn(name, 0.0, True)
+        return Column(name, True)
     if not missing.any():
-        return NumberColumn(name, 0.0, False)
+        return Column(name, False)
     seen, weight = column[~missing], rows.weight[~missing]
     is_p = rows.is_numerator[~missing]
     # Both samples count half, so that their sizes do not matter.
@@ -243,7 +221,7 @@ def _learn_number(name, column, rows):
     order = np.lexsort((share, seen))
     half = np.searchsorted(np.cumsum(share[order]), share.sum() / 2)
     median = seen[order][min(half, len(seen) - 1)]
-    return NumberColumn(name, float(median), True)
+    return Column(name, True, median=float(median))
 
 
 def _learn_category(name, column, weight):
@@ -257,4 +235,5 @@ def _learn_category(name, column, weight):
     # By a rule that does not depend on the order of the rows.
     frequent.sort(key=lambda level: (-round(counts[level], 6), str(level)))
     levels = sorted(frequent[:_MOST_LEVELS], key=str)
-    return CategoryColumn(name, levels, len(levels) < len(counts), has_missing)
+    has_rest = len(levels) < len(counts)
+    return Column(name, has_missing, levels=levels, has_rest=has_rest)

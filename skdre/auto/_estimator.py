@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ class Forms:
         """Rows by form: "coded" with NaN for trees, "plain", and "normal"."""
         forms = {"coded": coded, "plain": self.columns.plain(coded)}
         if self.marginals is not None:
-            forms["normal"] = self.marginals.forward(forms["plain"])[0]
+            # They go by ranks, which no absurd value can own.
+            whole = self.columns.drawn_in().plain(coded)
+            forms["normal"] = self.marginals.forward(whole)[0]
         return forms
 
 
@@ -94,9 +96,9 @@ class AutoRatio(
         What is tried, the simplest first; "auto" is
         :meth:`AutoRatio.default_candidates`, a list to be changed at will. A log ratio
         of 0 is always tried.
-    cv : int, default=5
-        Folds, at least 2: each holds out its share of the observations. Fewer where a
-        sample has fewer.
+    cv : int, cross-validation generator or iterable, default=5
+        Folds, at least 2, None for 5: each holds out its share of the observations. Fewer where a
+        sample has fewer. Of other splits the test rows are held out.
     time_budget : float, default=None
         Seconds after which no further candidate is begun; the answer is the best of
         those that are done. The first is always fitted.
@@ -180,7 +182,7 @@ class AutoRatio(
 
     _parameter_constraints = {  # noqa: RUF012
         "candidates": [StrOptions({"auto"}), list, tuple],
-        "cv": [Interval(Integral, 2, None, closed="left")],
+        "cv": ["cv_object"],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -190,7 +192,7 @@ class AutoRatio(
         self,
         candidates: str | Sequence[tuple[str, Any]] = "auto",
         *,
-        cv: int = 5,
+        cv: Any = 5,
         time_budget: float | None = None,
         verbose: int = 0,
         random_state: RandomState = None,
@@ -259,15 +261,12 @@ class AutoRatio(
         names = list(X.columns) if is_frame(X) else None
         with named_columns(X):
             columns, rows, values = _prepare(given, X, names)
-        shares = deal(
-            rows, self.cv, _group_codes(groups, len(values)), given.sample_weight
-        )
+        shares = deal(rows, 5 if self.cv is None else self.cv, given, _group_codes(groups, len(values)))
         rng = check_random_state(self.random_state)
         coded = values[rows.index]
         marginals = None
-        plain = columns.plain(coded)
         if any(type(each) is NormalScoresRatio for _, each in candidates):
-            marginals = normal_scores(_pooled(plain, rows))
+            marginals = normal_scores(_pooled(columns.drawn_in().plain(coded), rows))
         forms = Forms(columns, marginals)
         inputs = forms(coded)
         data = {"X": X, "y": y}
@@ -286,6 +285,8 @@ class AutoRatio(
             )
             decision = decide(trials, held_out, (inputs, rows, shares, rng))
         used = [(each, w) for each, w in zip(trials, decision.weights, strict=True) if w]
+        if not used or any(each.form == "plain" for each, _ in used):
+            _warn_of_absurd_values(columns, coded, rows, names)
         validate_data(self, X, skip_check_array=True)
         self.classes_ = given.classes
         self.weights_ = {each.name: float(weight) for each, weight in used}
@@ -435,14 +436,21 @@ def _prepare(given, X, names):
     named = columns.plain_names if names or not columns.are_plain else None
     warn_of_separating_columns(*(part for part, _ in plain.samples()), named)
     # Once for all folds: one that holds out all absurd values knows none.
-    columns = columns.drawn_in(column_scales(plain.samples(), named))
+    columns = columns.drawn_in(column_scales(plain.samples(), named, warn=False))
     coded = columns.coded(given.X)
-    if not np.array_equal(coded, given.X):
-        # Rows that only absurd values or rare levels told apart are one.
+    if columns.categorical.any():
+        # Rows that only rare levels told apart are one.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             rows = distinct_rows(replace(given, X=coded))
     return columns, rows, coded
+
+
+def _warn_of_absurd_values(columns, coded, rows, names):
+    """The warning of what plain columns are drawn in to, where they are used."""
+    named = columns.plain_names if names or not columns.are_plain else None
+    plain = columns.drawn_in().plain(coded)
+    column_scales(_pooled(plain, rows).samples(), named)
 
 
 def _seeded(estimator, seed):

@@ -1,26 +1,30 @@
 """Which share of each row a fold holds out: copies, and rows of a group, together."""
 
+from numbers import Integral
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+from sklearn.model_selection import check_cv
 
 from skdre._core.folds import held_out_weights
 
 __all__ = ["deal"]
 
 
-def deal(rows, n_folds, groups=None, sample_weight=None):
+def deal(rows, cv, given, groups=None):
     """Deal distinct rows to folds.
 
     Parameters
     ----------
     rows : skdre._core.samples.DistinctRows
-    n_folds : int
-        At most; fewer where a sample has fewer observations.
+    cv : int, cross-validation generator or iterable
+        Number of folds, at most, where a sample has fewer observations; or splits,
+        whose test rows are held out.
+    given : skdre.base.LabelledRows
+        The rows as they came.
     groups : ndarray of int of shape (n_samples,), default=None
-        Codes of the groups of the rows as they came; a group stays in one fold.
-    sample_weight : ndarray of shape (n_samples,), default=None
-        As it came.
+        Codes of their groups; a group stays in one fold.
 
     Returns
     -------
@@ -28,16 +32,38 @@ def deal(rows, n_folds, groups=None, sample_weight=None):
         The share of each row that a fold holds out; None where a sample has a single
         observation.
     """
+    weight = given.sample_weight
+    weight = np.ones(len(rows.row)) if weight is None else weight
+    if not isinstance(cv, Integral):
+        return _shares_of_splits(rows, cv, given, groups, weight)
     if groups is not None:
-        return _deal_groups(rows, n_folds, groups, sample_weight)
-    held_out = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, n_folds)
+        return _deal_groups(rows, cv, groups, weight)
+    held_out = held_out_weights(rows.is_numerator, rows.weight, rows.is_atom, cv)
     return None if held_out is None else held_out / rows.weight
 
 
-def _deal_groups(rows, n_folds, groups, sample_weight):
+def _shares_of_splits(rows, cv, given, groups, weight):
+    y = given.is_numerator.astype(int)
+    total = np.bincount(rows.row[rows.row >= 0], weight[rows.row >= 0])
+    shares = []
+    for _, test in check_cv(cv, y, classifier=True).split(given.X, y, groups):
+        test = np.asarray(test)[rows.row[test] >= 0]
+        held_out = np.bincount(rows.row[test], weight[test], len(total))
+        shares.append(held_out / total)
+    for share in shares:
+        for part in (rows.is_numerator, ~rows.is_numerator):
+            if not (0 < share[part].sum() < part.sum()):
+                raise ValueError(
+                    "A fold of cv holds out no rows of one of the two samples, or all "
+                    f"of them, with a cv of type {type(cv).__name__}: use an int, or a "
+                    "stratified splitter."
+                )
+    return np.array(shares)
+
+
+def _deal_groups(rows, n_folds, groups, weight):
     present = np.flatnonzero(rows.row >= 0)
-    row, group = rows.row[present], groups[present]
-    weight = np.ones(len(row)) if sample_weight is None else sample_weight[present]
+    row, group, weight = rows.row[present], groups[present], weight[present]
     # A copied row makes one group of those it stands in.
     copied = ~rows.is_atom[row]
     n_groups, n_rows = groups.max() + 1, len(rows.index)

@@ -11,6 +11,12 @@ __all__ = ["all_estimators", "trusted_types"]
 # list and not a prefix: below the name of a module lies all that it imports.
 _HELD = (
     "skdre._core.moments.JointMoments",
+    "skdre.auto._columns.Column",
+    "skdre.auto._columns.Columns",
+    "skdre.auto._cross_fit.StoppedTrees",
+    "skdre.auto._estimator.Forms",
+    "skdre.auto._table.Candidate",
+    "skdre.auto._table.CandidateTable",
     "skdre.time_score._scaling.Scaling",
     "skdre.paths.ArithmeticPath",
     "skdre.paths.BridgePath",
@@ -23,6 +29,7 @@ _HELD = (
     "skdre.flows._marginals.ColumnMap",
     "skdre.flows._marginals.MarginalMaps",
     "skdre.information._means.Estimate",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "zuko.distributions.DiagNormal",
     "zuko.transforms.MonotonicAffineTransform",
 )

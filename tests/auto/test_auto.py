@@ -48,11 +48,11 @@ def test_plug_in_on_gaussians():
     shift, new = (
         make_known_ratio("scale_d10", 300, random_state=seed) for seed in (0, 1)
     )
-    ratio = auto().fit(*shift.pool())
-    assert ratio.choice_ == "Gaussian plug-in"
-    assert len(ratio.estimators_["Gaussian plug-in"]) == 5
+    ratio = auto(QUICK).fit(*shift.pool())
+    assert ratio.choice_ == "plug-in"
+    assert len(ratio.estimators_["plug-in"]) == 5
     plug_in = GaussianRatio().fit(*shift.pool())
-    assert error(ratio, shift, new) < 1.3 * error(plug_in, shift, new)
+    assert error(ratio, shift, new) < 1.2 * error(plug_in, shift, new)
 
 
 def test_normal_scores_on_skewed_columns():
@@ -94,7 +94,7 @@ def test_bridges_decide_where_samples_hardly_overlap():
     assert ratio.divergence_ > 2
     assert "hardly overlap" in ratio.report_
     plug_in = GaussianRatio().fit(*shift.pool())
-    assert error(ratio, shift, new) < error(plug_in, shift, new) / 3
+    assert error(ratio, shift, new) < error(plug_in, shift, new) / 2
     # On Gaussians the plug-in stays.
     far = make_known_ratio("far_gaussians_d2", 400, random_state=0)
     ratio = auto(candidates, random_state=0).fit(*far.pool())
@@ -192,12 +192,13 @@ def test_rows_of_a_group_stay_together():
 
 def test_networks_hold_out_groups():
     X, y, groups = grouped()
-    network = MLPRatio(hidden_features=(32,), n_estimators=5, max_iter=300)
+    steps = {"max_iter": 1000, "learning_rate": 0.01}
+    network = MLPRatio(hidden_features=(32, 32), n_estimators=5, **steps)
     loss = {}
     for name, each in (("rows", None), ("groups", groups)):
         ratio = auto([("network", network)], random_state=0).fit(X, y, groups=each)
         loss[name] = ratio.candidates_["network"].loss
-    assert loss["rows"] < 0.5
+    assert loss["rows"] < 0.55
     assert loss["groups"] > 0.6
 
 
