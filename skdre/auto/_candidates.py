@@ -135,6 +135,7 @@ def default_candidates() -> list[tuple[str, Any]]:
         StandardScaler(),
         LogisticRegression(C=0.01, solver="newton-cholesky", max_iter=50),
     )
+    bridges = TelescopingRatio(n_bridges=6, n_estimators=10)
     return [
         ("logistic regression", ClassifierRatio()),
         ("Gaussian plug-in", GaussianRatio()),
@@ -159,5 +160,6 @@ def default_candidates() -> list[tuple[str, Any]]:
         ),
         ("network", MLPRatio(n_estimators=10)),
         ("network on normal scores", NormalScoresRatio(MLPRatio(n_estimators=10))),
-        ("telescoping", TelescopingRatio(n_bridges=6, n_estimators=10)),
+        ("telescoping", bridges),
+        ("telescoping on normal scores", NormalScoresRatio(clone(bridges))),
     ]

@@ -9,7 +9,7 @@ from skdre._core.rows import PooledRows
 from skdre.auto._bridges import bridge_comparison
 from skdre.auto._combine import simplex_weights
 from skdre.auto._cross_fit import CrossFit
-from skdre.classification import GaussianRatio
+from skdre.classification import GaussianRatio, MLPRatio
 from skdre.waymarks import TelescopingRatio
 
 __all__ = ["Decision", "Trial", "decide", "is_worth_a_try"]
@@ -17,6 +17,8 @@ __all__ = ["Decision", "Trial", "decide", "is_worth_a_try"]
 # Half the symmetric Kullback-Leibler divergence, in nats, from which telescoping is
 # tried; and from which the log loss says little of the size of a log ratio.
 _APART, _FAR = 1.0, 2.5
+# Rows of both samples from which a network is trained in one form only.
+_MANY_ROWS = 5000
 # What the best candidate has to be better by than knowing nothing, and a mixture than
 # the best candidate, in standard errors of the difference. Mixtures that are better by
 # less had errors of the log ratio a quarter larger in the mean.
@@ -69,14 +71,40 @@ class Decision:
     error: float
 
 
-def is_worth_a_try(estimator, trials, held_out):
+def is_worth_a_try(estimator, form, trials, held_out):
     """Whether what is known so far speaks for a candidate that costs time.
 
-    Telescoping is worth its time where the samples lie apart.
+    Telescoping is worth its time where the samples lie apart. It, and of many rows a
+    network too, is trained in one form only: columns as they are, or made normal.
     """
-    if not isinstance(estimator, TelescopingRatio) or not trials:
+    if not trials:
         return True
-    return decide(trials, held_out).divergence > _APART
+    if isinstance(estimator, TelescopingRatio):
+        return _is_favoured(form, trials, held_out) and (
+            decide(trials, held_out).divergence > _APART
+        )
+    if isinstance(estimator, MLPRatio) and len(held_out.row) > _MANY_ROWS:
+        return _is_favoured(form, trials, held_out)
+    return True
+
+
+def _is_favoured(form, trials, held_out):
+    """Whether what was tried in both forms has its smallest loss in this one."""
+    kinds = {
+        each: {type(trial.estimator) for trial in trials if trial.form == each}
+        for each in ("plain", "normal")
+    }
+    both = (kinds["plain"] & kinds["normal"]) - {MLPRatio, TelescopingRatio}
+    losses = {
+        trial.form: min(
+            held_out.loss(each.fit.log_ratio)
+            for each in trials
+            if each.form == trial.form and type(each.estimator) in both
+        )
+        for trial in trials
+        if type(trial.estimator) in both
+    }
+    return form not in losses or losses[form] <= min(losses.values())
 
 
 def decide(trials, held_out, data=None):
@@ -141,11 +169,11 @@ def _by_bridges(trials, held_out, data):
         }
         for kind in (GaussianRatio, TelescopingRatio)
     )
-    both = [form for form in plug_ins if form in bridges]
-    if not both:
+    if not plug_ins:
         return None
-    losses = [held_out.loss(trials[plug_ins[form]].fit.log_ratio) for form in both]
-    form = both[int(np.argmin(losses))]
+    form = min(plug_ins, key=lambda f: held_out.loss(trials[plug_ins[f]].fit.log_ratio))
+    if form not in bridges:
+        return None
     forms, rows, shares, random_state = data
     pooled = PooledRows(
         forms[form], rows.weight, rows.is_atom, int((~rows.is_numerator).sum())

@@ -145,7 +145,9 @@ class AutoRatio(
     member anyway, so they are fitted once. Boosting without early stopping of its own
     is stopped where its loss over all folds is least.
 
-    Telescoping is tried only where the samples lie far apart. Where they are told apart
+    Of more than 5,000 rows a network is tried either on the columns as they are or on
+    normal scores, wherever the plug-in and RuLSIF are better. Telescoping is tried only
+    where the samples lie apart, and in one of the two forms. Where they are told apart
     without error, the log loss says little, and the losses of the bridges decide
     between telescoping and the Gaussian plug-in.
 
@@ -344,9 +346,11 @@ class AutoRatio(
                 self.time_budget is not None
                 and time.perf_counter() - began > self.time_budget
             )
-            if trials and (late or not is_worth_a_try(given, trials, held_out)):
-                continue
             form, estimator = form_and_estimator(given)
+            if late and trials:
+                continue
+            if not is_worth_a_try(estimator, form, trials, held_out):
+                continue
             start = time.perf_counter()
             with warnings.catch_warnings():
                 # Of what is one candidate of many, and judged at held-out rows.

@@ -24,7 +24,7 @@ SMALL = {"hidden_features": (32, 32), "n_estimators": 5, "max_iter": 300}
 CHEAP = [
     (name, each)
     for name, each in AutoRatio.default_candidates()
-    if "network" not in name and name != "telescoping"
+    if "network" not in name and "telescoping" not in name
 ]
 QUICK = [("logistic", ClassifierRatio()), ("plug-in", GaussianRatio())]
 NETWORK = ("network", MLPRatio(**SMALL))

@@ -11,7 +11,7 @@ pd = pytest.importorskip("pandas")
 CHEAP = [
     (name, each)
     for name, each in AutoRatio.default_candidates()
-    if "network" not in name and name != "telescoping"
+    if "network" not in name and "telescoping" not in name
 ]
 QUICK = [("logistic", ClassifierRatio()), ("plug-in", GaussianRatio())]
 LEVELS = ["red", "green", "blue", "grey"]
