@@ -6,6 +6,10 @@ printed when it is done, so that a run can be stopped::
     OMP_NUM_THREADS=1 python benchmarks/auto_ratio.py --rows 500 --seeds 2 4
     OMP_NUM_THREADS=1 python benchmarks/auto_ratio.py --rows 5000 --kinds additive
 
+    python benchmarks/auto_ratio.py --write-doc results.jsonl more.jsonl
+
+writes the table of doc/choosing.md from what was printed, and the report from a fit.
+
 Odd seeds are those on which the rules of AutoRatio were chosen; report even ones. With
 --only-auto nothing else is fitted, so that another version of the package, found by
 PYTHONPATH, can be measured alike.
@@ -15,7 +19,9 @@ import argparse
 import json
 import time
 import warnings
+from pathlib import Path
 
+import _report
 import numpy as np
 from _kinds_of_shift import KINDS, clipped_error, draw
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
@@ -28,6 +34,8 @@ from skdre import (
     LSIFRatio,
     MLPRatio,
 )
+
+PAGE = Path(__file__).resolve().parent.parent / "doc" / "choosing.md"
 
 
 def contenders(seed, only_auto):
@@ -85,13 +93,70 @@ def run(kind, n, seed, only_auto):
         print(json.dumps(line), flush=True)
 
 
+def write_report():
+    """The report and the table of the page's first example."""
+    from skdre.datasets import make_known_ratio
+
+    X, y = make_known_ratio("exp_d6", 500, random_state=0).pool()
+    ratio = AutoRatio(random_state=0).fit(X, y)
+    text = f"```text\n{ratio.report_}\n{ratio.candidates_}\n```"
+    _report.replace_block(PAGE, "auto-report", text)
+
+
+def write_errors(paths):
+    """Errors of all, by kind and number of rows, and factors over the best other."""
+    text = "\n".join(Path(path).read_text() for path in paths)
+    found = [json.loads(line) for line in text.splitlines() if line]
+    lines = []
+    for rows, kind in dict.fromkeys((each["rows"], each["kind"]) for each in found):
+        here = [each for each in found if (each["rows"], each["kind"]) == (rows, kind)]
+        line = {"rows": f"{rows:,}", "kind": kind}
+        for name in dict.fromkeys(each["estimator"] for each in here):
+            runs = [each for each in here if each["estimator"] == name]
+            line[name] = float(np.mean([each["error"] for each in runs]))
+        auto = [each for each in here if each["estimator"] == "AutoRatio"]
+        line["seconds"] = float(np.mean([each["seconds"] for each in auto]))
+        line["weighted"] = float(np.mean([each["weighted mean"] for each in auto]))
+        lines.append(line)
+    names = [name for name in lines[0] if name not in ("rows", "kind")][:-2]
+    headings = {"rows": ("rows a side", "{}"), "kind": ("kind of shift", "{}")}
+    headings |= {name: (f"{name}", "{:.2g}") for name in names}
+    headings |= {
+        "seconds": ("CPU s", "{:.1f}"),
+        "weighted": ("weighted mean", "{:.2f}"),
+    }
+    summary = []
+    for rows in dict.fromkeys(line["rows"] for line in lines):
+        factors = []
+        for line in (each for each in lines if each["rows"] == rows):
+            best = min(line[name] for name in names[1:])
+            if best > 0.02:
+                factors.append(line["AutoRatio"] / best)
+        summary.append(
+            f"{rows} rows a side: error over that of the best of the others, where "
+            f"that is above .02: geometric mean {np.exp(np.mean(np.log(factors))):.2f}, "
+            f"median {np.median(factors):.2f}, worst {max(factors):.2f}, of "
+            f"{len(factors)} lines."
+        )
+    seeds = sorted({each["seed"] for each in found})
+    text = "\n\n".join(
+        [_report.markdown(lines, headings), *summary, f"Seeds: {seeds}."]
+    )
+    _report.replace_block(PAGE, "auto-errors", text)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[500])
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--only-auto", action="store_true")
+    parser.add_argument("--write-doc", nargs="+")
     args = parser.parse_args()
+    if args.write_doc:
+        write_errors(args.write_doc)
+        write_report()
+        raise SystemExit
     for rows in args.rows:
         for seed in args.seeds:
             for kind in args.kinds:

@@ -64,7 +64,7 @@ class Column:
         )
 
     def plain(self, coded):
-        """Numbers without missing ones, or a column for each level; and the indicator."""
+        """Numbers without missing ones, or a column for each level; the indicator."""
         missing = np.isnan(coded)
         if self.is_category:
             columns = [(coded == k).astype(float) for k in range(len(self.levels))]

@@ -97,8 +97,8 @@ class AutoRatio(
         :meth:`AutoRatio.default_candidates`, a list to be changed at will. A log ratio
         of 0 is always tried.
     cv : int, cross-validation generator or iterable, default=5
-        Folds, at least 2, None for 5: each holds out its share of the observations. Fewer where a
-        sample has fewer. Of other splits the test rows are held out.
+        Folds, at least 2, None for 5: each holds out its share of the observations.
+        Fewer where a sample has fewer. Of other splits the test rows are held out.
     time_budget : float, default=None
         Seconds after which no further candidate is begun; the answer is the best of
         those that are done. The first is always fitted.
@@ -141,9 +141,9 @@ class AutoRatio(
     class-balanced log loss there is taken; or a mixture of several log ratios, with
     weights that minimise that loss, where it is better by two standard errors of the
     difference. What is not better than a log ratio of 0 by 1.5 of them is left for
-    that. Nothing is fitted again: the log ratio is the mean over the fits of the folds. Networks hold out a fold in each
-    member anyway, so they are fitted once. Boosting without early stopping of its own
-    is stopped where its loss over all folds is least.
+    that. Nothing is fitted again: the log ratio is the mean over the fits of the folds.
+    Networks hold out a fold in each member anyway, so they are fitted once. Boosting
+    without early stopping of its own is stopped where its loss over all folds is least.
 
     Of more than 5,000 rows a network is tried either on the columns as they are or on
     normal scores, wherever the plug-in and RuLSIF are better. Telescoping is tried only
@@ -263,7 +263,12 @@ class AutoRatio(
         names = list(X.columns) if is_frame(X) else None
         with named_columns(X):
             columns, rows, values = _prepare(given, X, names)
-        shares = deal(rows, 5 if self.cv is None else self.cv, given, _group_codes(groups, len(values)))
+        shares = deal(
+            rows,
+            5 if self.cv is None else self.cv,
+            given,
+            _group_codes(groups, len(values)),
+        )
         rng = check_random_state(self.random_state)
         coded = values[rows.index]
         marginals = None
@@ -286,23 +291,26 @@ class AutoRatio(
                 candidates, columns, inputs, rows, shares, held_out, rng, run, began
             )
             decision = decide(trials, held_out, (inputs, rows, shares, rng))
-        used = [(each, w) for each, w in zip(trials, decision.weights, strict=True) if w]
+        used = [
+            (each, w) for each, w in zip(trials, decision.weights, strict=True) if w
+        ]
         if not used or any(each.form == "plain" for each, _ in used):
             _warn_of_absurd_values(columns, coded, rows, names)
         validate_data(self, X, skip_check_array=True)
         self.classes_ = given.classes
         self.weights_ = {each.name: float(weight) for each, weight in used}
         self.estimators_ = {each.name: each.fit.models for each, _ in used}
-        self.choice_ = (
-            max(self.weights_, key=self.weights_.get) if used else "constant"
-        )
+        self.choice_ = max(self.weights_, key=self.weights_.get) if used else "constant"
         self.divergence_ = decision.divergence
         self.candidates_ = _table(trials, decision.weights, shares, rows)
         self.report_ = report(
             decision, [each.name for each in trials], columns, coded, rows
         )
         self.bounds_ = np.array(
-            [[each.low for each in columns.columns], [each.high for each in columns.columns]]
+            [
+                [each.low for each in columns.columns],
+                [each.high for each in columns.columns],
+            ]
         )
         self._forms = forms
         self._form_of = {each.name: each.form for each, _ in used}
@@ -317,7 +325,9 @@ class AutoRatio(
             return default_candidates()
         pairs = list(self.candidates)
         if not pairs or not all(
-            isinstance(each, tuple | list) and len(each) == 2 and isinstance(each[0], str)
+            isinstance(each, tuple | list)
+            and len(each) == 2
+            and isinstance(each[0], str)
             for each in pairs
         ):
             raise ValueError(

@@ -87,7 +87,10 @@ class CandidateTable:
         return "\n".join(
             "  ".join(
                 [first.ljust(widths[0])]
-                + [each.rjust(width) for each, width in zip(rest, widths[1:], strict=True)]
+                + [
+                    each.rjust(width)
+                    for each, width in zip(rest, widths[1:], strict=True)
+                ]
             ).rstrip()
             for first, *rest in lines
         )
@@ -99,6 +102,5 @@ class CandidateTable:
 
         body = "".join(line(row._shown, "td") for row in self.rows)
         return (
-            f"<table><thead>{line(_HEADER, 'th')}</thead>"
-            f"<tbody>{body}</tbody></table>"
+            f"<table><thead>{line(_HEADER, 'th')}</thead><tbody>{body}</tbody></table>"
         )

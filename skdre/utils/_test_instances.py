@@ -22,7 +22,6 @@ def _table():
         KMMRatio,
         LSIFRatio,
         MLPRatio,
-        TelescopingRatio,
     )
 
     kmm = KMMRatio(random_state=0)

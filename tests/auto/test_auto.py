@@ -71,7 +71,9 @@ def test_boosting_on_steps():
     X, y = pool(numerator=p, denominator=q)
     ratio = auto().fit(X, y)
     assert "boosted" in ratio.choice_
-    found = ratio.decision_function(np.full((3, 8), 0.5) + [[0, 0, 0, d, 0, 0, 0, 0] for d in (-0.4, -0.1, 0.1)])
+    found = ratio.decision_function(
+        np.full((3, 8), 0.5) + [[0, 0, 0, d, 0, 0, 0, 0] for d in (-0.4, -0.1, 0.1)]
+    )
     assert found[0] > 0.3
     assert found[1] < -1
 
@@ -104,7 +106,11 @@ def test_bridges_decide_where_samples_hardly_overlap():
 def test_bridges_are_tried_only_where_samples_lie_apart():
     shift = make_warped_shift(100, 2, mean_shift=0.5, random_state=0)
     ratio = auto([*QUICK, BRIDGES]).fit(*shift.pool())
-    assert [each.name for each in ratio.candidates_] == ["constant", "logistic", "plug-in"]
+    assert [each.name for each in ratio.candidates_] == [
+        "constant",
+        "logistic",
+        "plug-in",
+    ]
 
 
 def test_nothing_to_tell():
@@ -232,14 +238,18 @@ def test_given_estimators_keep_their_parameters():
     )
     assert network.random_state is None
     assert not hasattr(network, "network_")
-    np.testing.assert_array_equal(first.decision_function(X), again.decision_function(X))
+    np.testing.assert_array_equal(
+        first.decision_function(X), again.decision_function(X)
+    )
 
 
 def test_members_and_folds_tell_alike():
     """A network fitted once tells held-out rows about as well as one for each fold."""
     X, y = make_warped_shift(300, 2, random_state=0).pool()
     loss = [
-        AutoRatio([("network", MLPRatio(**SMALL | {"n_estimators": n}))], random_state=0)
+        AutoRatio(
+            [("network", MLPRatio(**SMALL | {"n_estimators": n}))], random_state=0
+        )
         .fit(X, y)
         .candidates_["network"]
         .loss

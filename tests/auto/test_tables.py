@@ -192,15 +192,19 @@ def test_dates(kind):
     X, y, _ = categories(50)
     days = pd.date_range("2024-01-01", periods=100)
     X["when"] = days if kind == "date" else days - days[0]
-    with pytest.raises(ValueError, match=rf"{kind}s in column 'when'.*make it a number"):
+    with pytest.raises(
+        ValueError, match=rf"{kind}s in column 'when'.*make it a number"
+    ):
         AutoRatio(QUICK).fit(X, y)
     X["when"] = X["when"].astype(object)
-    with pytest.raises((TypeError, ValueError), match="column 'when'.*make it a number"):
+    with pytest.raises(
+        (TypeError, ValueError), match=r"column 'when'.*make it a number"
+    ):
         AutoRatio(QUICK).fit(X, y)
 
 
 def test_infinite_values_are_refused():
     X, y, _ = categories(50)
     X.loc[3, "noise"] = np.inf
-    with pytest.raises(ValueError, match="infinity.*column 'noise'"):
+    with pytest.raises(ValueError, match=r"infinity.*column 'noise'"):
         AutoRatio(QUICK).fit(X, y)
