@@ -134,7 +134,8 @@ def write_errors(paths):
                 factors.append(line["AutoRatio"] / best)
         summary.append(
             f"{rows} rows a side: error over that of the best of the others, where "
-            f"that is above .02: geometric mean {np.exp(np.mean(np.log(factors))):.2f}, "
+            "that is above .02: geometric mean "
+            f"{np.exp(np.mean(np.log(factors))):.2f}, "
             f"median {np.median(factors):.2f}, worst {max(factors):.2f}, of "
             f"{len(factors)} lines."
         )

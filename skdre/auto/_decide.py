@@ -24,7 +24,7 @@ _MANY_ROWS = 5000
 # less had errors of the log ratio a quarter larger in the mean.
 _BETTER_THAN_NOTHING, _BETTER_THAN_ONE = 1.5, 2.0
 # What telescoping has to be better by on the bridges.
-_BETTER_ON_BRIDGES = 1.0
+_BETTER_ON_BRIDGES = 2.0
 
 
 @dataclass(frozen=True)

@@ -147,9 +147,10 @@ class AutoRatio(
 
     Of more than 5,000 rows a network is tried either on the columns as they are or on
     normal scores, wherever the plug-in and RuLSIF are better. Telescoping is tried only
-    where the samples lie apart, and in one of the two forms. Where they are told apart
-    without error, the log loss says little, and the losses of the bridges decide
-    between telescoping and the Gaussian plug-in.
+    where the samples lie apart, and in one of the two forms. Where half the
+    symmetric divergence is above 2.5 nats, the log loss says little of the size of a
+    log ratio, and the losses of the bridges decide between telescoping and the Gaussian
+    plug-in, if both were tried.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.
@@ -258,11 +259,11 @@ class AutoRatio(
         """
         began = time.perf_counter()
         candidates = self._check_candidates()
-        X = _as_frame(X)
-        given = check_pool(self, X, y, sample_weight, **_check_params(X))
-        names = list(X.columns) if is_frame(X) else None
-        with named_columns(X):
-            columns, rows, values = _prepare(given, X, names)
+        table: Any = _as_frame(X)
+        given = check_pool(self, table, y, sample_weight, **_check_params(table))
+        names = list(table.columns) if is_frame(table) else None
+        with named_columns(table):
+            columns, rows, values = _prepare(given, table, names)
         shares = deal(
             rows,
             5 if self.cv is None else self.cv,
@@ -296,11 +297,15 @@ class AutoRatio(
         ]
         if not used or any(each.form == "plain" for each, _ in used):
             _warn_of_absurd_values(columns, coded, rows, names)
-        validate_data(self, X, skip_check_array=True)
+        validate_data(self, table, skip_check_array=True)
         self.classes_ = given.classes
         self.weights_ = {each.name: float(weight) for each, weight in used}
         self.estimators_ = {each.name: each.fit.models for each, _ in used}
-        self.choice_ = max(self.weights_, key=self.weights_.get) if used else "constant"
+        self.choice_ = (
+            max(self.weights_, key=lambda name: self.weights_[name])
+            if used
+            else "constant"
+        )
         self.divergence_ = decision.divergence
         self.candidates_ = _table(trials, decision.weights, shares, rows)
         self.report_ = report(
