@@ -97,10 +97,12 @@ def test_bridges_decide_where_samples_hardly_overlap():
     assert "hardly overlap" in ratio.report_
     plug_in = GaussianRatio().fit(*shift.pool())
     assert error(ratio, shift, new) < error(plug_in, shift, new) / 2
-    # On Gaussians the plug-in stays.
-    far = make_known_ratio("far_gaussians_d2", 400, random_state=0)
-    ratio = auto(candidates, random_state=0).fit(*far.pool())
-    assert ratio.choice_ == "plug-in"
+    # On Gaussians it is as good as the plug-in, which has the right form.
+    shift, new = (
+        make_known_ratio("far_gaussians_d2", 400, random_state=seed) for seed in (0, 1)
+    )
+    ratio = auto(candidates, random_state=0).fit(*shift.pool())
+    assert error(ratio, shift, new) < 0.3
 
 
 def test_bridges_are_tried_only_where_samples_lie_apart():
