@@ -46,9 +46,9 @@ BOUND = 15.0
 # What each needs, and where it fails: from the docstrings and doc/choosing.md.
 WORDS = {
     "AutoRatio": (
-        "patience; nothing has to be set",
-        "where bounded weights are wanted; with few rows the Gaussian plug-in may stay "
-        "for lack of evidence",
+        "nothing has to be set; takes categories, words and missing values",
+        "where bounded weights are wanted; samples of some ten rows, of which none "
+        "can be held out with profit",
     ),
     "ClassifierRatio": (
         "a classifier that fits the log odds (default: logistic regression); "

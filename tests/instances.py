@@ -26,7 +26,6 @@ def _table():
         KMMRatio,
         LSIFRatio,
         MLPRatio,
-        TelescopingRatio,
     )
 
     kmm = KMMRatio(random_state=0)
@@ -38,8 +37,12 @@ def _table():
         "AlignedClassifier": [{"estimator": LogisticRegression()}],
         "AutoRatio": [
             {
-                "near": MLPRatio(**tiny),
-                "far": TelescopingRatio(n_bridges=2, **tiny),
+                "candidates": [
+                    ("plug-in", GaussianRatio()),
+                    ("logistic regression", ClassifierRatio()),
+                    ("network", MLPRatio(**tiny | {"n_estimators": 4})),
+                ],
+                "cv": 4,
             }
         ],
         # Neither depends on a seed or on the order of the rows: held to all digits.

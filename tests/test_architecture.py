@@ -56,7 +56,7 @@ MAY_IMPORT = {
     "time_score": {"base", "_nn", "paths"},
     "flows": {"base", "_nn"},
     # Chooses among concrete estimators.
-    "auto": {"base", "_nn", "classification", "waymarks", "paths", "flows"},
+    "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},

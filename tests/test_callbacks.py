@@ -19,6 +19,7 @@ from skdre import (
     AutoRatio,
     FlowClassifierRatio,
     FlowFeaturizer,
+    GaussianRatio,
     ImportanceWeighted,
     LikelihoodRatioAligner,
     LSIFRatio,
@@ -168,7 +169,7 @@ SMALL_FLOW = {"n_transforms": 1, "hidden_features": (4,)}
 OUTER = {
     "search": GridSearchCV(INTERRUPTED, {"learning_rate": [1e-3, 1e-2]}, cv=2),
     "pipeline": make_pipeline(StandardScaler(), INTERRUPTED),
-    "automatic choice": AutoRatio(near=INTERRUPTED),
+    "automatic choice": AutoRatio([("network", INTERRUPTED)]),
     "importance weighting": ImportanceWeighted(LogisticRegression(), INTERRUPTED),
     "mutual information": MutualInformation(INTERRUPTED, cv=2),
     "mutual information in threads": MutualInformation(INTERRUPTED, cv=2, n_jobs=2),
@@ -219,18 +220,18 @@ def test_skorchs_early_stopping_is_no_interrupt():
 def test_automatic_choice_hands_callbacks_on():
     params = TINY | {"max_iter": 200, "learning_rate": 0.03}
     near, far = MLPRatio(**params), TelescopingRatio(n_bridges=2, **params)
+    candidates = [("plug-in", GaussianRatio()), ("network", near), ("bridges", far)]
     tasks = Tasks()
     shift = make_known_ratio("far_gaussians_d2", 60, random_state=0)
-    AutoRatio(near=near, far=far, random_state=0).set_callbacks(tasks).fit(
-        *shift.pool()
-    )
+    ratio = AutoRatio(candidates, cv=2, random_state=0)
+    ratio.set_callbacks(tasks).fit(*shift.pool())
     fits = [each for each in tasks.begun if each[1] != "epoch"]
     assert fits == [
         "set up",
         ("AutoRatio", "fit"),
+        *2 * [("GaussianRatio", "fit")],
         ("MLPRatio", "fit"),
         ("TelescopingRatio", "fit"),
-        ("GaussianRatio", "fit"),
     ]
     assert tasks.begun.count(("MLPRatio", "epoch")) == 8
     assert tasks.begun.count(("TelescopingRatio", "epoch")) == 8

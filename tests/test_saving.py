@@ -15,10 +15,13 @@ import torch
 from instances import fit_arguments, make_instances
 from numpy.testing import assert_array_equal
 from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from skdre import (
+    AutoRatio,
+    ClassifierRatio,
     FlowFeaturizer,
     GaussianRatio,
     KMMRatio,
@@ -52,7 +55,9 @@ BRIDGES = [
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
     MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]
-INSTANCES = [*make_instances(), *FLOWS, *BRIDGES]
+STUMPS = HistGradientBoostingClassifier(max_depth=1, max_iter=5, early_stopping=False)
+CHOICE = AutoRatio([("stumps", ClassifierRatio(STUMPS))])
+INSTANCES = [*make_instances(), *FLOWS, *BRIDGES, CHOICE]
 each_estimator = pytest.mark.parametrize(
     "index", range(len(INSTANCES)), ids=[str(each)[:60] for each in INSTANCES]
 )
@@ -109,7 +114,7 @@ def test_what_is_trusted_is_made_of_ours_and_no_more():
         value = getattr(import_module(module), attribute)
         assert inspect.isclass(value) or inspect.isfunction(value)
         assert (value.__module__, value.__qualname__) == (module, attribute)
-        assert name.split(".")[0] in ("skdre", "zuko")
+        assert name.split(".")[0] in ("skdre", "zuko", "sklearn")
 
 
 def forged(sio, **node):

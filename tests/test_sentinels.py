@@ -28,7 +28,11 @@ ESTIMATORS = [
     MLPRatio(**NETWORK, learning_rate=0.01, **SEED),
     TelescopingRatio(**NETWORK, n_bridges=2, **SEED),
     TimeScoreRatio(hidden_features=(16,), max_iter=100, **SEED),
-    AutoRatio(near=MLPRatio(**NETWORK, **SEED), **SEED),
+    AutoRatio(
+        [("plug-in", GaussianRatio()), ("network", MLPRatio(**NETWORK, **SEED))],
+        cv=2,
+        **SEED,
+    ),
 ]
 ROWS = np.column_stack([np.linspace(-0.5, 1.5, 5), np.zeros(5)])
 TRUTH = ROWS[:, 0] - 0.5

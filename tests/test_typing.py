@@ -41,7 +41,8 @@ print(effective_sample_size(weights), log_ratio_mse(shift.log_ratio(X), np.zeros
 
 search = GridSearchCV(MLPRatio(max_iter=100), {"hidden_features": [(16,), (32, 32)]})
 bridges = TelescopingRatio(n_bridges=4, path=LinearPath(), random_state=0)
-model = ImportanceWeighted(LogisticRegression(), ratio=AutoRatio(near=MLPRatio()))
+chosen = AutoRatio([("network", MLPRatio())], time_budget=5.0)
+model = ImportanceWeighted(LogisticRegression(), ratio=chosen)
 model.fit(X[:100], y[:100], X_target=X[100:])
 estimate = mutual_information(X[:, :1], X[:, 1:], random_state=0)
 value: float = float(estimate)

@@ -1,10 +1,16 @@
 """Folds that hold out observations: copies of a row together, repeats one by one."""
 
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 
-from skdre._core.rows import repeats_of
+from skdre._core.rows import repeats_of, row_keys
 
-__all__ = ["held_out_weights", "member_folds"]
+__all__ = ["held_out_weights", "member_folds", "members_hold_out"]
+
+# What members are to hold out, where an ensemble around them has dealt the rows.
+_dealt = ContextVar("dealt", default=None)
 
 # Folds of an ensemble with fewer members: each holds out no more than a quarter.
 _MIN_FOLDS = 4
@@ -55,6 +61,42 @@ def held_out_weights(rows, n_folds):
     return held_out
 
 
+@contextmanager
+def members_hold_out(X, is_numerator, shares):
+    """Let the members of ensembles that are fitted inside hold out given folds.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        The rows that they are fitted on.
+    is_numerator : ndarray of bool of shape (n_rows,)
+    shares : ndarray of shape (n_folds, n_rows)
+        The share of each row that a fold holds out. Members take the folds in turn.
+    """
+    token = _dealt.set((_keys(X, is_numerator), shares))
+    try:
+        yield
+    finally:
+        _dealt.reset(token)
+
+
+def _keys(X, is_numerator):
+    return row_keys(np.column_stack([X, is_numerator]))
+
+
+def _dealt_shares(rows):
+    """The shares that were dealt, of distinct rows; None where none were."""
+    if (dealt := _dealt.get()) is None:
+        return None
+    keys, shares = dealt
+    keys, first = np.unique(keys, return_index=True)
+    wanted = _keys(rows.X, rows.is_numerator)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    if not np.array_equal(keys[place], wanted):
+        return None
+    return shares[:, first[place]]
+
+
 def member_folds(rows, n_members):
     """Weights with which each member of an ensemble holds out the rows.
 
@@ -70,6 +112,8 @@ def member_folds(rows, n_members):
     held_out : ndarray of shape (n_members, n_rows) or None
         None if a sample has a single observation: none can be held out.
     """
+    if (shares := _dealt_shares(rows)) is not None:
+        return (shares * rows.weight)[np.arange(n_members) % len(shares)]
     folds = held_out_weights(rows, max(n_members, _MIN_FOLDS))
     if folds is None:
         return None

@@ -24,6 +24,7 @@ from skdre._nn.training import TrainingNet, train
 __all__ = [
     "extreme_log_ratios",
     "mean_log_ratio",
+    "member_log_ratios",
     "member_losses",
     "train_members",
     "warn_if_apart",
@@ -122,8 +123,8 @@ def extreme_log_ratios(
     return numerator.min().item(), denominator.max().item()
 
 
-def mean_log_ratio(network: nn.Module, inputs: Floats) -> Floats:
-    """Mean log ratio of an ensemble's members, in nats, of shape (n_samples,).
+def member_log_ratios(network: nn.Module, inputs: Floats) -> Floats:
+    """Log ratios of an ensemble's members, in nats, of shape (n_samples, n_members).
 
     The network is in double precision, as the inputs are.
     """
@@ -132,8 +133,13 @@ def mean_log_ratio(network: nn.Module, inputs: Floats) -> Floats:
     with usual_torch(grad=False):
         for start in range(0, len(inputs), _CHUNK_ROWS):
             z = torch.as_tensor(inputs[start : start + _CHUNK_ROWS], device=device)
-            parts.append(network(z)[..., 0].mean(dim=1).cpu().numpy())
+            parts.append(network(z)[..., 0].cpu().numpy())
     return np.concatenate(parts)
+
+
+def mean_log_ratio(network: nn.Module, inputs: Floats) -> Floats:
+    """Log ratio of an ensemble, the mean of :func:`member_log_ratios`."""
+    return member_log_ratios(network, inputs).mean(axis=1)
 
 
 def warn_if_apart(

@@ -22,7 +22,12 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
-from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
+from skdre._nn.classification import (
+    mean_log_ratio,
+    member_log_ratios,
+    train_members,
+    warn_if_apart,
+)
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
 from skdre._nn.settings import (
@@ -327,3 +332,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         X = self._validate_rows(X)
         Z = network_inputs(X, self.center_, self.scale_)
         return mean_log_ratio(self.network_, Z)
+
+    def _member_log_ratios(self, X):
+        """Log ratios of the members, of shape (n_samples, n_members)."""
+        Z = network_inputs(self._validate_rows(X), self.center_, self.scale_)
+        return member_log_ratios(self.network_, Z)

@@ -7,6 +7,7 @@ Each class has ``from_estimator``, for a fitted estimator, most have
 
 from skdre.inspection._bridges import BridgeLogRatiosDisplay, TimeScoreDisplay
 from skdre.inspection._calibration import RatioCalibrationDisplay
+from skdre.inspection._candidates import CandidatesDisplay
 from skdre.inspection._log_ratios import (
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
@@ -17,6 +18,7 @@ from skdre.inspection._weights import WeightConcentrationDisplay
 
 __all__ = [
     "BridgeLogRatiosDisplay",
+    "CandidatesDisplay",
     "LogRatioHistogramDisplay",
     "LogRatioScatterDisplay",
     "LogRatioSurfaceDisplay",

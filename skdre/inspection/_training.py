@@ -29,6 +29,10 @@ def _trained_parts(estimator):
     elif isinstance(estimator, Pipeline):
         for _, step in estimator.steps:
             yield from _trained_parts(step)
+    elif isinstance(parts := getattr(estimator, "estimators_", None), dict):
+        for models in parts.values():
+            for model in models:
+                yield from _trained_parts(model)
     else:
         for inside in ("best_estimator_", "estimator_", "ratio_"):
             if getattr(estimator, inside, None) is not None:

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.special import expit
 from scipy.stats import spearmanr
 from sklearn.base import clone
+from sklearn.utils import get_tags
 from sklearn.utils.validation import has_fit_parameter
 
 from skdre.datasets import make_warped_shift
@@ -117,10 +118,14 @@ def uneven_counts(X, y):
     return np.where(y == 1, counts + 2 * upper, counts + 1)
 
 
+def takes_missing(estimator):
+    return get_tags(estimator).input_tags.allow_nan
+
+
 def bad_fits(estimator):
     """Yield (what, pattern of the message, arguments of fit)."""
     X, y = make_shift().pool()
-    for value in (np.nan, np.inf):
+    for value in (np.inf,) if takes_missing(estimator) else (np.nan, np.inf):
         bad = X.copy()
         bad[3, 1] = value
         yield f"{value} in X", r"\bX\b", {"X": bad, "y": y}

@@ -16,6 +16,7 @@ from skdre.utils._check_tools import (
     new_rows,
     predictions_of,
     seeded,
+    takes_missing,
 )
 from skdre.utils._late_failures import assert_failures_change_nothing
 from skdre.utils._other_values import other_values
@@ -39,7 +40,7 @@ def check_failed_fit_changes_nothing(name, estimator):
     expected = {"decision_function": log_ratio_of(fitted, X_new)}
     before = fitted_attributes(fitted)
     wide = np.column_stack([X, X[:, :1]])
-    wide[0, 0] = np.nan
+    wide[0, 0] = np.inf if takes_missing(estimator) else np.nan
     fits = [*bad_fits(estimator), ("NaN in a wider X", "", {"X": wide, "y": y})]
     if find_spec("pandas"):
         import pandas as pd

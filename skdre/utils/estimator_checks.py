@@ -43,6 +43,7 @@ from skdre.utils._check_tools import (
     rank_correlation,
     seeded,
     state_of_generators,
+    takes_missing,
     tolerance_for,
 )
 from skdre.utils._state_checks import (
@@ -367,9 +368,8 @@ def check_errors(name, estimator):
     for method in ("decision_function", "predict_ratio"):
         predict = getattr(fitted, method)
         assert_raises(name, "a missing column", r"feature", predict, X[:, :1])
-        assert_raises(
-            name, "NaN at predict", r"\bX\b", predict, np.full((1, 2), np.nan)
-        )
+        bad = np.full((1, 2), np.inf if takes_missing(estimator) else np.nan)
+        assert_raises(name, "NaN at predict", r"\bX\b", predict, bad)
     assert_raises(name, "a label unseen in fit", r"\by\b|label", fitted.score, X, y + 1)
     assert_raises(
         name, "one label in score", r"class|label", fitted.score, X[y == 1], y[y == 1]

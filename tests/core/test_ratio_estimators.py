@@ -242,7 +242,7 @@ TAKERS = {
     ),
     "no target rows": lambda ratio: ImportanceWeighted(PLAIN, ratio).fit(X, LABELS),
     "TargetedSampler": lambda ratio: TargetedSampler(StandardScaler(), ratio),
-    "near": lambda ratio: AutoRatio(near=ratio).fit(X, Y),
+    "candidates": lambda ratio: AutoRatio([("it", ratio)]).fit(X, Y),
     "TelescopingRatio": lambda ratio: TelescopingRatio(ratio).fit(X, Y),
     "score": lambda ratio: importance_weighted_score(
         clone(PLAIN).fit(X, LABELS), X, LABELS, ratio=ratio

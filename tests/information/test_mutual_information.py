@@ -226,10 +226,12 @@ def test_default_ratio(monkeypatch):
 
     def quick(random_state):
         seeds.append(random_state)
-        networks = {"hidden_features": (32, 32), "n_estimators": 1, "max_iter": 300}
+        networks = {"hidden_features": (32, 32), "n_estimators": 5, "max_iter": 300}
         return AutoRatio(
-            near=MLPRatio(**networks),
-            far=TelescopingRatio(**networks),
+            [
+                ("network", MLPRatio(**networks)),
+                ("telescoping", TelescopingRatio(**networks)),
+            ],
             random_state=random_state,
         )
 

@@ -240,9 +240,11 @@ def test_training_of_what_is_inside():
     near = MLPRatio(**small)
     far = TelescopingRatio(n_bridges=2, **TINY | {"hidden_features": (32, 32)})
     lumps = make_known_ratio("lumps_d1", 300, random_state=0).pool()
-    chosen = AutoRatio(near=near, far=far, random_state=0).fit(*lumps)
-    assert chosen.choice_ == "far"
-    check_curves(TrainingCurveDisplay.from_estimator(chosen), chosen.estimator_)
+    candidates = [("plug-in", GaussianRatio()), ("telescoping", far)]
+    chosen = AutoRatio(candidates, cv=2, random_state=0).fit(*lumps)
+    assert chosen.choice_ == "telescoping"
+    (bridges,) = chosen.estimators_["telescoping"]
+    check_curves(TrainingCurveDisplay.from_estimator(chosen), bridges)
     both = make_pipeline(flow, near).fit(X, Y)
     with pytest.raises(ValueError, match=r"several trained parts.*FlowFeaturizer.*MLP"):
         TrainingCurveDisplay.from_estimator(both)
