@@ -1,4 +1,4 @@
-"""Public names are documented: parameters, shapes, units, errors, sources, examples.
+"""Public names are documented and annotated: parameters, shapes, units, errors, examples.
 
 What is public is what the API reference lists. numpydoc's own validation says whether
 a docstring is complete; the rest is what it does not look at.
@@ -250,3 +250,19 @@ def test_a_bare_docstring_breaks_every_rule(test, fault, monkeypatch):
         assert fault in list(test.rule("skdre.bare"))
     finally:
         parsed.cache_clear()
+
+
+@each_name
+def test_is_annotated(name):
+    """Every argument and what is returned; mypy checks whether it is true."""
+    function = value_of(name)
+    if inspect.isclass(function):
+        function = vars(function).get("__init__")
+    if not inspect.isfunction(function) or is_result(name):
+        return
+    signature = inspect.signature(function)
+    for parameter in signature.parameters.values():
+        if parameter.name != "self" and parameter.annotation is inspect.Parameter.empty:
+            yield f"{parameter.name} has no annotation"
+    if signature.return_annotation is inspect.Signature.empty:
+        yield "what is returned has no annotation"

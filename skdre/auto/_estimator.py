@@ -200,7 +200,7 @@ class AutoRatio(
         time_budget: float | None = None,
         verbose: int = 0,
         random_state: RandomState = None,
-    ):
+    ) -> None:
         self.candidates = candidates
         self.cv = cv
         self.time_budget = time_budget

@@ -49,7 +49,7 @@ class CandidatesDisplay:
     ['constant', 'plug-in', 'LSIF']
     """
 
-    def __init__(self, names: Any, loss: Any, error: Any, weight: Any):
+    def __init__(self, names: Any, loss: Any, error: Any, weight: Any) -> None:
         self.names = names
         self.loss = loss
         self.error = error
