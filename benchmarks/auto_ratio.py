@@ -12,7 +12,7 @@ writes the table of doc/choosing.md from what was printed, and the report from a
 
 Odd seeds are those on which the rules of AutoRatio were chosen; report even ones. With
 --only-auto nothing else is fitted, so that another version of the package, found by
-PYTHONPATH, can be measured alike.
+PYTHONPATH, can be measured alike, under the name of --label.
 """
 
 import argparse
@@ -69,7 +69,7 @@ def weighted_gain(ratio, X, y, new, truth):
     )
 
 
-def run(kind, n, seed, only_auto):
+def run(kind, n, seed, only_auto, label):
     X, y, new, truth = draw(kind, n, seed)
     for name, estimator in contenders(seed, only_auto).items():
         start = time.process_time()
@@ -83,7 +83,7 @@ def run(kind, n, seed, only_auto):
             "kind": kind,
             "rows": n,
             "seed": seed,
-            "estimator": name,
+            "estimator": label if name == "AutoRatio" else name,
             "error": clipped_error(truth, log_ratio),
             "seconds": round(seconds, 2),
             "weighted mean": round(gain, 3),
@@ -118,7 +118,7 @@ def write_errors(paths):
         line["seconds"] = float(np.mean([each["seconds"] for each in auto]))
         line["weighted"] = float(np.mean([each["weighted mean"] for each in auto]))
         lines.append(line)
-    names = [name for name in lines[0] if name not in ("rows", "kind")][:-2]
+    names = list(dict.fromkeys(each["estimator"] for each in found))
     headings = {"rows": ("rows a side", "{}"), "kind": ("kind of shift", "{}")}
     headings |= {name: (f"{name}", "{:.2g}") for name in names}
     headings |= {
@@ -129,7 +129,8 @@ def write_errors(paths):
     for rows in dict.fromkeys(line["rows"] for line in lines):
         factors = []
         for line in (each for each in lines if each["rows"] == rows):
-            best = min(line[name] for name in names[1:])
+            others = [name for name in names if not name.startswith("AutoRatio")]
+            best = min(line[name] for name in others if name in line)
             if best > 0.02:
                 factors.append(line["AutoRatio"] / best)
         summary.append(
@@ -152,6 +153,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--only-auto", action="store_true")
+    parser.add_argument("--label", default="AutoRatio")
     parser.add_argument("--write-doc", nargs="+")
     args = parser.parse_args()
     if args.write_doc:
@@ -161,4 +163,4 @@ if __name__ == "__main__":
     for rows in args.rows:
         for seed in args.seeds:
             for kind in args.kinds:
-                run(kind, rows, seed, args.only_auto)
+                run(kind, rows, seed, args.only_auto, args.label)
