@@ -1,4 +1,4 @@
-"""Public names are documented and annotated: parameters, shapes, units, errors, examples.
+"""Public names are documented and annotated: parameters, shapes, units, errors.
 
 What is public is what the API reference lists. numpydoc's own validation says whether
 a docstring is complete; the rest is what it does not look at.
