@@ -37,6 +37,8 @@ extensions = [
     "repository_pages",
 ]
 exclude_patterns = ["_build", "_templates", "_ext", "**/GALLERY_HEADER.rst"]
+# What a parameter is stands in its description.
+autodoc_typehints = "none"
 templates_path = ["_templates"]
 root_doc = "index"
 # Single quotes in docstrings name parameters.

@@ -4,7 +4,6 @@ import warnings
 from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
-from operator import attrgetter
 from typing import Any, Self
 
 import numpy as np
@@ -41,7 +40,12 @@ from skdre.waymarks._placement import (
 )
 from skdre.waymarks._problem import Problem
 
-__all__ = ["BaseWaymarkRatio", "Problem"]
+__all__ = ["BaseWaymarkRatio", "Problem", "of_model"]
+
+
+def of_model(name: str) -> property:
+    """A fitted attribute that the estimator's model holds."""
+    return property(lambda self: getattr(self.model_, name))
 
 
 class BaseWaymarkRatio(
@@ -119,13 +123,13 @@ class BaseWaymarkRatio(
     }
 
     # What the fitted model holds, whichever it is.
-    network_ = property(attrgetter("model_.network_"))
-    center_ = property(attrgetter("model_.center_"))
-    scale_ = property(attrgetter("model_.scale_"))
-    loss_curve_ = property(attrgetter("model_.loss_curve_"))
-    validation_scores_ = property(attrgetter("model_.validation_scores_"))
-    best_validation_score_ = property(attrgetter("model_.best_validation_score_"))
-    n_iter_ = property(attrgetter("model_.n_iter_"))
+    network_ = of_model("network_")
+    center_ = of_model("center_")
+    scale_ = of_model("scale_")
+    loss_curve_ = of_model("loss_curve_")
+    validation_scores_ = of_model("validation_scores_")
+    best_validation_score_ = of_model("best_validation_score_")
+    n_iter_ = of_model("n_iter_")
 
     def __init__(
         self,

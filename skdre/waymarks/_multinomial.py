@@ -1,8 +1,6 @@
 """MultinomialRatio: one classifier of all waymarks."""
 
-from operator import attrgetter
-
-from skdre.waymarks._base import BaseWaymarkRatio
+from skdre.waymarks._base import BaseWaymarkRatio, of_model
 from skdre.waymarks._models import ClassifierModel
 from skdre.waymarks._networks import ClassEnsemble
 
@@ -107,9 +105,9 @@ class MultinomialRatio(BaseWaymarkRatio):
     True
     """
 
-    estimator_ = property(attrgetter("model_.estimator_"))
-    n_rows_ = property(attrgetter("model_.n_rows_"))
-    score_method_ = property(attrgetter("model_.score_method_"))
+    estimator_ = of_model("estimator_")
+    n_rows_ = of_model("n_rows_")
+    score_method_ = of_model("score_method_")
 
     _ensemble = ClassEnsemble
 

@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from numbers import Integral
-from operator import attrgetter
 from typing import Any
 
 from skdre._core.scales import draw_in
 from skdre._core.types import Floats, RandomState, Rows
 from skdre.paths import Path
-from skdre.waymarks._base import BaseWaymarkRatio
+from skdre.waymarks._base import BaseWaymarkRatio, of_model
 from skdre.waymarks._models import BridgeModel
 from skdre.waymarks._networks import BridgeEnsemble
 from skdre.waymarks._placement import Spacing
@@ -144,7 +143,7 @@ class TelescopingRatio(BaseWaymarkRatio):
         "n_jobs": [Integral, None]
     }
 
-    estimators_ = property(attrgetter("model_.estimators_"))
+    estimators_ = of_model("estimators_")
 
     _ensemble = BridgeEnsemble
 
