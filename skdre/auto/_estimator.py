@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._compat import (
     CallbackSupportMixin,
@@ -21,6 +21,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import named_columns, refuse_times
 from skdre._core.frames import is_frame
+from skdre._core.groups import group_codes
 from skdre._core.inner import fit_weighted
 from skdre._core.samples import PooledRows, warn_of_separating_columns
 from skdre._core.scales import column_scales
@@ -238,9 +239,7 @@ class AutoRatio(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights inside each domain: k is k repeats of the row, 0 its absence. See
             "Weights, copies and repeats" in the user guide.
-        groups : array-like of shape (n_samples,), default=None
-            What rows belong to that are no observations of their own, such as a
-            customer, a day or an event: all rows of one lie in the same fold.
+        %(groups)
 
         Returns
         -------
@@ -269,7 +268,7 @@ class AutoRatio(
             rows,
             5 if self.cv is None else self.cv,
             given,
-            _group_codes(groups, len(values)),
+            group_codes(groups, len(values)),
         )
         rng = check_random_state(self.random_state)
         coded = values[rows.index]
@@ -429,18 +428,6 @@ def _check_params(X):
         "dtype": None if is_frame(X) or is_words else np.float64,
         "ensure_all_finite": "allow-nan",
     }
-
-
-def _group_codes(groups, n_samples):
-    if groups is None:
-        return None
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
-        raise ValueError(
-            f"groups must have one entry for each of the {n_samples} rows of X, got "
-            f"{len(groups)}."
-        )
-    return np.unique(groups, return_inverse=True)[1].ravel()
 
 
 def _pooled(X, rows):

@@ -3,11 +3,10 @@
 from numbers import Integral
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import check_cv
 
 from skdre._core.folds import held_out_weights
+from skdre._core.groups import balanced_folds, joined_groups
 
 __all__ = ["deal"]
 
@@ -63,27 +62,20 @@ def _shares_of_splits(rows, cv, given, groups, weight):
 
 def _deal_groups(rows, n_folds, groups, weight):
     present = np.flatnonzero(rows.row >= 0)
-    row, group, weight = rows.row[present], groups[present], weight[present]
-    # A copied row makes one group of those it stands in.
-    copied = ~rows.is_atom[row]
-    n_groups, n_rows = groups.max() + 1, len(rows.index)
-    links = coo_array(
-        (np.ones(copied.sum()), (group[copied], n_groups + row[copied])),
-        shape=(n_groups + n_rows,) * 2,
-    )
-    _, component = connected_components(links, directed=False)
-    joined = np.unique(component[group], return_inverse=True)[1]
+    row, weight = rows.row[present], weight[present]
+    # A copied row makes one group of those it stands in; repeats of atoms do not.
+    own = len(rows.index) + np.arange(len(row))
+    joined = joined_groups(groups[present], np.where(rows.is_atom[row], own, row))
     mass = np.zeros((2, joined.max() + 1))
     np.add.at(mass, (rows.is_numerator[row].astype(int), joined), weight)
-    mass /= mass.sum(axis=1, keepdims=True)
-    n_folds = _fewer_folds(n_folds, mass)
-    fold = _balance(mass, n_folds, _first_rows(rows, row, joined))
-    shares = np.zeros((n_folds, n_rows))
+    _check_folds(n_folds, mass)
+    fold = balanced_folds(mass, n_folds, _first_rows(rows, row, joined))
+    shares = np.zeros((n_folds, len(rows.index)))
     np.add.at(shares, (fold[joined], row), weight)
     return shares / shares.sum(axis=0)
 
 
-def _fewer_folds(n_folds, mass):
+def _check_folds(n_folds, mass):
     least = (mass > 0).sum(axis=1)
     if least.min() < n_folds:
         name = ("denominator", "numerator")[int(np.argmin(least))]
@@ -93,7 +85,6 @@ def _fewer_folds(n_folds, mass):
             "that share copies of a row count as one. Set cv to that number, at least "
             "2, or leave groups out."
         )
-    return n_folds
 
 
 def _first_rows(rows, row, joined):
@@ -101,16 +92,3 @@ def _first_rows(rows, row, joined):
     first = np.full(joined.max() + 1, len(rows.index))
     np.minimum.at(first, joined, row)
     return first
-
-
-def _balance(mass, n_folds, first):
-    """A fold for each group, the largest first, to where least of its rows are."""
-    fold = np.empty(mass.shape[1], int)
-    load = np.zeros((2, n_folds))
-    order = np.lexsort((first, -np.round(mass.sum(axis=0), 9)))
-    for group in order:
-        after = load + mass[:, [group]]
-        # Of equal folds the first.
-        fold[group] = np.argmin(np.round((after**2 - load**2).sum(axis=0), 12))
-        load[:, fold[group]] += mass[:, group]
-    return fold
