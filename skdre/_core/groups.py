@@ -5,7 +5,13 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.utils.validation import column_or_1d
 
-__all__ = ["balanced_folds", "group_codes", "joined_groups", "sums_over"]
+__all__ = [
+    "balanced_folds",
+    "error_of_means",
+    "group_codes",
+    "joined_groups",
+    "sums_over",
+]
 
 
 def group_codes(groups, n_rows, rows="rows of X"):
@@ -62,3 +68,29 @@ def sums_over(cluster, values):
     if cluster is None:
         return values
     return np.bincount(np.unique(cluster, return_inverse=True)[1].ravel(), values)
+
+
+def error_of_means(in_p, in_q, clusters=(None, None)):
+    """Standard error of a mean over p plus one over q.
+
+    `in_p` and `in_q` are what each row adds to the deviation of its mean, None where
+    there is no mean; `clusters` are the numbers of the independent observations that
+    the rows belong to, of which the samples may share some.
+    """
+    variance, totals = 0.0, []
+    with np.errstate(over="ignore", invalid="ignore"):
+        for values, cluster in zip((in_p, in_q), clusters, strict=True):
+            if values is None:
+                continue
+            total = sums_over(cluster, values)
+            n = len(total)
+            # Of a single one there is nothing to hold the mean against.
+            if n == 1:
+                return np.inf
+            totals.append(total * np.sqrt(n / (n - 1)))
+            variance += np.sum(totals[-1] ** 2)
+        if len(totals) == 2 and clusters[0] is not None:
+            names = [np.unique(cluster) for cluster in clusters]
+            _, at_p, at_q = np.intersect1d(*names, return_indices=True)
+            variance += 2 * totals[0][at_p] @ totals[1][at_q]
+    return float(np.sqrt(variance)) if np.isfinite(variance) else np.inf

@@ -30,7 +30,6 @@ from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
-from skdre.auto._combine import HeldOut
 from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
 from skdre.auto._decide import Decision, Trial, decide, is_worth_a_try
 from skdre.auto._folds import deal
@@ -264,7 +263,7 @@ class AutoRatio(
         names = list(table.columns) if is_frame(table) else None
         with named_columns(table):
             columns, rows, values = _prepare(given, table, names)
-        shares = deal(
+        shares, held_out = deal(
             rows,
             5 if self.cv is None else self.cv,
             given,
@@ -287,7 +286,6 @@ class AutoRatio(
         if shares is None:
             trials, decision = _fit_of_a_single_row(inputs, rows, run)
         else:
-            held_out = HeldOut.of(rows, shares)
             trials = self._try(
                 candidates, columns, inputs, rows, shares, held_out, rng, run, began
             )
@@ -307,7 +305,7 @@ class AutoRatio(
             else "constant"
         )
         self.divergence_ = decision.divergence
-        self.candidates_ = _table(trials, decision.weights, shares, rows)
+        self.candidates_ = _table(trials, decision.weights, held_out)
         self.report_ = report(
             decision, [each.name for each in trials], columns, coded, rows
         )
@@ -482,10 +480,9 @@ def _fit_of_a_single_row(inputs, rows, run):
     return [trial], Decision(np.ones(1), np.nan, "single row", np.nan, np.nan)
 
 
-def _table(trials, weights, shares, rows):
-    if shares is None:
+def _table(trials, weights, held_out):
+    if held_out is None:
         return CandidateTable([Candidate(trials[0].name, np.nan, np.nan, 1.0, 0.0)])
-    held_out = HeldOut.of(rows, shares)
     lines = [Candidate("constant", float(np.log(2)), 0.0, 1 - float(sum(weights)), 0.0)]
     for trial, weight in zip(trials, weights, strict=True):
         loss, error = held_out.mean_and_error(held_out.losses(trial.fit.log_ratio))

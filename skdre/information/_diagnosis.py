@@ -11,12 +11,12 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
 from skdre._core.docs import shared_docs
+from skdre._core.groups import error_of_means
 from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import check_is_ratio
 from skdre.information._calibration_line import calibration_line
 from skdre.information._cross_fit import held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of, separated
-from skdre.information._means import error_of_means
 from skdre.information._pareto import pareto_k, pareto_k_threshold
 from skdre.information._pool import domain_rows
 from skdre.weighting import effective_sample_size

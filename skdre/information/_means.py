@@ -13,7 +13,6 @@ from skdre.base import exp_log_ratio
 __all__ = [
     "Estimate",
     "donsker_varadhan",
-    "error_of_means",
     "log_ratio_mean",
     "nwj",
     "standard_error",
@@ -143,32 +142,6 @@ def standard_error(numerator, denominator=None, columns=None, cluster=None):
     # twice is at most half.
     variance = max(total - twice, total / 2) / n**2
     return float(np.sqrt(variance * len(totals) / (len(totals) - 1)))
-
-
-def error_of_means(in_p, in_q, clusters=(None, None)):
-    """Standard error of a mean over p plus one over q.
-
-    `in_p` and `in_q` are what each row adds to the deviation of its mean, None where
-    there is no mean; `clusters` are the numbers of the independent observations that
-    the rows belong to, of which the samples may share some.
-    """
-    variance, totals = 0.0, []
-    with np.errstate(over="ignore", invalid="ignore"):
-        for values, cluster in zip((in_p, in_q), clusters, strict=True):
-            if values is None:
-                continue
-            total = sums_over(cluster, values)
-            n = len(total)
-            # Of a single one there is nothing to hold the mean against.
-            if n == 1:
-                return np.inf
-            totals.append(total * np.sqrt(n / (n - 1)))
-            variance += np.sum(totals[-1] ** 2)
-        if len(totals) == 2 and clusters[0] is not None:
-            names = [np.unique(cluster) for cluster in clusters]
-            _, at_p, at_q = np.intersect1d(*names, return_indices=True)
-            variance += 2 * totals[0][at_p] @ totals[1][at_q]
-    return float(np.sqrt(variance)) if np.isfinite(variance) else np.inf
 
 
 def log_ratio_mean(numerator_log_ratio, denominator_log_ratio, columns, cluster=None):

@@ -17,9 +17,9 @@ from skdre import (
     shift_importance,
     two_sample_test,
 )
-from skdre._core.groups import balanced_folds, joined_groups
-from skdre.information._means import error_of_means, standard_error
-from skdre.information._mutual_information import shifted_partners
+from skdre._core.groups import balanced_folds, error_of_means, joined_groups
+from skdre.information._means import standard_error
+from skdre.information._pairs import shifted_partners
 
 FUNCTIONS = [divergence, two_sample_test, diagnose, shift_importance]
 
@@ -301,8 +301,8 @@ def test_wrong_groups(function):
     with pytest.raises(ValueError, match="groups contains NaN"):
         function(GaussianRatio(), X, y, groups=np.where(groups, groups, np.nan))
     few = {"method": "refit"} if function is two_sample_test else {}
+    three = np.where(y, groups % 3, groups + 5)
     with pytest.raises(ValueError, match=r"groups must hold.*cv=5.*got 3 of the num"):
-        three = np.where(y, groups % 3, groups + 5)
         function(GaussianRatio(), X, y, groups=three, **few)
     if function is not two_sample_test:
         with (
