@@ -57,20 +57,6 @@ class DomainRows(NamedTuple):
         """Their numbers at the numerator's and at the denominator's rows."""
         return self.cluster[self.is_numerator], self.cluster[~self.is_numerator]
 
-    def check_one_label(self):
-        """Refuse groups with rows of both samples, where labels of groups are permuted.
-
-        Of copies those of one sample are connected only.
-        """
-        both = np.intersect1d(*self.clusters())
-        if both.size:
-            raise ValueError(
-                f"groups has {both.size} of {len(np.unique(self.cluster))} groups with "
-                "rows of both samples, but a test permutes the labels of whole groups: "
-                "each must lie in one sample (those that share copies of a row count "
-                "as one). divergence takes such groups."
-            )
-
     def fold(self, training, test):
         """The fold of these positions, fitted on the numerator's rows first."""
         domain = self.is_numerator[training]

@@ -25,6 +25,7 @@ from skdre.information._cross_fit import cross_fit, held_out
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
     ShiftTest,
+    check_one_label,
     permutation_pvalue,
     permuted_sums,
 )
@@ -314,7 +315,7 @@ def two_sample_test(
     rng = check_random_state(random_state)
     # Copies of a row would make the test see a shift: each row is tested once.
     given = domain_rows("two_sample_test", X, y, groups).distinct()
-    given.check_one_label()
+    check_one_label(given.cluster, given.is_numerator)
     if method == "refit":
         return _refit_test(statistic, estimator, given, cv, n_permutations, n_jobs, rng)
     if method == "prefit":

@@ -14,6 +14,7 @@ from skdre import (
     diagnose,
     divergence,
     mutual_information,
+    score_test,
     shift_importance,
     two_sample_test,
 )
@@ -154,6 +155,24 @@ def test_level(method):
         assert 0.35 < with_groups.mean() < 0.7
         # Without groups they see what is not there.
         assert np.mean(np.array(alone) <= 0.05) > 0.25
+
+
+def test_level_and_power_of_the_score_test():
+    with_groups, alone = [], []
+    for seed in range(100):
+        X, y, groups = customers(seed, n_groups=24, n_rows=4)
+        y = np.random.default_rng(seed).permutation(24)[groups] < 9
+        found = score_test(X, y, groups=groups, n_permutations=39, random_state=0)
+        with_groups.append(found.pvalue)
+        alone.append(score_test(X, y, n_permutations=39, random_state=0).pvalue)
+    # Binomial with 100 tests at 20 %: 33 or more have a probability of .002.
+    assert 7 < np.sum(np.array(with_groups) <= 0.2) < 33
+    assert 0.4 < np.mean(with_groups) < 0.6
+    assert np.mean(np.array(alone) <= 0.05) > 0.5
+    X, y, groups = customers(0)
+    assert score_test(X + y[:, None], y, groups=groups, random_state=0).pvalue < 0.01
+    with pytest.raises(ValueError, match="groups with rows of both samples"):
+        score_test(X, y, groups=groups // 2)
 
 
 def test_power():
