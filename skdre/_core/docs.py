@@ -35,6 +35,12 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "groups": (
+        "groups : array-like of shape (n_samples,), default=None",
+        "What rows belong to that are no observations of their own, such as a "
+        "customer, a day or an event: all rows of one lie in the same fold, and they "
+        "count as one observation in standard errors.",
+    ),
     "is_numerator": (
         "is_numerator : array-like of bool, shape (n_samples,)",
         "True where the row comes from the numerator's sample.",

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit
 
+from skdre._core.groups import error_of_means
+
 __all__ = ["HeldOut", "simplex_weights"]
 
 # Pairs of candidates between which weight is moved, at most.
@@ -25,12 +27,15 @@ class HeldOut:
         1 for the numerator's rows, -1 for the denominator's.
     weight : ndarray of shape (n_held_out,)
         In draws.
+    cluster : ndarray of int of shape (n_held_out,), default=None
+        Number of the independent observation that it belongs to, where groups say so.
     """
 
     row: np.ndarray
     fold: np.ndarray
     sign: np.ndarray
     weight: np.ndarray
+    cluster: np.ndarray | None = None
 
     @classmethod
     def of(cls, rows, shares):
@@ -38,6 +43,18 @@ class HeldOut:
         row, fold = np.nonzero(shares.T)
         sign = np.where(rows.is_numerator[row], 1.0, -1.0)
         return cls(row, fold, sign, shares[fold, row] * rows.weight[row])
+
+    @classmethod
+    def of_clusters(cls, rows, row, fold, cluster, weight):
+        """Those of rows as they came: their distinct row, fold, cluster and weight."""
+        keys, number = np.unique(
+            np.column_stack([row, fold, cluster]), axis=0, return_inverse=True
+        )
+        share = np.bincount(number.ravel(), weight)
+        row, fold, cluster = keys.T
+        share /= np.bincount(row, share)[row]
+        sign = np.where(rows.is_numerator[row], 1.0, -1.0)
+        return cls(row, fold, sign, share * rows.weight[row], cluster)
 
     @property
     def balanced(self):
@@ -57,8 +74,19 @@ class HeldOut:
     def mean_and_error(self, values):
         """Balanced mean, and its standard error, of values that are held out."""
         balanced = self.balanced
+        parts = self.sign > 0, self.sign < 0
+        if self.cluster is not None:
+            shares = [2 * balanced[part] for part in parts]
+            error = error_of_means(
+                *(
+                    share * (values[part] - share @ values[part])
+                    for share, part in zip(shares, parts, strict=True)
+                ),
+                [self.cluster[part] for part in parts],
+            )
+            return float(balanced @ values), error / 2
         variance = 0.0
-        for part in (self.sign > 0, self.sign < 0):
+        for part in parts:
             share = 2 * balanced[part]
             n_rows = self.weight[part].sum()
             mean = share @ values[part]

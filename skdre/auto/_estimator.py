@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._compat import (
     CallbackSupportMixin,
@@ -21,6 +21,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import named_columns, refuse_times
 from skdre._core.frames import is_frame
+from skdre._core.groups import group_codes
 from skdre._core.inner import fit_weighted
 from skdre._core.samples import PooledRows, warn_of_separating_columns
 from skdre._core.scales import column_scales
@@ -29,7 +30,6 @@ from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
-from skdre.auto._combine import HeldOut
 from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
 from skdre.auto._decide import Decision, Trial, decide, is_worth_a_try
 from skdre.auto._folds import deal
@@ -238,9 +238,7 @@ class AutoRatio(
         sample_weight : array-like of shape (n_samples,), default=None
             Weights inside each domain: k is k repeats of the row, 0 its absence. See
             "Weights, copies and repeats" in the user guide.
-        groups : array-like of shape (n_samples,), default=None
-            What rows belong to that are no observations of their own, such as a
-            customer, a day or an event: all rows of one lie in the same fold.
+        %(groups)
 
         Returns
         -------
@@ -265,11 +263,11 @@ class AutoRatio(
         names = list(table.columns) if is_frame(table) else None
         with named_columns(table):
             columns, rows, values = _prepare(given, table, names)
-        shares = deal(
+        shares, held_out = deal(
             rows,
             5 if self.cv is None else self.cv,
             given,
-            _group_codes(groups, len(values)),
+            group_codes(groups, len(values)),
         )
         rng = check_random_state(self.random_state)
         coded = values[rows.index]
@@ -288,7 +286,6 @@ class AutoRatio(
         if shares is None:
             trials, decision = _fit_of_a_single_row(inputs, rows, run)
         else:
-            held_out = HeldOut.of(rows, shares)
             trials = self._try(
                 candidates, columns, inputs, rows, shares, held_out, rng, run, began
             )
@@ -308,7 +305,7 @@ class AutoRatio(
             else "constant"
         )
         self.divergence_ = decision.divergence
-        self.candidates_ = _table(trials, decision.weights, shares, rows)
+        self.candidates_ = _table(trials, decision.weights, held_out)
         self.report_ = report(
             decision, [each.name for each in trials], columns, coded, rows
         )
@@ -431,18 +428,6 @@ def _check_params(X):
     }
 
 
-def _group_codes(groups, n_samples):
-    if groups is None:
-        return None
-    groups = column_or_1d(groups)
-    if len(groups) != n_samples:
-        raise ValueError(
-            f"groups must have one entry for each of the {n_samples} rows of X, got "
-            f"{len(groups)}."
-        )
-    return np.unique(groups, return_inverse=True)[1].ravel()
-
-
 def _pooled(X, rows):
     n_denominator = int((~rows.is_numerator).sum())
     return PooledRows(X, rows.weight, rows.is_atom, n_denominator)
@@ -495,10 +480,9 @@ def _fit_of_a_single_row(inputs, rows, run):
     return [trial], Decision(np.ones(1), np.nan, "single row", np.nan, np.nan)
 
 
-def _table(trials, weights, shares, rows):
-    if shares is None:
+def _table(trials, weights, held_out):
+    if held_out is None:
         return CandidateTable([Candidate(trials[0].name, np.nan, np.nan, 1.0, 0.0)])
-    held_out = HeldOut.of(rows, shares)
     lines = [Candidate("constant", float(np.log(2)), 0.0, 1 - float(sum(weights)), 0.0)]
     for trial, weight in zip(trials, weights, strict=True):
         loss, error = held_out.mean_and_error(held_out.losses(trial.fit.log_ratio))

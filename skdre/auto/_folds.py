@@ -3,11 +3,11 @@
 from numbers import Integral
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.model_selection import check_cv
 
 from skdre._core.folds import held_out_weights
+from skdre._core.groups import balanced_folds, joined_groups
+from skdre.auto._combine import HeldOut
 
 __all__ = ["deal"]
 
@@ -31,6 +31,8 @@ def deal(rows, cv, given, groups=None):
     shares : ndarray of shape (n_folds, n_distinct) or None
         The share of each row that a fold holds out; None where a sample has a single
         observation.
+    held_out : HeldOut or None
+        The same, as rows that are held out.
     """
     weight = given.sample_weight
     weight = np.ones(len(rows.row)) if weight is None else weight
@@ -38,18 +40,21 @@ def deal(rows, cv, given, groups=None):
         return _shares_of_splits(rows, cv, given, groups, weight)
     if groups is not None:
         return _deal_groups(rows, cv, groups, weight)
-    held_out = held_out_weights(rows, cv)
-    return None if held_out is None else held_out / rows.weight
+    weights = held_out_weights(rows, cv)
+    if weights is None:
+        return None, None
+    return weights / rows.weight, HeldOut.of(rows, weights / rows.weight)
 
 
 def _shares_of_splits(rows, cv, given, groups, weight):
     y = given.is_numerator.astype(int)
     total = np.bincount(rows.row[rows.row >= 0], weight[rows.row >= 0])
-    shares = []
+    shares, tests = [], []
     for _, test in check_cv(cv, y, classifier=True).split(given.X, y, groups):
         test = np.asarray(test)[rows.row[test] >= 0]
         held_out = np.bincount(rows.row[test], weight[test], len(total))
         shares.append(held_out / total)
+        tests.append(test)
     for share in shares:
         for part in (rows.is_numerator, ~rows.is_numerator):
             if not (0 < share[part].sum() < part.sum()):
@@ -58,32 +63,36 @@ def _shares_of_splits(rows, cv, given, groups, weight):
                     f"of them, with a cv of type {type(cv).__name__}: use an int, or a "
                     "stratified splitter."
                 )
-    return np.array(shares)
+    shares = np.array(shares)
+    if groups is None:
+        return shares, HeldOut.of(rows, shares)
+    fold, test = np.repeat(np.arange(len(tests)), [*map(len, tests)]), np.hstack(tests)
+    row = rows.row[test]
+    joined = _joined(rows, row, groups[test])
+    return shares, HeldOut.of_clusters(rows, row, fold, joined, weight[test])
+
+
+def _joined(rows, row, group):
+    # A copied row makes one group of those it stands in; repeats of atoms do not.
+    own = len(rows.index) + np.arange(len(row))
+    return joined_groups(group, np.where(rows.is_atom[row], own, row))
 
 
 def _deal_groups(rows, n_folds, groups, weight):
     present = np.flatnonzero(rows.row >= 0)
-    row, group, weight = rows.row[present], groups[present], weight[present]
-    # A copied row makes one group of those it stands in.
-    copied = ~rows.is_atom[row]
-    n_groups, n_rows = groups.max() + 1, len(rows.index)
-    links = coo_array(
-        (np.ones(copied.sum()), (group[copied], n_groups + row[copied])),
-        shape=(n_groups + n_rows,) * 2,
-    )
-    _, component = connected_components(links, directed=False)
-    joined = np.unique(component[group], return_inverse=True)[1]
+    row, weight = rows.row[present], weight[present]
+    joined = _joined(rows, row, groups[present])
     mass = np.zeros((2, joined.max() + 1))
     np.add.at(mass, (rows.is_numerator[row].astype(int), joined), weight)
-    mass /= mass.sum(axis=1, keepdims=True)
-    n_folds = _fewer_folds(n_folds, mass)
-    fold = _balance(mass, n_folds, _first_rows(rows, row, joined))
-    shares = np.zeros((n_folds, n_rows))
+    _check_folds(n_folds, mass)
+    fold = balanced_folds(mass, n_folds, _first_rows(rows, row, joined))
+    shares = np.zeros((n_folds, len(rows.index)))
     np.add.at(shares, (fold[joined], row), weight)
-    return shares / shares.sum(axis=0)
+    held_out = HeldOut.of_clusters(rows, row, fold[joined], joined, weight)
+    return shares / shares.sum(axis=0), held_out
 
 
-def _fewer_folds(n_folds, mass):
+def _check_folds(n_folds, mass):
     least = (mass > 0).sum(axis=1)
     if least.min() < n_folds:
         name = ("denominator", "numerator")[int(np.argmin(least))]
@@ -93,7 +102,6 @@ def _fewer_folds(n_folds, mass):
             "that share copies of a row count as one. Set cv to that number, at least "
             "2, or leave groups out."
         )
-    return n_folds
 
 
 def _first_rows(rows, row, joined):
@@ -101,16 +109,3 @@ def _first_rows(rows, row, joined):
     first = np.full(joined.max() + 1, len(rows.index))
     np.minimum.at(first, joined, row)
     return first
-
-
-def _balance(mass, n_folds, first):
-    """A fold for each group, the largest first, to where least of its rows are."""
-    fold = np.empty(mass.shape[1], int)
-    load = np.zeros((2, n_folds))
-    order = np.lexsort((first, -np.round(mass.sum(axis=0), 9)))
-    for group in order:
-        after = load + mass[:, [group]]
-        # Of equal folds the first.
-        fold[group] = np.argmin(np.round((after**2 - load**2).sum(axis=0), 12))
-        load[:, fold[group]] += mass[:, group]
-    return fold

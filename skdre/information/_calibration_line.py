@@ -4,10 +4,12 @@ import numpy as np
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
+from skdre._core.groups import sums_over
+
 __all__ = ["calibration_line"]
 
 
-def calibration_line(numerator, denominator):
+def calibration_line(numerator, denominator, clusters=(None, None)):
     r"""Fit log odds = intercept + slope log r to the domains of held-out rows.
 
     Both domains weigh the same. For the true ratio the line is that of slope 1 through
@@ -17,7 +19,8 @@ def calibration_line(numerator, denominator):
 
     The ranges of the log ratios must overlap in more than one value, and not all be
     equal. Returns intercept and slope, and their standard errors (a sandwich, centred
-    within each sample), which are infinite where a sample is a single row.
+    within each sample), which are infinite where a sample is a single row. They sum
+    over the rows of each of `clusters`, the independent observations, where given.
     """
     log_ratio = np.concatenate([numerator, denominator])
     n_p, n_q = len(numerator), len(denominator)
@@ -41,6 +44,9 @@ def calibration_line(numerator, denominator):
     # The sizes of the two samples are given, only the rows within them are random.
     for part in (slice(n_p), slice(n_p, None)):
         each[part] -= each[part].mean(axis=0)
+    if clusters[0] is not None:
+        cluster = np.concatenate(clusters)
+        each = np.column_stack([sums_over(cluster, column) for column in each.T])
     # From the scaled columns back to those of log r.
     back = np.array([[1, -center / scale], [0, 1 / scale]]) @ np.linalg.pinv(hessian)
     variance = np.diag(back @ (each.T @ each) @ back.T)

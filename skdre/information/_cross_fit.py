@@ -12,6 +12,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import num_samples
+from skdre._core.groups import balanced_folds
 from skdre._core.tasks import run_task
 from skdre.base import predict_log_ratio
 
@@ -65,31 +66,56 @@ def cross_fit(ratio, folds, *, n_jobs=None, tasks=None):
     )
 
 
-def split_rows(cv, X, y=None, *, rng, observation=None, unit="row"):
+def split_rows(cv, X, y=None, *, rng, cluster=None, groups=None, unit="row"):
     """Training and test positions of folds that hold out every row once.
 
     An int, or None for 5, draws the folds at random: with y within each domain, and
-    with `observation`, the number of each row's observation, so that copies of a row
-    stay together. `unit` is what a row is called in messages.
+    with `cluster`, the number of each row's observation, so that copies of a row stay
+    together. `groups` go to a splitter, which must not part them; with an int they are
+    what clusters are made of. `unit` is what a row is called in messages.
     """
     given, cv = cv, 5 if cv is None else cv
     if isinstance(cv, Integral):
+        if groups is not None:
+            return _split_groups(cv, y, cluster, rng)
         random_folds = KFold if y is None else StratifiedKFold
         cv = random_folds(cv, shuffle=True, random_state=rng)
-        if observation is not None:
-            return _split_observations(cv, y, observation)
-    parts = list(check_cv(cv, y, classifier=y is not None).split(X, y))
+        if cluster is not None:
+            return _split_observations(cv, y, cluster)
+    cv = check_cv(cv, y, classifier=y is not None)
+    # Of KFold and its like scikit-learn warns that they ignore groups.
+    parts = list(cv.split(X, y, groups))
     tests = np.sort(np.concatenate([test for _, test in parts]))
     if not np.array_equal(tests, np.arange(num_samples(X))):
         raise ValueError(
             f"cv={given!r} must hold out every {unit} once: use KFold or another "
             "splitter whose test folds are a partition."
         )
+    if groups is not None:
+        for training, test in parts:
+            parted = np.intersect1d(groups[training], groups[test])
+            if parted.size:
+                raise ValueError(
+                    f"cv={given!r} parts {parted.size} groups of `groups` between the "
+                    "rows to fit on and those held out: use an int, GroupKFold or "
+                    "another splitter that keeps them together."
+                )
     return parts
 
 
-def _split_observations(cv, y, observation):
-    first, number = np.unique(observation, return_inverse=True)
+def _split_groups(n_folds, y, cluster, rng):
+    number = np.unique(cluster, return_inverse=True)[1].ravel()
+    is_sample = np.ones((1, len(number))) if y is None else np.array([y == 0, y == 1])
+    mass = np.array([np.bincount(number, each) for each in is_sample])
+    fold = balanced_folds(mass, n_folds, rng.permutation(mass.shape[1]))[number]
+    return [
+        (np.flatnonzero(fold != each), np.flatnonzero(fold == each))
+        for each in range(n_folds)
+    ]
+
+
+def _split_observations(cv, y, cluster):
+    first, number = np.unique(cluster, return_inverse=True)
     domain = None if y is None else y[first]
     return [
         tuple(np.flatnonzero(np.isin(number, part)) for part in parts)
@@ -125,28 +151,41 @@ def held_out(estimator, rows, *, cv, rng, n_jobs=None):
 
     With `cv` "prefit" the estimator is taken as it is fitted, and all rows as held out.
     """
-    X, is_numerator, classes, observation = rows
+    X, is_numerator = rows.X, rows.is_numerator
     if isinstance(cv, str):
-        _check_prefit(estimator, classes)
+        _check_prefit(estimator, rows.classes)
         log_ratio = log_ratio_at(estimator, X)
         parts = log_ratio[is_numerator], log_ratio[~is_numerator]
         return HeldOut(*parts, [estimator], [np.arange(len(is_numerator))])
-    first = np.unique(observation)
-    counts = [int((is_numerator[first] == domain).sum()) for domain in (True, False)]
+    counts = [len(np.unique(each)) for each in rows.clusters()]
     n_folds = 5 if cv is None else cv
     if isinstance(n_folds, Integral) and min(counts) < n_folds:
+        if rows.groups is not None:
+            raise ValueError(
+                f"groups must hold as many groups of each domain as cv={cv!r} makes "
+                f"folds, got {counts[0]} of the numerator and {counts[1]} of the "
+                "denominator (those that share copies of a row count as one)."
+            )
         raise ValueError(
             f"cv={cv!r} needs as many rows of each domain, got {counts[0]} of the "
             f"numerator and {counts[1]} of the denominator."
         )
     parts = split_rows(
-        cv, X, is_numerator.astype(int), rng=rng, observation=observation
+        cv,
+        X,
+        is_numerator.astype(int),
+        rng=rng,
+        cluster=rows.cluster,
+        groups=rows.groups,
     )
     for index in (each for part in parts for each in part):
         if is_numerator[index].all() or not is_numerator[index].any():
+            use = "StratifiedKFold"
+            if rows.groups is not None:
+                use = "fewer folds, or StratifiedGroupKFold, or other groups"
             raise ValueError(
                 f"cv={cv!r} leaves a part of a fold with rows of one domain only: use "
-                "StratifiedKFold."
+                f"{use}."
             )
     folds = (rows.fold(*part) for part in parts)
     ratios, values = zip(*cross_fit(estimator, folds, n_jobs=n_jobs), strict=True)

@@ -11,6 +11,7 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
 from skdre._core.docs import shared_docs
+from skdre._core.groups import error_of_means
 from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import check_is_ratio
 from skdre.information._calibration_line import calibration_line
@@ -150,8 +151,8 @@ class RatioDiagnosis:
         return "\n".join([*lines, "</tbody>", "</table>"])
 
 
-def _log_loss(p, q):
-    gain, error = divergence_of(DIVERGENCES["jensen_shannon"][False], p, q)
+def _log_loss(p, q, clusters):
+    gain, error = divergence_of(DIVERGENCES["jensen_shannon"][False], p, q, clusters)
     if gain > 2 * error:
         grade, words = "good", "less than log 2: the ratio knows the domains apart"
         if separated(p, q):
@@ -218,15 +219,26 @@ def _tail(q, beyond, n_effective):
     return Figure("Pareto k-hat", k, np.nan, grade, words)
 
 
-def _outside(p, q):
+def _share_and_error(is_outside, cluster):
+    share = float(np.mean(is_outside))
+    if cluster is None:
+        return share, np.sqrt(share * (1 - share) / len(is_outside))
+    deviation = (is_outside - share) / len(is_outside)
+    return share, error_of_means(deviation, None, (cluster, None))
+
+
+def _outside(p, q, clusters):
     """Figures of the rows of p beyond all of q, and of those of q below all of p."""
     if _is_constant(p, q):
         names = "numerator outside", "denominator outside"
         return [Figure(name, 0.0, np.nan, "unknown", _CONSTANT) for name in names]
-    share = float(np.mean(p > q.max()))
-    error = np.sqrt(share * (1 - share) / len(p))
+    n_p, n_q = (
+        len(values if cluster is None else np.unique(cluster))
+        for values, cluster in zip((p, q), clusters, strict=True)
+    )
+    share, error = _share_and_error(p > q.max(), clusters[0])
     # If p = q, this many lie beyond the largest of q one time in twenty.
-    by_chance = 3 / len(q)
+    by_chance = 3 / n_q
     if share <= max(_FEW_OUTSIDE, min(by_chance, _MANY_OUTSIDE)):
         grade, words = "good", "the denominator's rows reach the numerator's"
     elif share <= by_chance:
@@ -237,9 +249,8 @@ def _outside(p, q):
         words = "beyond all rows of the denominator: no weight reaches them"
     numerator = Figure("numerator outside", share, error, grade, words)
 
-    share = float(np.mean(q < p.min()))
-    error = np.sqrt(share * (1 - share) / len(q))
-    by_chance = 3 / len(p)
+    share, error = _share_and_error(q < p.min(), clusters[1])
+    by_chance = 3 / n_p
     if share <= max(_FEW_OUTSIDE, min(by_chance, _MANY_OUTSIDE)):
         grade, words = "good", "the numerator's rows reach the denominator's"
     elif share <= by_chance:
@@ -249,11 +260,12 @@ def _outside(p, q):
     return numerator, Figure("denominator outside", share, error, grade, words)
 
 
-def _normalization(q, doubt):
+def _normalization(q, doubt, cluster):
     log_mean = logsumexp(q) - np.log(len(q))
     # Relative to the mean, which may be too large for a float.
-    single = len(q) == 1
-    relative = np.nan if single else np.exp(q - log_mean).std(ddof=1) / np.sqrt(len(q))
+    single = len(q if cluster is None else np.unique(cluster)) == 1
+    deviation = (np.exp(q - log_mean) - 1) / len(q)
+    relative = np.nan if single else error_of_means(None, deviation, (None, cluster))
     with np.errstate(over="ignore"):
         mean = float(np.exp(log_mean))
         error = float(relative * mean)
@@ -272,7 +284,7 @@ def _normalization(q, doubt):
     return Figure("mean of the ratio", mean, error, grade, words)
 
 
-def _calibration(p, q):
+def _calibration(p, q, clusters):
     names = "calibration intercept", "calibration slope"
     # Also where they share one value at the border: the best line is a step there too.
     constant, inverted = _is_constant(p, q), p.max() <= q.min()
@@ -287,7 +299,7 @@ def _calibration(p, q):
             Figure(name, np.nan, np.nan, grade, words)
             for name, grade in zip(names, grades, strict=True)
         ]
-    coef, error = calibration_line(p, q)
+    coef, error = calibration_line(p, q, clusters)
     figures = []
     for name, value, se, target, slight, large in (
         (names[0], coef[0], error[0], 0.0, 0.05, 0.25),
@@ -313,10 +325,14 @@ def _calibration(p, q):
     return figures
 
 
-def diagnosis_of(numerator, denominator):
-    """Diagnose a ratio by its finite logarithms at held-out rows of both samples."""
+def diagnosis_of(numerator, denominator, clusters=(None, None)):
+    """Diagnose a ratio by its finite logarithms at held-out rows of both samples.
+
+    `clusters` are the numbers of the independent observations that the rows of each
+    sample belong to, None where each row is one.
+    """
     p, q = numerator, denominator
-    outside = _outside(p, q)
+    outside = _outside(p, q, clusters)
     beyond = outside[0].grade == "poor"
     rows = _effective_rows(q, beyond)
     tail = _tail(q, beyond, rows.value)
@@ -325,16 +341,16 @@ def diagnosis_of(numerator, denominator):
         doubt = "says nothing: it misses the rows of the numerator that lie outside"
     elif tail.grade in ("fair", "poor") or rows.value < min(_FEW_ROWS, len(q) / 2):
         doubt = "says little: a few rows decide it"
-    intercept, slope = _calibration(p, q)
+    intercept, slope = _calibration(p, q, clusters)
     figures = {
-        "log_loss": _log_loss(p, q),
+        "log_loss": _log_loss(p, q, clusters),
         "calibration_slope": slope,
         "calibration_intercept": intercept,
         "effective_sample_size": rows,
         "pareto_k": tail,
         "numerator_outside": outside[0],
         "denominator_outside": outside[1],
-        "normalization": _normalization(q, doubt),
+        "normalization": _normalization(q, doubt, clusters[1]),
     }
     return RatioDiagnosis(figures, p, q)
 
@@ -343,6 +359,7 @@ def diagnosis_of(numerator, denominator):
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
+        "groups": ["array-like", None],
         "cv": ["cv_object", StrOptions({"prefit"})],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -354,6 +371,7 @@ def diagnose(
     X: Rows,
     y: Values,
     *,
+    groups: Values | None = None,
     cv: CrossValidator | str = 5,
     n_jobs: int | None = None,
     random_state: RandomState = None,
@@ -365,6 +383,7 @@ def diagnose(
     %(any_ratio)
     %(X_pool)
     %(y)
+    %(groups)
     %(cv_folds)
     %(n_jobs)
     %(random_state) Draws the folds.
@@ -379,8 +398,8 @@ def diagnose(
     Raises
     ------
     ValueError
-        If y does not name two domains, a domain has fewer rows than there are folds, or
-        a log ratio is not finite.
+        If y does not name two domains, a domain has fewer rows, or groups, than there
+        are folds, or a log ratio is not finite.
     NotFittedError
         If `cv` is "prefit" and the estimator is not fitted.
 
@@ -444,6 +463,7 @@ def diagnose(
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    given = domain_rows("diagnose", X, y).distinct()
+    given = domain_rows("diagnose", X, y, groups).distinct()
     rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
-    return diagnosis_of(rows.numerator, rows.denominator)
+    clusters = (None, None) if groups is None else given.clusters()
+    return diagnosis_of(rows.numerator, rows.denominator, clusters)

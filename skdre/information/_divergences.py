@@ -12,6 +12,7 @@ from sklearn.utils import check_random_state
 
 from skdre._compat import HasMethods, StrOptions, validate_params
 from skdre._core.docs import shared_docs
+from skdre._core.groups import error_of_means
 from skdre._core.types import CrossValidator, RandomState, Rows, Values
 from skdre.base import check_is_ratio, exp_log_ratio
 from skdre.information._cross_fit import held_out
@@ -96,10 +97,10 @@ def _check(name, log_ratio):
     return log_ratio
 
 
-def _mean(function, name, log_ratio, observation=None):
-    """Mean over a sample, and the variance of it."""
+def _mean(function, name, log_ratio):
+    """Mean over a sample, and what each row adds to its deviation."""
     if function is None:
-        return 0.0, 0.0
+        return 0.0, None
     with np.errstate(over="ignore", invalid="ignore"):
         values = function(log_ratio)
         infinite = ~np.isfinite(values)
@@ -113,31 +114,20 @@ def _mean(function, name, log_ratio, observation=None):
                 "a bound."
             )
         mean = values.mean()
-        variance = _variance_of_mean(values - mean, observation)
-    return mean, variance if np.isfinite(variance) else np.inf
+        return mean, (values - mean) / len(values)
 
 
-def _variance_of_mean(deviation, observation):
-    """Variance of a mean over rows, of which the copies of one are one observation."""
-    totals = deviation
-    if observation is not None:
-        totals = np.bincount(np.unique(observation, return_inverse=True)[1], deviation)
-    n = len(totals)
-    # Of a single one there is nothing to hold the mean against.
-    return n / (n - 1) * np.sum((totals / len(deviation)) ** 2) if n > 1 else np.inf
-
-
-def divergence_of(divergence, numerator, denominator, observations=(None, None)):
+def divergence_of(divergence, numerator, denominator, clusters=(None, None)):
     """A divergence and its standard error, from log ratios at the two samples.
 
-    `observations` are the numbers of the independent observations that the rows of
-    each sample belong to; the ratio is taken as given.
+    `clusters` are the numbers of the independent observations that the rows of each
+    sample belong to; the ratio is taken as given.
     """
     name = "numerator"
-    p, in_p = _mean(divergence.f, name, _check(name, numerator), observations[0])
+    p, in_p = _mean(divergence.f, name, _check(name, numerator))
     name = "denominator"
-    q, in_q = _mean(divergence.g, name, _check(name, denominator), observations[1])
-    return float(p + q), float(np.sqrt(in_p + in_q))
+    q, in_q = _mean(divergence.g, name, _check(name, denominator))
+    return float(p + q), error_of_means(in_p, in_q, clusters)
 
 
 def separated(numerator, denominator):
@@ -193,6 +183,7 @@ def _warn(divergence, kind, numerator, denominator, error):
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
+        "groups": ["array-like", None],
         "kind": [StrOptions(set(DIVERGENCES))],
         "bound": ["boolean"],
         "cv": ["cv_object", StrOptions({"prefit"})],
@@ -206,6 +197,7 @@ def divergence(
     X: Rows,
     y: Values,
     *,
+    groups: Values | None = None,
     kind: str = "kl",
     bound: bool = False,
     cv: CrossValidator | str = 5,
@@ -222,6 +214,7 @@ def divergence(
     %(any_ratio)
     %(X_pool)
     %(y)
+    %(groups)
     kind : {"kl", "reverse_kl", "pearson", "jensen_shannon", "total_variation"}, \
             default="kl"
         The divergence, see Notes.
@@ -306,14 +299,14 @@ def divergence(
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    given = domain_rows("divergence", X, y)
+    given = domain_rows("divergence", X, y, groups)
     rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     chosen = DIVERGENCES[kind][bool(bound)]
     value, error = divergence_of(
         chosen,
         rows.numerator,
         rows.denominator,
-        [given.observation[given.is_numerator == each] for each in (True, False)],
+        given.clusters(),
     )
     _warn(chosen, kind, rows.numerator, rows.denominator, error)
     return Estimate(value, error, kind, rows.numerator, rows.denominator, chosen.unit)

@@ -6,10 +6,17 @@ import numpy as np
 from scipy.special import logsumexp
 from scipy.stats import norm
 
+from skdre._core.groups import sums_over
 from skdre._core.types import Floats
 from skdre.base import exp_log_ratio
 
-__all__ = ["Estimate", "donsker_varadhan", "log_ratio_mean", "nwj", "standard_error"]
+__all__ = [
+    "Estimate",
+    "donsker_varadhan",
+    "log_ratio_mean",
+    "nwj",
+    "standard_error",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +92,7 @@ class Estimate:
         return self.value - half, self.value + half
 
 
-def standard_error(numerator, denominator=None, columns=None):
+def standard_error(numerator, denominator=None, columns=None, cluster=None):
     r"""Standard error of a mean over pairs, less a mean over shifted pairs.
 
     Of :math:`\frac{1}{n} \sum_i a_i - \frac{1}{n m} \sum_{ik} b_{ik}`, where
@@ -100,6 +107,9 @@ def standard_error(numerator, denominator=None, columns=None):
         b; none if the second mean is left out.
     columns : ndarray of int of shape (n_pairs, n_shifts), default=None
         j, each pair's number once in every column.
+    cluster : ndarray of int of shape (n_pairs,), default=None
+        Number of the independent observation that each pair belongs to; each is one
+        without it.
 
     Returns
     -------
@@ -120,31 +130,40 @@ def standard_error(numerator, denominator=None, columns=None):
         through_y = np.bincount(columns.ravel(), deviation.ravel(), minlength=n)
         n_shifts = denominator.shape[1]
         influence = influence - (deviation.sum(axis=1) + through_y) / n_shifts
-        twice = np.sum(deviation**2) / n_shifts**2
-    total = np.sum(influence**2)
+        if cluster is None:
+            twice = np.sum(deviation**2) / n_shifts**2
+        else:
+            x, y = np.repeat(cluster, n_shifts), cluster[columns].ravel()
+            both = x.astype(np.int64) * (cluster.max() + 1) + y
+            twice = np.sum(sums_over(both, deviation.ravel()) ** 2) / n_shifts**2
+    totals = sums_over(cluster, influence)
+    total = np.sum(totals**2)
     # The difference estimates a variance and can be below 0 by chance; what is counted
     # twice is at most half.
-    return float(np.sqrt(max(total - twice, total / 2) / (n * (n - 1))))
+    variance = max(total - twice, total / 2) / n**2
+    return float(np.sqrt(variance * len(totals) / (len(totals) - 1)))
 
 
-def log_ratio_mean(numerator_log_ratio, denominator_log_ratio, columns):
+def log_ratio_mean(numerator_log_ratio, denominator_log_ratio, columns, cluster=None):
     """Mean of the log ratio over the numerator, and its standard error."""
-    return float(np.mean(numerator_log_ratio)), standard_error(numerator_log_ratio)
+    error = standard_error(numerator_log_ratio, cluster=cluster)
+    return float(np.mean(numerator_log_ratio)), error
 
 
-def nwj(numerator_log_ratio, denominator_log_ratio, columns):
+def nwj(numerator_log_ratio, denominator_log_ratio, columns, cluster=None):
     """The bound of Nguyen, Wainwright, Jordan: E_p[log r] - E_q[r] + 1."""
     ratio = exp_log_ratio(denominator_log_ratio)
     with np.errstate(over="ignore", invalid="ignore"):
         value = np.mean(numerator_log_ratio) - ratio.mean() + 1
-        error = standard_error(numerator_log_ratio, ratio, columns)
+        error = standard_error(numerator_log_ratio, ratio, columns, cluster)
     return float(value), error if np.isfinite(error) else np.inf
 
 
-def donsker_varadhan(numerator_log_ratio, denominator_log_ratio, columns):
+def donsker_varadhan(numerator_log_ratio, denominator_log_ratio, columns, cluster=None):
     """The bound of Donsker and Varadhan: E_p[log r] - log E_q[r]."""
     log_mean = logsumexp(denominator_log_ratio) - np.log(denominator_log_ratio.size)
     # To first order log E_q[r] moves as the mean of r / E_q[r] does.
     relative = np.exp(denominator_log_ratio - log_mean)
     value = np.mean(numerator_log_ratio) - log_mean
-    return float(value), standard_error(numerator_log_ratio, relative, columns)
+    error = standard_error(numerator_log_ratio, relative, columns, cluster)
+    return float(value), error

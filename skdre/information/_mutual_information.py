@@ -19,9 +19,10 @@ from skdre._compat import (
 )
 from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.docs import shared_docs
+from skdre._core.groups import group_codes, joined_groups
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
-from skdre._core.types import CrossValidator, Floats, RandomState, Rows
+from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import (
     AtomicFitMixin,
     DocumentedMixin,
@@ -35,10 +36,11 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
-from skdre.information._pool import Fold, without_extremes
+from skdre.information._pairs import folds_of_pairs, shifted_partners
+from skdre.information._pool import without_extremes
 from skdre.weighting import effective_sample_size
 
-__all__ = ["MutualInformation", "mutual_information", "shifted_partners"]
+__all__ = ["MutualInformation", "mutual_information"]
 
 _KINDS = {"direct": log_ratio_mean, "nwj": nwj, "dv": donsker_varadhan}
 
@@ -47,45 +49,6 @@ _MIN_EFFECTIVE_ROWS = 30
 
 # Columns with a larger share of repeated values are taken for discrete.
 _MAX_REPEATED = 0.1
-
-
-def shifted_partners(n_pairs, n_shifts, rng):
-    """Partners by permutations without fixed points.
-
-    The pairs are put in a random order, and each takes its partner from so many places
-    further on. No pair keeps its own partner, no partner comes twice to the same pair,
-    and each pair's number stands once in every column of the result, of shape
-    (n_pairs, min(n_shifts, n_pairs - 1)).
-    """
-    n_shifts = min(n_shifts, n_pairs - 1)
-    order = rng.permutation(n_pairs)
-    shifts = 1 + rng.choice(n_pairs - 1, size=n_shifts, replace=False)
-    partners = np.empty((n_pairs, n_shifts), dtype=int)
-    for column, shift in enumerate(shifts):
-        partners[order, column] = np.roll(order, -shift)
-    return partners
-
-
-def _joined(X, Y, partners):
-    """Rows [x_i, y_j], first all of the first column of the partners j."""
-    n_shifts = partners.shape[1]
-    return np.hstack([np.tile(X, (n_shifts, 1)), Y[partners.T.ravel()]])
-
-
-def _folds(X, Y, parts, partners):
-    """Yield the rows of each fold, from the positions of its pairs and partners."""
-    for pair_parts, partner_parts in zip(parts, partners, strict=True):
-        training, test = (
-            np.vstack(
-                [
-                    np.hstack([X[index], Y[index]]),
-                    _joined(X[index], Y[index], own),
-                ]
-            )
-            for index, own in zip(pair_parts, partner_parts, strict=True)
-        )
-        is_joint = np.arange(len(training)) < len(pair_parts[0])
-        yield Fold(training, is_joint.astype(int), test)
 
 
 def _check_columns(X, name):
@@ -287,7 +250,7 @@ class MutualInformation(
     @with_callbacks
     # The ratio validates its own parameters when it is fitted.
     @fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X: Rows, Y: Rows) -> Self:
+    def fit(self, X: Rows, Y: Rows, groups: Values | None = None) -> Self:
         """Cross-fit the ratio and take its mean.
 
         Parameters
@@ -296,6 +259,11 @@ class MutualInformation(
             First vector of each pair.
         Y : array-like of shape (n_pairs, n_features_y) or (n_pairs,)
             Second vector of each pair.
+        groups : array-like of shape (n_pairs,), default=None
+            What pairs belong to that are no observations of their own, such as a
+            customer, a day or an event: all pairs of one lie in the same fold, are
+            permuted with pairs of others, and count as one observation in standard
+            errors.
 
         Returns
         -------
@@ -305,7 +273,8 @@ class MutualInformation(
         ------
         ValueError
             If X and Y differ in length, hold NaN or infinity, have a constant column,
-            or are too few for the folds; or if a log ratio is not finite.
+            or are too few for the folds, as groups may be; or if a log ratio is not
+            finite.
 
         Warns
         -----
@@ -320,18 +289,29 @@ class MutualInformation(
         x, y = self._check_pairs(X, Y)
         pairs = np.hstack([x, y])
         # The copy of a pair is no other pair, and its permutation is no permutation.
-        pairs = pairs[np.unique(observations(pairs))]
+        observation = observations(pairs)
+        codes, cluster = group_codes(groups, len(pairs), "pairs"), None
+        first = np.unique(observation)
+        pairs = pairs[first]
+        if codes is not None:
+            cluster, codes = joined_groups(codes, observation)[first], codes[first]
         # There are no two samples yet: every other pair stands for one.
         pairs = without_extremes(pairs, pairs, np.arange(len(pairs)) % 2 == 0)
         x, y = np.split(pairs, [x.shape[1]], axis=1)
         rng = check_random_state(self.random_state)
-        parts = self._split(x, rng)
+        parts = self._split(x, rng, cluster, codes)
         ratio = self.ratio
         if ratio is None:
             ratio = _default_ratio(draw_seed(rng))
         partners = [
             tuple(
-                shifted_partners(len(each), self.n_permutations, rng) for each in part
+                shifted_partners(
+                    len(each),
+                    self.n_permutations,
+                    rng,
+                    None if cluster is None else cluster[each],
+                )
+                for each in part
             )
             for part in parts
         ]
@@ -346,7 +326,7 @@ class MutualInformation(
         ]
         results = cross_fit(
             ratio,
-            _folds(x, y, parts, partners),
+            folds_of_pairs(x, y, parts, partners),
             n_jobs=self.n_jobs,
             tasks=tasks,
         )
@@ -364,7 +344,7 @@ class MutualInformation(
             log_ratios[test] = by_shift[0]
             permuted[test] = by_shift[1 : n_shifts + 1].T
             columns[test] = test[own[:, :n_shifts]]
-        value, error = _KINDS[self.kind](log_ratios, permuted, columns)
+        value, error = _KINDS[self.kind](log_ratios, permuted, columns, cluster)
         if np.ptp(log_ratios) == 0 and np.ptp(permuted) == 0:
             warnings.warn(
                 "The ratio is the same at all held-out pairs: the estimator sees no "
@@ -411,14 +391,39 @@ class MutualInformation(
         _check_functions(X, Y)
         return X, Y
 
-    def _split(self, X, rng):
+    def _split(self, X, rng, cluster, groups):
         """Training and test positions of each fold."""
+        if groups is not None:
+            return self._split_groups(X, rng, cluster, groups)
         parts = split_rows(self.cv, X, rng=rng, unit="pair")
         if min(map(len, (each for part in parts for each in part))) < 2:
             raise ValueError(
                 f"cv={self.cv!r} leaves a fold with fewer than two pairs, which cannot "
                 "be permuted."
             )
+        return parts
+
+    def _split_groups(self, X, rng, cluster, groups):
+        n_folds = 5 if self.cv is None else self.cv
+        n_groups = len(np.unique(cluster))
+        if isinstance(n_folds, Integral) and n_groups < 2 * n_folds:
+            raise ValueError(
+                f"groups must hold {2 * n_folds} groups at least, two for each fold of "
+                f"cv={self.cv!r}, got {n_groups} (those that share copies of a pair "
+                "count as one)."
+            )
+        parts = split_rows(
+            self.cv, X, rng=rng, cluster=cluster, groups=groups, unit="pair"
+        )
+        for index in (each for part in parts for each in part):
+            largest = np.unique(cluster[index], return_counts=True)[1].max()
+            if 2 * largest > len(index):
+                raise ValueError(
+                    f"groups has a group with {largest} of the {len(index)} pairs of "
+                    f"a part of a fold of cv={self.cv!r}, but it must hold half of "
+                    "them at most: pairs are permuted with those of other groups. Use "
+                    "fewer folds or smaller groups."
+                )
         return parts
 
     def pointwise(self, X: Rows, Y: Rows) -> Floats:
@@ -482,6 +487,7 @@ def mutual_information(
     Y: Rows,
     ratio: BaseEstimator | None = None,
     *,
+    groups: Values | None = None,
     kind: str = "direct",
     cv: CrossValidator = 5,
     n_permutations: int = 5,
@@ -502,6 +508,9 @@ def mutual_information(
     ratio : ratio estimator, default=None
         Any estimator of the contract, or a pipeline, search or ensemble of such. None
         is :class:`skdre.AutoRatio` with its defaults.
+    groups : array-like of shape (n_pairs,), default=None
+        What pairs belong to that are no observations of their own, see
+        :meth:`MutualInformation.fit`.
     kind : {"direct", "nwj", "dv"}, default="direct"
         The mean log ratio; or a lower bound, with a larger variance. See
         :class:`MutualInformation`.
@@ -523,7 +532,8 @@ def mutual_information(
     ------
     ValueError
         If X and Y differ in length, hold NaN or infinity, have a constant column, or
-        are too few for the folds; or if a parameter is not as described.
+        are too few for the folds, as groups may be; or if a parameter is not as
+        described.
 
     Warns
     -----
@@ -555,4 +565,4 @@ def mutual_information(
         n_jobs=n_jobs,
         random_state=random_state,
     )
-    return model.fit(as_matrix(X), Y).estimate_
+    return model.fit(as_matrix(X), Y, groups=groups).estimate_

@@ -6,7 +6,7 @@ import numpy as np
 
 from skdre._core.types import Floats
 
-__all__ = ["ShiftTest", "permutation_pvalue", "permuted_sums"]
+__all__ = ["ShiftTest", "check_one_label", "permutation_pvalue", "permuted_sums"]
 
 # Values of the choices that are drawn at once.
 _CHUNK = 2**21
@@ -52,6 +52,18 @@ def permuted_sums(values, n_first, n_permutations, rng):
         chosen = rng.permuted(np.tile(first, (n_drawn, 1)), axis=1)
         sums[start : start + n_drawn] = chosen @ values
     return sums
+
+
+def check_one_label(cluster, is_numerator):
+    """Refuse groups with rows of both samples, where labels of groups are permuted."""
+    both = np.intersect1d(cluster[is_numerator], cluster[~is_numerator])
+    if both.size:
+        raise ValueError(
+            f"groups has {both.size} of {len(np.unique(cluster))} groups with rows of "
+            "both samples, but a test permutes the labels of whole groups: each must "
+            "lie in one sample (those that share copies of a row count as one). "
+            "divergence takes such groups."
+        )
 
 
 def permutation_pvalue(statistic, null_distribution):

@@ -8,6 +8,7 @@ from scipy.sparse import issparse
 from skdre._compat import safe_indexing
 from skdre._core.columns import as_matrix
 from skdre._core.frames import is_frame, replace_columns
+from skdre._core.groups import group_codes, joined_groups
 from skdre._core.rows import as_numbers, observations
 from skdre._core.scales import column_scales
 from skdre.base import check_pool
@@ -24,12 +25,19 @@ class Fold(NamedTuple):
 
 
 class DomainRows(NamedTuple):
-    """A labelled pool; `observation` is the position of each row's first copy."""
+    """A labelled pool, and which of its rows are one observation.
+
+    `observation` is the position of each row's first copy, `groups` the codes of the
+    groups that were given, and `cluster` the number of what is independent of the
+    rest: a group with those that it shares copies with, or else the observation.
+    """
 
     X: Any
     is_numerator: np.ndarray
     classes: np.ndarray
     observation: np.ndarray
+    cluster: np.ndarray
+    groups: np.ndarray | None
 
     def distinct(self):
         """The pool with one copy of each row."""
@@ -41,7 +49,13 @@ class DomainRows(NamedTuple):
             self.is_numerator[first],
             self.classes,
             np.arange(len(first)),
+            np.unique(self.cluster[first], return_inverse=True)[1].ravel(),
+            None if self.groups is None else self.groups[first],
         )
+
+    def clusters(self):
+        """Their numbers at the numerator's and at the denominator's rows."""
+        return self.cluster[self.is_numerator], self.cluster[~self.is_numerator]
 
     def fold(self, training, test):
         """The fold of these positions, fitted on the numerator's rows first."""
@@ -54,7 +68,7 @@ class DomainRows(NamedTuple):
         )
 
 
-def domain_rows(name, X, y):
+def domain_rows(name, X, y, groups=None):
     """Check a labelled pool for the public function `name`.
 
     What a row may hold is left to the estimator that is fitted on it.
@@ -68,10 +82,14 @@ def domain_rows(name, X, y):
     observation = np.arange(len(rows.is_numerator))
     if not issparse(rows.X):
         observation = observations(rows.X, rows.is_numerator)
+    groups = group_codes(groups, len(observation))
+    cluster = observation if groups is None else joined_groups(groups, observation)
     given = X if is_frame(X) else rows.X
     if not issparse(given):
         given = without_extremes(given, rows.X, rows.is_numerator)
-    return DomainRows(given, rows.is_numerator, rows.classes, observation)
+    return DomainRows(
+        given, rows.is_numerator, rows.classes, observation, cluster, groups
+    )
 
 
 def without_extremes(table, X, domain):

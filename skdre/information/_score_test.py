@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import as_matrix
 from skdre._core.docs import shared_docs
+from skdre._core.groups import group_codes, joined_groups, sums_over
 from skdre._core.rows import observations
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
@@ -20,6 +21,7 @@ from skdre._core.types import RandomState, Values
 from skdre.base import check_pool
 from skdre.information._permutation import (
     ShiftTest,
+    check_one_label,
     permutation_pvalue,
     permuted_sums,
 )
@@ -152,6 +154,7 @@ def _log_density_scores(model, X):
         "X": ["array-like"],
         "y": ["array-like"],
         "model": [StrOptions({"gaussian"}), HasMethods(["fit", "fisher_scores"])],
+        "groups": ["array-like", None],
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
         "random_state": ["random_state"],
     },
@@ -162,6 +165,7 @@ def score_test(
     y: Values,
     model: str | BaseEstimator = "gaussian",
     *,
+    groups: Values | None = None,
     n_permutations: int = 999,
     random_state: RandomState = None,
 ) -> ShiftTest:
@@ -180,6 +184,10 @@ def score_test(
         The family of densities: one Gaussian, whose scores are the first two moments,
         in closed form; or an estimator with ``fit(X)`` and ``fisher_scores(X)``, such
         as :class:`skdre.FlowFeaturizer`, of which a clone is fitted.
+    groups : array-like of shape (n_samples,), default=None
+        What rows belong to that are no observations of their own, such as a customer, a
+        day or an event. The labels of whole groups are permuted, so each must lie in
+        one sample.
     n_permutations : int, default=999
         Permutations of the labels; none needs a new fit. The smallest possible p-value
         is 1 / (n_permutations + 1).
@@ -195,8 +203,8 @@ def score_test(
     Raises
     ------
     ValueError
-        If y does not name two domains, X is not finite or constant, a score is not
-        finite, or a parameter is not as described.
+        If y does not name two domains, X is not finite or constant, a group has rows of
+        both samples, a score is not finite, or a parameter is not as described.
 
     See Also
     --------
@@ -247,7 +255,11 @@ def score_test(
     caller = type("score_test", (), {})()
     rows = check_pool(caller, as_matrix(X), y)
     # Copies of a row would make the test see a shift: each row is tested once.
-    first = np.unique(observations(rows.X, rows.is_numerator))
+    observation = observations(rows.X, rows.is_numerator)
+    first = np.unique(observation)
+    if groups is not None:
+        codes = group_codes(groups, len(observation))
+        cluster = joined_groups(codes, observation)[first]
     rows = replace(rows, X=rows.X[first], is_numerator=rows.is_numerator[first])
     if isinstance(model, str):
         # Of all rows together, for the labels must not matter.
@@ -255,13 +267,21 @@ def score_test(
         rows = replace(rows, X=column_scales((part, part)).draw_in(rows.X))
     points, function = _log_density_scores(model, rows.X)
     scores = studentized(_standardized(function, points, rng))
-    n_rows, n_numerator = len(scores), int(rows.is_numerator.sum())
-    factor = n_rows / (n_numerator * (n_rows - n_numerator))
+    n_rows = len(scores)
     generator = np.random.default_rng(draw_seed(rng))
 
     def statistic(sums):
-        return factor * np.sum(sums**2, axis=-1)
+        """Of sums over the numerator's rows, of the scores and of 1."""
+        n_numerator = sums[..., -1]
+        factor = n_rows / (n_numerator * (n_rows - n_numerator))
+        return factor * np.sum(sums[..., :-1] ** 2, axis=-1)
 
-    value = float(statistic(scores[rows.is_numerator].sum(axis=0)))
-    null = statistic(permuted_sums(scores, n_numerator, n_permutations, generator))
+    values = np.column_stack([scores, np.ones(n_rows)])
+    n_labels = int(rows.is_numerator.sum())
+    value = float(statistic(values[rows.is_numerator].sum(axis=0)))
+    if groups is not None:
+        check_one_label(cluster, rows.is_numerator)
+        n_labels = len(np.unique(cluster[rows.is_numerator]))
+        values = np.column_stack([sums_over(cluster, each) for each in values.T])
+    null = statistic(permuted_sums(values, n_labels, n_permutations, generator))
     return ShiftTest(value, permutation_pvalue(value, null), null)

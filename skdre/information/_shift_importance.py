@@ -71,6 +71,7 @@ def shuffled_table(X, numbers):
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
+        "groups": ["array-like", None],
         "scoring": [str, callable, None],
         "n_repeats": [Interval(Integral, 1, None, closed="left")],
         "cv": ["cv_object", StrOptions({"prefit"})],
@@ -84,6 +85,7 @@ def shift_importance(
     X: Rows,
     y: Values,
     *,
+    groups: Values | None = None,
     scoring: str | Callable | None = None,
     n_repeats: int = 10,
     cv: CrossValidator | str = 5,
@@ -100,6 +102,9 @@ def shift_importance(
     %(any_ratio)
     %(X_pool)
     %(y)
+    groups : array-like of shape (n_samples,), default=None
+        What rows belong to that are no observations of their own, such as a customer, a
+        day or an event: all rows of one lie in the same fold.
     scoring : str, callable or None, default=None
         Scorer of scikit-learn's, or of :func:`skdre.metrics.get_scorer`, whose loss
         counts. None is minus the log loss, the ``score`` of every ratio estimator:
@@ -126,8 +131,8 @@ def shift_importance(
     Raises
     ------
     ValueError
-        If y does not name two domains, a domain has fewer rows than there are folds, or
-        a parameter is not as described.
+        If y does not name two domains, a domain has fewer rows, or groups, than there
+        are folds, or a parameter is not as described.
     NotFittedError
         If `cv` is "prefit" and the estimator is not fitted.
 
@@ -158,7 +163,7 @@ def shift_importance(
     """
     check_is_ratio(estimator, fitted=isinstance(cv, str))
     rng = check_random_state(random_state)
-    given = domain_rows("shift_importance", X, y)
+    given = domain_rows("shift_importance", X, y, groups)
     table, is_numerator = given.X, given.is_numerator
     rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     # A clone of a fold knows the domains as 0 and 1.

@@ -25,12 +25,13 @@ from skdre.information._cross_fit import cross_fit, held_out
 from skdre.information._divergences import DIVERGENCES
 from skdre.information._permutation import (
     ShiftTest,
+    check_one_label,
     permutation_pvalue,
     permuted_sums,
 )
 from skdre.information._pool import domain_rows
 
-__all__ = ["STATISTICS", "additive_test", "two_sample_test"]
+__all__ = ["STATISTICS", "additive_test", "grouped_test", "two_sample_test"]
 
 
 # Logarithm of the largest ratio that is summed, and the largest log ratio that is.
@@ -105,29 +106,49 @@ def additive_test(name, numerator, denominator, n_permutations, rng):
     return ShiftTest(statistic, permutation_pvalue(statistic, null), null)
 
 
-def _halves(is_numerator, test_size, rng):
+def grouped_test(name, log_ratios, clusters, n_permutations, rng):
+    """Permute the labels of whole groups, each of which lies in one sample.
+
+    `log_ratios` and the numbers of the groups, `clusters`, are those of the numerator's
+    rows and of the denominator's. Groups differ in size, and so do permuted samples.
+    """
+    log_ratio = np.concatenate(log_ratios)
+    cluster = np.unique(np.concatenate(clusters), return_inverse=True)[1].ravel()
+    label = np.zeros(cluster.max() + 1, bool)
+    label[cluster[: len(log_ratios[0])]] = True
+
+    def statistic(label):
+        is_p = label[cluster]
+        return statistic_of(name, log_ratio[is_p], log_ratio[~is_p])
+
+    value = statistic(label)
+    null = np.array([statistic(rng.permutation(label)) for _ in range(n_permutations)])
+    return ShiftTest(value, permutation_pvalue(value, null), null)
+
+
+def _halves(rows, test_size, rng):
     """Training and test positions, the same share of each domain in the test part."""
-    tests = []
-    for domain in (is_numerator, ~is_numerator):
-        rows = rng.permutation(np.flatnonzero(domain))
-        if len(rows) < 2:
+    tests, clusters = [], [np.unique(each) for each in rows.clusters()]
+    counts = [len(each) for each in clusters]
+    for each in clusters:
+        if len(each) < 2:
+            what = "rows" if rows.groups is None else "groups (of `groups`)"
             raise ValueError(
                 "method='split' fits on some rows and tests on others, so it needs two "
-                "rows of each domain at least, got "
-                f"{is_numerator.sum()} of the numerator and {(~is_numerator).sum()} of "
-                "the denominator."
+                f"{what} of each domain at least, got {counts[0]} of the numerator and "
+                f"{counts[1]} of the denominator."
             )
-        n_test = min(max(round(test_size * len(rows)), 1), len(rows) - 1)
-        tests.append(rows[:n_test])
-    test = np.sort(np.concatenate(tests))
-    return np.setdiff1d(np.arange(len(is_numerator)), test), test
+        n_test = min(max(round(test_size * len(each)), 1), len(each) - 1)
+        tests.append(rng.permutation(each)[:n_test])
+    is_test = np.isin(rows.cluster, np.concatenate(tests))
+    return np.flatnonzero(~is_test), np.flatnonzero(is_test)
 
 
 def _split_log_ratios(estimator, rows, test_size, rng):
-    training, test = _halves(rows.is_numerator, test_size, rng)
+    training, test = _halves(rows, test_size, rng)
     [(_, log_ratio)] = cross_fit(estimator, [rows.fold(training, test)])
-    in_p = rows.is_numerator[test]
-    return log_ratio[in_p], log_ratio[~in_p]
+    in_p, cluster = rows.is_numerator[test], rows.cluster[test]
+    return (log_ratio[in_p], log_ratio[~in_p]), (cluster[in_p], cluster[~in_p])
 
 
 def _cross_fitted_statistic(name, estimator, rows, cv, seed, permuted):
@@ -143,7 +164,10 @@ def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
     # One seed for all: the statistic is then a function of the labels.
     seed = draw_seed(rng)
     given = rows.is_numerator
-    labels = [given, *map(rng.permutation, [given] * n_permutations)]
+    # Of each observation, in the order of their rows.
+    _, first, number = np.unique(rows.cluster, return_index=True, return_inverse=True)
+    label = given[first]
+    labels = [given, *(rng.permutation(label)[number] for _ in range(n_permutations))]
     statistics = Parallel(n_jobs=n_jobs)(
         delayed(_cross_fitted_statistic)(
             name,
@@ -163,6 +187,7 @@ def _refit_test(name, estimator, rows, cv, n_permutations, n_jobs, rng):
 @validate_params(
     {
         "estimator": [HasMethods(["fit"])],
+        "groups": ["array-like", None],
         "statistic": [StrOptions(set(STATISTICS))],
         "method": [StrOptions({"split", "refit", "prefit"})],
         "n_permutations": [Interval(Integral, 1, None, closed="left")],
@@ -178,6 +203,7 @@ def two_sample_test(
     X: Rows,
     y: Values,
     *,
+    groups: Values | None = None,
     statistic: str = "kl",
     method: str = "split",
     n_permutations: int = 999,
@@ -198,8 +224,14 @@ def two_sample_test(
     X : array-like or DataFrame of shape (n_samples, n_features) or (n_samples,)
         Rows of both samples, see :func:`skdre.pool`; one dimension is a single column.
         They must be independent: rows that belong together make every test see a
-        shift. Copies of a row that holds a continuous value are left out.
+        shift, unless `groups` says which do. Copies of a row that holds a continuous
+        value are left out.
     %(y)
+    groups : array-like of shape (n_samples,), default=None
+        What rows belong to that are no observations of their own, such as a customer, a
+        day or an event. Whole groups are fitted on or tested on, and the labels of
+        whole groups are permuted, so each must lie in one sample. A difference in their
+        sizes is a difference of the samples.
     statistic : {"kl", "reverse_kl", "pearson", "jensen_shannon", \
             "total_variation", "balanced_accuracy", "roc_auc"}, default="kl"
         What is made of the log ratio at held-out rows: an estimate of a divergence, as
@@ -237,8 +269,8 @@ def two_sample_test(
     Raises
     ------
     ValueError
-        If y does not name two domains, there are too few rows of one, a log ratio is
-        not finite, or a parameter is not as described.
+        If y does not name two domains, there are too few rows or groups of one, a group
+        has rows of both, a log ratio is not finite, or a parameter is not as described.
     NotFittedError
         With ``method="prefit"`` and an estimator that is not fitted.
 
@@ -282,13 +314,16 @@ def two_sample_test(
     check_is_ratio(estimator, fitted=method == "prefit")
     rng = check_random_state(random_state)
     # Copies of a row would make the test see a shift: each row is tested once.
-    given = domain_rows("two_sample_test", X, y).distinct()
+    given = domain_rows("two_sample_test", X, y, groups).distinct()
+    check_one_label(given.cluster, given.is_numerator)
     if method == "refit":
         return _refit_test(statistic, estimator, given, cv, n_permutations, n_jobs, rng)
     if method == "prefit":
         rows = held_out(estimator, given, cv="prefit", rng=rng)
-        log_ratios = rows.numerator, rows.denominator
+        log_ratios, clusters = (rows.numerator, rows.denominator), given.clusters()
     else:
-        log_ratios = _split_log_ratios(estimator, given, test_size, rng)
+        log_ratios, clusters = _split_log_ratios(estimator, given, test_size, rng)
     generator = np.random.default_rng(draw_seed(rng))
+    if groups is not None:
+        return grouped_test(statistic, log_ratios, clusters, n_permutations, generator)
     return additive_test(statistic, *log_ratios, n_permutations, generator)

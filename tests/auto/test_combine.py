@@ -1,14 +1,18 @@
 """Weights, losses and folds against formulas and a general solver."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.model_selection import GroupKFold
 
+from skdre import AutoRatio
 from skdre.auto._bridges import compare_on_bridges
 from skdre.auto._combine import HeldOut, simplex_weights
 from skdre.auto._folds import deal
+from skdre.base import check_pool, distinct_rows
 from skdre.metrics import ratio_log_loss
 
 
@@ -105,6 +109,42 @@ def test_error_on_bridges_is_that_of_the_rows():
     assert 0.75 < np.std(z) < 1.15
 
 
+def test_error_by_clusters():
+    """Of five near-copies of a row the error is that of the row."""
+    y, _, F = draw(1, 1)
+    one = held_out(y, np.ones(len(y)))
+    five = held_out(np.repeat(y, 5), np.ones(5 * len(y)))
+    losses = one.losses(F[0])
+    expected = one.mean_and_error(losses)
+    cluster = np.repeat(np.arange(len(y)), 5)
+    found = replace(five, cluster=cluster).mean_and_error(np.repeat(losses, 5))
+    assert found == pytest.approx(expected)
+    alone = five.mean_and_error(np.repeat(losses, 5))
+    assert alone[1] < 0.5 * expected[1]
+
+
+def test_repeats_of_atoms_lie_in_their_groups():
+    """Rows of atoms stand in many groups, and count in each as often as there."""
+    rng = np.random.default_rng(0)
+    X, y = rng.integers(2, size=(240, 1)).astype(float), np.arange(240) % 2
+    groups = np.repeat(np.arange(24), 10)
+    given = check_pool(AutoRatio(), X, y)
+    rows = distinct_rows(given)
+    assert len(rows.index) == 4
+    shares, found = deal(rows, 4, given, groups)
+    assert len(np.unique(found.cluster)) == 24
+    for fold in range(4):
+        here = found.fold == fold
+        np.testing.assert_allclose(
+            np.bincount(found.row[here], found.weight[here], 4),
+            shares[fold] * rows.weight,
+        )
+    splits = list(GroupKFold(4).split(X, y, groups))
+    _, split = deal(rows, splits, given, groups)
+    assert len(np.unique(split.cluster)) == 24
+    assert split.weight.sum() == pytest.approx(240)
+
+
 def test_groups_are_dealt_evenly():
     """Every fold has rows of both samples, and groups are whole."""
     rng = np.random.default_rng(0)
@@ -118,7 +158,9 @@ def test_groups_are_dealt_evenly():
         is_atom=np.zeros(240, bool),
     )
     given = SimpleNamespace(sample_weight=None)
-    shares = deal(rows, 4, given, groups)
+    shares, held_out = deal(rows, 4, given, groups)
+    assert len(held_out.row) == 240
+    np.testing.assert_array_equal(shares[held_out.fold, held_out.row], 1.0)
     assert set(shares.ravel()) == {0.0, 1.0}
     assert (shares.sum(axis=0) == 1).all()
     for domain in (y, ~y):

@@ -24,7 +24,7 @@ from skdre import (
     pool,
 )
 from skdre.base import DensityRatioMixin
-from skdre.information._mutual_information import _joined, shifted_partners
+from skdre.information._pairs import _joined, shifted_partners
 
 GAUSSIAN = ClassifierRatio(QuadraticDiscriminantAnalysis())
 KINDS = ["direct", "nwj", "dv"]
