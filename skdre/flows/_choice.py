@@ -3,14 +3,13 @@
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from zuko.flows import Flow
 
 from skdre._core.folds import held_out_weights
 from skdre._core.samples import LabelledRows, PooledRows, two_samples
-from skdre._core.types import Floats, Values
+from skdre._core.types import Floats
 from skdre.kernel import KMMRatio
 
 __all__ = ["Candidate", "candidates", "held_out_losses", "simplest"]
@@ -68,8 +67,8 @@ def _relative_losses(is_numerator, log_ratio):
 
 
 def held_out_losses(
-    transforms: Mapping[str, Callable[[Floats], Floats]], X: Floats, domain: Values
-) -> tuple[dict[str, Floats], Floats, Values] | None:
+    transforms: Mapping[str, Callable[[Floats], Floats]], X: Floats, domain: np.ndarray
+) -> tuple[dict[str, Floats], Floats, np.ndarray] | None:
     """Losses of kernel mean matching in each kind of features, row by row.
 
     With the weights of the rows and whether they are of the numerator, as
@@ -109,29 +108,36 @@ def _cross_fitted(Z, rows, held_out):
 
 
 def simplest(
-    losses: Mapping[str, Floats], weight: Floats, is_numerator: Values
-) -> tuple[str, dict[str, Any]]:
+    losses: Mapping[str, Floats], weight: Floats, is_numerator: np.ndarray
+) -> tuple[str, dict[str, dict[str, float]]]:
     """The first within one standard error of the best, and a table of all.
 
     The standard error is that of the difference from the best, row by row.
     """
-    share = np.zeros(len(weight))
-    for sample in (is_numerator, ~is_numerator):
-        share[sample] = weight[sample] / weight[sample].sum()
-    mean = {name: float(share @ each) for name, each in losses.items()}
-    best = min(mean, key=mean.__getitem__)
-    table = {}
-    for name, each in losses.items():
-        difference = each - losses[best]
-        error = 0.0
-        for sample in (is_numerator, ~is_numerator):
-            center = share[sample] @ difference[sample]
-            error += share[sample] ** 2 @ (difference[sample] - center) ** 2
-        table[name] = {
-            "loss": mean[name],
-            "difference": mean[name] - mean[best],
-            "standard_error": float(np.sqrt(error)),
+    parts = [
+        (each, weight[each] / weight[each].sum())
+        for each in (is_numerator, ~is_numerator)
+    ]
+
+    def total(loss):
+        return float(sum(share @ loss[part] for part, share in parts))
+
+    def standard_error(loss):
+        variance = 0.0
+        for part, share in parts:
+            center = share @ loss[part]
+            variance += float(share**2 @ (loss[part] - center) ** 2)
+        return variance**0.5
+
+    best = min(losses, key=lambda name: total(losses[name]))
+    table = {
+        name: {
+            "loss": total(loss),
+            "difference": total(loss) - total(losses[best]),
+            "standard_error": standard_error(loss - losses[best]),
         }
+        for name, loss in losses.items()
+    }
     choice = next(
         name
         for name, row in table.items()
