@@ -6,6 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import scale
+from skorch.callbacks import Callback
 
 from skdre import FlowFeaturizer, KMMRatio, LSIFRatio, make_pipeline
 from skdre.datasets import make_selection_shift, make_warped_shift
@@ -181,3 +182,18 @@ def test_the_simplest_within_one_standard_error():
     assert_allclose(table["near"]["standard_error"], error)
     _, scaled = simplest(losses, np.full(1000, 5.0), is_numerator)
     assert all(scaled[name] == pytest.approx(row) for name, row in table.items())
+
+
+class CtrlC(Callback):
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def test_an_interrupt_chooses_among_what_there_is():
+    X, y = make_warped_shift(100, 2, warp="exp", random_state=0).pool()
+    flow = auto(callbacks=[CtrlC()])
+    with pytest.raises(KeyboardInterrupt):
+        flow.fit(X, y)
+    assert flow.flow_choice_ == "gaussianize"
+    assert list(flow.held_out_losses_) == CHOICES
