@@ -56,6 +56,8 @@ def _table():
         "FlowFeaturizer": [
             {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5},
             {"flow": "copula"},
+            {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 3}
+            | {"flow": "auto"},
         ],
         "GaussianRatio": [{}, {"shrink": False}],
         "ImportanceWeighted": [

@@ -54,7 +54,8 @@ MAY_IMPORT = {
     "classification": {"base", "_nn"},
     "waymarks": {"base", "_nn", "paths"},
     "time_score": {"base", "_nn", "paths"},
-    "flows": {"base", "_nn"},
+    # Flow features are judged by kernel mean matching, in numpy alone.
+    "flows": {"base", "_nn", "kernel"},
     # Chooses among concrete estimators.
     "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},

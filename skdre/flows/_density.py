@@ -38,7 +38,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """Kinds of maps to choose from, of so many rows."""
         if self.marginals != "auto":
             return [self.marginals]
-        if isinstance(self.flow, str) and FLOWS[self.flow].marginals:
+        if self.flow in FLOWS and FLOWS[self.flow].marginals:
             return [FLOWS[self.flow].marginals]
         return list(MARGINALS) if n_samples >= FEW_ROWS else ["standardize"]
 

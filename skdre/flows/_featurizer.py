@@ -3,6 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -30,6 +31,7 @@ from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
+from skdre.flows._choice import Candidate, candidates, held_out_losses, simplest
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._domains import balanced_weight, domains, hold_out
 from skdre.flows._flows import FLOWS, build_flow
@@ -40,7 +42,7 @@ from skdre.flows._gaussian import (
     gaussian_moments,
     shrunk_log_densities,
 )
-from skdre.flows._likelihood import LogDensity
+from skdre.flows._likelihood import LogDensity, through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._stages import Stage, Stages
 
@@ -53,6 +55,11 @@ _STILL_GAINING = 0.01
 
 def _mean_log_loss(log_density, weight):
     return -(weight * log_density).mean()
+
+
+def _features_of(attributes, X):
+    U, _ = attributes["marginal_maps_"].forward(X)
+    return through(attributes["flow_"], lambda transform, u: transform(u), U)
 
 
 class FlowFeaturizer(
@@ -72,7 +79,7 @@ class FlowFeaturizer(
 
     Parameters
     ----------
-    %(flow)
+    %(flow_or_auto)
     n_transforms : int, default=5
         Transformations that are composed in "maf" and "nsf", pairs of them in
         "realnvp"; not used with other flows.
@@ -84,7 +91,8 @@ class FlowFeaturizer(
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
         with both and keeps the one with the better held-out likelihood; below 20 rows
         it is "standardize". With "gaussian" it is "standardize", with "copula" and
-        "gaussianization" it is "gaussianize".
+        "gaussianization" it is "gaussianize". With ``flow="auto"`` both are among the
+        candidates, and the maf's are chosen like those of any other.
     max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"
@@ -103,7 +111,8 @@ class FlowFeaturizer(
     %(device)
     %(callbacks) With ``marginals="auto"`` there are two trainings.
     warm_start : bool, default=False
-        Go on from the flow and the marginal maps of the last fit.
+        Go on from the flow and the marginal maps of the last fit. Flows in closed form
+        and "auto" start afresh.
     verbose : int, default=0
         Above 0, print a line for each epoch.
     %(random_state) Draws the held-out rows, the initial weights and the order of the
@@ -130,6 +139,12 @@ class FlowFeaturizer(
         Share of the identity in the covariance of a flow in closed form.
     n_iter_ : int
         Epochs that were run; none of a flow in closed form.
+    flow_choice_ : {"standardize", "gaussianize", "gaussian", "copula", "maf"}
+        What ``flow="auto"`` has chosen; there is none with other flows.
+    held_out_losses_ : dict of str to dict
+        Of each candidate of ``flow="auto"``: "loss", of the ratio in its features,
+        lower is better; "difference" from the best and its "standard_error". Empty
+        where there was nothing to judge by.
     %(n_features_in_)
     %(feature_names_in_)
 
@@ -152,6 +167,13 @@ class FlowFeaturizer(
     networks see their inputs bounded, so far from all data the features are affine in
     the mapped columns and finite. The features of "ffjord" are exact to about 1e-6, and
     depend that much on which rows are mapped together.
+
+    ``flow="auto"`` judges its candidates by kernel mean matching in their features, of
+    at most a thousand rows of each sample, in three folds: the held-out least-squares
+    loss of p / (p / 4 + 3 q / 4), which no single row decides. Candidates are fitted
+    once, to all rows. They see the labels only as the samples' shares of the
+    likelihood, so they bring nothing about a held-out row's sample into its features.
+    With a sample of a single observation the first candidate is taken.
 
     Flows in closed form whiten by the symmetric root of the covariance of the mapped
     columns, shrunk towards the identity as far as suits left-out rows in five folds.
@@ -187,7 +209,7 @@ class FlowFeaturizer(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "flow": [StrOptions(set(FLOWS)), callable],
+        "flow": [StrOptions({*FLOWS, "auto"}), callable],
         "n_transforms": [Interval(Integral, 1, None, closed="left")],
         "hidden_features": ["array-like"],
         "marginals": [StrOptions({"auto", *MARGINALS})],
@@ -253,7 +275,8 @@ class FlowFeaturizer(
             Pooled rows of both samples, finite; at least two.
         y : array-like of shape (n_samples,), default=None
             Domain labels. If they name exactly two classes each class counts half in
-            the likelihood; otherwise y is not used.
+            the likelihood, and ``flow="auto"`` chooses by the ratio of the greater to
+            the other; otherwise y is not used, and "auto" is "maf".
 
         Returns
         -------
@@ -277,7 +300,9 @@ class FlowFeaturizer(
         self._check_hidden_features()
         # A flow in closed form has nothing to go on from.
         last = getattr(self, "flow_", None) if self.warm_start else None
-        warm = last is not None and not isinstance(last, GaussianFlow)
+        warm = not (
+            last is None or isinstance(last, GaussianFlow) or self.flow == "auto"
+        )
         table = X
         X = validate_rows(self, X, ensure_min_samples=2, reset=not warm)
         if y is not None:
@@ -289,29 +314,35 @@ class FlowFeaturizer(
         )
         seed = draw_seed(rng)
 
-        kinds = [self.marginals_] if warm else self._candidate_marginals(len(X))
+        tasks = self._tasks(domain, [self.marginals_] if warm else None)
         parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
 
-        def fit_one(kind, callbacks):
+        def fit_one(name, callbacks):
+            candidate = tasks[name]
+            kind = candidate.marginals
             if warm:
                 maps, flow = self.marginal_maps_, self.flow_
             else:
                 rows = training if len(X) >= FEW_ROWS else np.arange(len(X))
                 maps = MARGINALS[kind](X[rows], balanced_weight(domain[rows]))
-                flow = self._new_flow(X.shape[1], seed)
+                flow = self._new_flow(candidate.flow, X.shape[1], seed)
             if isinstance(flow, GaussianFlow):
-                return self._solve_flow(maps, kind, parts, X, domain, device, seed)
+                return self._solve_flow(maps, candidate, parts, X, domain, device, seed)
             return self._train_flow(flow, maps, kind, parts, device, seed, callbacks)
 
-        root = self._init_callback_context(max_subtasks=len(kinds))
+        root = self._init_callback_context(max_subtasks=len(tasks))
         data = {"X": table, "y": y}
         root.call_on_fit_task_begin(estimator=self, **data)
         stages = Stages(self, root, data, self.max_epochs)
-        fits, interrupt = stages.run_each(kinds, fit_one)
-        best = max(fits.values(), key=lambda fit: fit.score)
-        for name, value in best.attributes.items():
-            setattr(self, name, value)
-        self.marginal_scores_ = {kind: fit.score for kind, fit in fits.items()}
+        fits, interrupt = stages.run_each(tasks, fit_one)
+        best, chosen = self._chosen(tasks, fits, X, domain)
+        for attribute, value in (fits[best].attributes | chosen).items():
+            setattr(self, attribute, value)
+        self.marginal_scores_ = {
+            tasks[each].marginals: fit.score
+            for each, fit in fits.items()
+            if tasks[each].name == tasks[best].name
+        }
         if interrupt:
             raise interrupt
         self._warn_if_still_rising()
@@ -319,6 +350,40 @@ class FlowFeaturizer(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
+
+    def _tasks(self, domain, marginals):
+        """What is fitted, by the name of its task, from the plain to the most bent."""
+        if self.flow != "auto":
+            kinds = marginals or self._candidate_marginals(len(domain))
+            return {kind: Candidate("", self.flow, kind) for kind in kinds}
+        found = candidates(self._candidate_marginals(len(domain)))
+        if not domain.any():
+            found = [each for each in found if each.name == "maf"]
+        return {
+            f"{each.name}, {each.marginals}" if each.name == "maf" else each.name: each
+            for each in found
+        }
+
+    def _chosen(self, tasks, fits, X, domain):
+        """Name of the task to keep, and what the estimator says of the choice."""
+        best = {}
+        for name in sorted(fits, key=lambda name: fits[name].score):
+            best[tasks[name].name] = name
+        if self.flow != "auto":
+            return best[""], {}
+        best = {tasks[name].name: best[tasks[name].name] for name in fits}
+        judged = None
+        if len(best) > 1:
+            transforms = {
+                name: partial(_features_of, fits[task].attributes)
+                for name, task in best.items()
+            }
+            judged = held_out_losses(transforms, X, domain)
+        choice, table = next(iter(best)), {}
+        if judged is not None:
+            choice, table = simplest(*judged)
+        chosen = {"flow_choice_": choice, "held_out_losses_": table}
+        return best[choice], chosen
 
     def _warn_if_still_rising(self):
         n_late = self.max_epochs // 3
@@ -334,10 +399,10 @@ class FlowFeaturizer(
                 stacklevel=6,
             )
 
-    def _new_flow(self, n_features, seed):
+    def _new_flow(self, flow, n_features, seed):
         with seeded(seed):
             return build_flow(
-                self.flow,
+                flow,
                 n_features,
                 n_transforms=self.n_transforms,
                 hidden_features=self.hidden_features,
@@ -393,14 +458,16 @@ class FlowFeaturizer(
         return Stage(attributes, score, net)
 
     @usual_torch(grad=True)
-    def _solve_flow(self, maps, kind, parts, X, domain, device, seed):
+    def _solve_flow(self, maps, candidate, parts, X, domain, device, seed):
         """Fit a Gaussian flow on the mapped rows."""
         (training, training_domain), (held_out, held_out_domain) = parts
         scale = noise_scale(maps)
         weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
-        index = choose_shrinkage(
-            maps.forward(X)[0], weight, scale, np.random.RandomState(seed)
-        )
+        index = len(SHRINKAGES) - 1  # the columns as they are mapped
+        if candidate.whitens:
+            index = choose_shrinkage(
+                maps.forward(X)[0], weight, scale, np.random.RandomState(seed)
+            )
         U, log_det = maps.forward(held_out)
         moments = gaussian_moments(
             maps.forward(training)[0], balanced_weight(training_domain), scale
@@ -409,10 +476,10 @@ class FlowFeaturizer(
         score += np.mean(held_out_weight * log_det)
 
         # There are no epochs to choose from, so the held-out rows join the others.
-        maps = MARGINALS[kind](X, weight)
+        maps = MARGINALS[candidate.marginals](X, weight)
         moments = gaussian_moments(maps.forward(X)[0], weight, noise_scale(maps))
         flow = GaussianFlow(X.shape[1]).set_moments(*moments, SHRINKAGES[index])
-        attributes = self._fitted(flow.to(device), maps, kind) | {
+        attributes = self._fitted(flow.to(device), maps, candidate.marginals) | {
             "loss_curve_": np.array([]),
             "validation_scores_": np.array([]),
             "best_validation_score_": float(score),

@@ -166,14 +166,27 @@ def names_of(names: Iterable[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)
 
 
-SHARED["flow"] = (
-    f'flow : {{{names_of(FLOWS)}}} or callable, default="maf"',
-    "The flow:\n\n"
-    + "\n".join(f'* "{name}": {kind.about}' for name, kind in FLOWS.items())
-    + "\n\nA callable gets the number of features and returns a "
-    ":class:`zuko.flows.Flow`, for example "
-    "``functools.partial(zuko.flows.NSF, transforms=3)``; its base is taken as N(0, I)"
-    ", whatever it is.",
+def _describe(*more, names):
+    """Header and text of the parameter `flow`, with names beside those of FLOWS."""
+    items = [f'* "{name}": {kind.about}' for name, kind in FLOWS.items()]
+    return (
+        f'flow : {{{names_of(names)}}} or callable, default="maf"',
+        "The flow:\n\n"
+        + "\n".join([*items, *more])
+        + "\n\nA callable gets the number of features and returns a "
+        ":class:`zuko.flows.Flow`, for example "
+        "``functools.partial(zuko.flows.NSF, transforms=3)``; its base is taken as "
+        "N(0, I), whatever it is.",
+    )
+
+
+SHARED["flow"] = _describe(names=FLOWS)
+SHARED["flow_or_auto"] = _describe(
+    '* "auto": as far from the columns as pays for the ratio of the two samples that y '
+    'names: "standardize", the columns to mean 0 and variance 1; "gaussianize", each '
+    'made normal; "gaussian"; "copula"; or "maf". The first whose held-out loss is '
+    "within one standard error of the best.",
+    names=[*FLOWS, "auto"],
 )
 
 
