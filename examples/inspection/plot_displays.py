@@ -7,7 +7,7 @@ Gaussian around them; the true log ratio is known, so that an estimate can be he
 against it. In practice there is no truth, and the pictures after the first make do
 without. All take new rows, for at the rows of its fit a ratio is too sure.
 
-It takes some 20 seconds::
+It takes some 30 seconds::
 
     python examples/inspection/plot_displays.py --save displays
 """
@@ -18,10 +18,11 @@ import warnings
 import matplotlib.pyplot as plt
 from sklearn.exceptions import ConvergenceWarning
 
-from skdre import KMMRatio, MLPRatio, TelescopingRatio, TimeScoreRatio
+from skdre import AutoRatio, KMMRatio, MLPRatio, TelescopingRatio, TimeScoreRatio
 from skdre.datasets import make_mixture_shift
 from skdre.inspection import (
     BridgeLogRatiosDisplay,
+    CandidatesDisplay,
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
     LogRatioSurfaceDisplay,
@@ -52,6 +53,8 @@ estimators = {
     "mlp": MLPRatio(max_iter=options.steps, random_state=0),
     "bridges": TelescopingRatio(max_iter=options.steps, random_state=0),
     "time score": TimeScoreRatio(max_iter=2 * options.steps, random_state=0),
+    # Those that need no networks, for a quick picture.
+    "auto": AutoRatio(AutoRatio.default_candidates()[:8], random_state=0),
 }
 with warnings.catch_warnings():
     # Fewer steps than by default, and some gain is left.
@@ -133,6 +136,15 @@ figure, axes = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
 BridgeLogRatiosDisplay.from_estimator(estimators["bridges"], X_new, y_new, ax=axes[0])
 TimeScoreDisplay.from_estimator(estimators["time score"], X_new, y_new, ax=axes[1])
 TrainingCurveDisplay.from_estimator(estimators["mlp"], ax=axes[2])
+
+# %%
+# Among candidates
+# ----------------
+# What `AutoRatio` tried: the loss at held-out rows, where less is better, and the
+# weight in its answer.
+
+figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
+CandidatesDisplay.from_estimator(estimators["auto"], ax=ax)
 
 # %%
 # Each Display keeps its numbers and its artists: ``plot`` draws it again elsewhere, and

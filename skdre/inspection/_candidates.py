@@ -90,7 +90,8 @@ class CandidatesDisplay:
                 f"weight {share:.2f}", (x, y), (6, 6), textcoords="offset points"
             )
         self.ax_.set_yticks(place, [self.names[j] for j in order])
-        self.ax_.set(xlabel="held-out log loss (nats)")
+        # Room for the weight above the first.
+        self.ax_.set(xlabel="held-out log loss (nats)", ylim=(-0.6, len(order) - 0.2))
         return self
 
     @classmethod
