@@ -25,7 +25,7 @@ from skdre._core.groups import group_codes
 from skdre._core.inner import fit_weighted
 from skdre._core.samples import PooledRows, warn_of_separating_columns
 from skdre._core.scales import column_scales
-from skdre._core.seeds import draw_seed
+from skdre._core.seeds import draw_seed, give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
@@ -369,7 +369,9 @@ class AutoRatio(
                 # Of what is one candidate of many, and judged at held-out rows.
                 warnings.simplefilter("ignore")
                 fit = cross_fit(
-                    _seeded(estimator, seed),
+                    give_seeds(
+                        clone(estimator), np.random.RandomState(seed), replace=False
+                    ),
                     inputs[form],
                     rows,
                     shares,
@@ -456,17 +458,6 @@ def _warn_of_absurd_values(columns, coded, rows, names):
     named = columns.plain_names if names or not columns.are_plain else None
     plain = columns.drawn_in().plain(coded)
     column_scales(_pooled(plain, rows).samples(), named)
-
-
-def _seeded(estimator, seed):
-    """A clone whose seeds are given where it has none of its own."""
-    estimator, rng = clone(estimator), np.random.RandomState(seed)
-    seeds = {
-        name: draw_seed(rng)
-        for name, value in sorted(estimator.get_params().items())
-        if name.split("__")[-1] == "random_state" and value is None
-    }
-    return estimator.set_params(**seeds)
 
 
 def _fit_of_a_single_row(inputs, rows, run):

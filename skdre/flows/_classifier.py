@@ -47,13 +47,9 @@ from skdre.flows._gaussian import (
 )
 from skdre.flows._likelihood import through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
-from skdre.flows._stages import Stage, Stages
+from skdre.flows._stages import STILL_GAINING, Stage, Stages
 
 __all__ = ["FlowClassifierRatio"]
-
-# A held-out gain of the flow per feature, in nats, over the last third of the steps
-# that shows that training was cut short, as in FlowFeaturizer.
-_STILL_GAINING = 0.01
 
 
 @dataclass(frozen=True)
@@ -413,7 +409,7 @@ class FlowClassifierRatio(
 
     def _warn_if_flow_cut_short(self, net, n_epochs):
         gain = late_gain(self._records(net)["validation_scores_"], n_epochs)
-        if gain > _STILL_GAINING * self.n_features_in_:
+        if gain > STILL_GAINING * self.n_features_in_:
             warnings.warn(
                 f"The held-out likelihood of the flow still rose ({gain:.2g} nats in "
                 f"the last third of the steps) when max_iter={self.max_iter} was "

@@ -44,13 +44,9 @@ from skdre.flows._gaussian import (
 )
 from skdre.flows._likelihood import LogDensity, through
 from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
-from skdre.flows._stages import Stage, Stages
+from skdre.flows._stages import STILL_GAINING, Stage, Stages
 
 __all__ = ["FlowFeaturizer"]
-
-# A held-out gain per feature, in nats, over the last third of the epochs that shows
-# that training was cut short: a flow that has converged stops long before.
-_STILL_GAINING = 0.01
 
 
 def _mean_log_loss(log_density, weight):
@@ -390,7 +386,7 @@ class FlowFeaturizer(
         if not n_late or self.n_iter_ < self.max_epochs:
             return
         gain = self.best_validation_score_ - self.validation_scores_[:-n_late].max()
-        if gain > _STILL_GAINING * self.n_features_in_:
+        if gain > STILL_GAINING * self.n_features_in_:
             warnings.warn(
                 f"The held-out likelihood still rose ({gain:.2g} nats in the last "
                 f"{n_late} epochs) when max_epochs={self.max_epochs} was reached; "

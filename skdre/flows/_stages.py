@@ -8,7 +8,11 @@ from typing import Any
 from skdre._nn.callbacks import TaskCallback
 from skdre._nn.training import TrainingNet
 
-__all__ = ["Stage", "Stages"]
+__all__ = ["STILL_GAINING", "Stage", "Stages"]
+
+# A held-out gain per feature, in nats, over the last third of a flow's epochs that
+# shows that training was cut short: a flow that has converged stops long before.
+STILL_GAINING = 0.01
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skdre._core.inner import fit_weighted, innermost, weight_parameter
 from skdre._core.scales import FAR
-from skdre._core.seeds import draw_seed
+from skdre._core.seeds import give_seeds
 from skdre._nn.saving import pack_modules, unpack_modules
 from skdre._nn.settings import usual_torch
 from skdre.base import (
@@ -113,7 +113,7 @@ class BridgeModel:
         waymarks[0], waymarks[-1] = ends
         if deal_seeds:
             for each in self.estimators_:
-                _deal_random_state(each, random_state)
+                give_seeds(each, random_state)
         fits = []
         for fit in Parallel(n_jobs=self.n_jobs, return_as="generator")(
             delayed(_fit_bridge)(each, *waymarks[k : k + 2], fresh[k : k + 2])
@@ -186,7 +186,7 @@ class ClassifierModel:
         rows, fresh = (problem.draw_rows(coupled, random_state)[0] for _ in range(2))
         n_waymarks, self.n_rows_ = rows.shape[:2]
         if deal_seeds:
-            _deal_random_state(self.estimator_, random_state)
+            give_seeds(self.estimator_, random_state)
         X = np.concatenate(rows)
         with subtask(self.estimator_, "fit-estimator"):
             self.estimator_.fit(X, np.repeat(np.arange(n_waymarks), self.n_rows_))
@@ -247,16 +247,6 @@ def choose_class_score(classifier, X):
             return "decision_function"
     logged = hasattr(classifier, "predict_log_proba")
     return "predict_log_proba" if logged else "predict_proba"
-
-
-def _deal_random_state(estimator, random_state):
-    """Set every random_state of an estimator, and of those inside it."""
-    states = [
-        name
-        for name in sorted(estimator.get_params())
-        if name.split("__")[-1] == "random_state"
-    ]
-    estimator.set_params(**{name: draw_seed(random_state) for name in states})
 
 
 def _steps_taken(estimators):

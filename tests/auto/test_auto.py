@@ -190,7 +190,7 @@ def grouped(seed=0):
 
 
 def test_rows_of_a_group_stay_together():
-    """Boosting learns the places by heart, unless whole groups are held out."""
+    """Boosting memorises the places, unless whole groups are held out."""
     X, y, groups = grouped()
     boosting = [CHEAP[[name for name, _ in CHEAP].index("boosted trees")]]
     alone = auto(boosting).fit(X, y)
