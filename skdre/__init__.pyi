@@ -37,6 +37,7 @@ from .flows._featurizer import FlowFeaturizer as FlowFeaturizer
 from .importance import AlignedClassifier as AlignedClassifier
 from .importance import ImportanceWeighted as ImportanceWeighted
 from .importance import SourceFold as SourceFold
+from .importance import WeightedConformalRegressor as WeightedConformalRegressor
 from .importance import importance_weighted_score as importance_weighted_score
 from .importance import importance_weighted_scorer as importance_weighted_scorer
 from .information import MutualInformation as MutualInformation
