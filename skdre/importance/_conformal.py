@@ -287,7 +287,7 @@ class WeightedConformalRegressor(
         )
         X_held, y_held, held_weight = parts[1]
         scores = np.abs(y_held - np.ravel(estimator.predict(X_held)))
-        log_weight = np.zeros(len(scores))
+        log_weight: Floats = np.zeros(len(scores))
         if ratio is not None:
             log_weight = predict_log_ratio(ratio, X_held)
         effective_size = effective_sample_size(
