@@ -85,6 +85,9 @@ def _table():
         "TargetedSampler": [
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
         ],
+        "WeightedConformalRegressor": [
+            {"estimator": Ridge(), "ratio": kmm, "random_state": 0}
+        ],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
         "TimeScoreRatio": [
             # It starts from the Gaussian plug-in.

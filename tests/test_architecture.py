@@ -58,6 +58,7 @@ MAY_IMPORT = {
     "flows": {"base", "_nn", "kernel"},
     # Chooses among concrete estimators.
     "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
+    "balance": {"base", "weighting"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
     "density": {"base", "metrics", "pipeline", "weighting"},
