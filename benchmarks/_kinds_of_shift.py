@@ -7,15 +7,15 @@ true log ratio, a function of rows. Those of odd seeds were used for choosing.
 import numpy as np
 from scipy.stats import gamma, multivariate_normal, norm, poisson, t
 
-__all__ = ["KINDS", "clipped_error", "draw"]
+__all__ = ["KINDS", "clipped_error", "draw", "many_rows"]
 
 # Log ratios beyond this are taken as this, true or estimated.
 BOUND = 15.0
 
 
-def clipped_error(truth, log_ratio):
+def clipped_error(truth, log_ratio, bound=BOUND):
     """Mean squared error of the log ratio, both clipped."""
-    difference = np.clip(truth, -BOUND, BOUND) - np.clip(log_ratio, -BOUND, BOUND)
+    difference = np.clip(truth, -bound, bound) - np.clip(log_ratio, -bound, bound)
     return float(np.mean(difference**2))
 
 
@@ -253,3 +253,9 @@ def draw(kind, n, seed, n_new=2000):
     new = np.concatenate(KINDS[kind](n_new // 2, n_new // 2, rng)[:2])
     X, y = np.concatenate([p, q]), np.repeat([1, 0], [n_p, n_q])
     return X, y, new, log_ratio(new)
+
+
+def many_rows(kind, seed, n=20_000):
+    """New rows of the numerator, for what is true of it."""
+    rng = np.random.default_rng([seed, 99, sorted(KINDS).index(kind)])
+    return KINDS[kind](n, 10, rng)[0]
