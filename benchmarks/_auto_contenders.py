@@ -176,7 +176,7 @@ def _has_environment(name):
     return True
 
 
-def contenders(kind, seed):
+def contenders(kind, seed, n_rows=1000):
     """Name and estimator of all but AutoRatio.
 
     Parameters
@@ -184,6 +184,8 @@ def contenders(kind, seed):
     kind : str
         Of _kinds_of_shift.py; the slow ones are left out where samples overlap.
     seed : int
+    n_rows : int, default=1000
+        Of both samples; the slowest are left out, or made smaller, above 3,000.
 
     Returns
     -------
@@ -194,7 +196,10 @@ def contenders(kind, seed):
         return ClassifierRatio(estimator, calibration="sigmoid")
 
     boosting = HistGradientBoostingClassifier(early_stopping=True, random_state=seed)
-    forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=seed)
+    many = n_rows > 3000
+    forest = RandomForestClassifier(
+        100 if many else 200, min_samples_leaf=3, random_state=seed
+    )
     found = {
         "logistic regression": ClassifierRatio(),
         "logistic regression, calibrated": calibrated(),
@@ -223,6 +228,7 @@ def contenders(kind, seed):
         )
     if kind in FAR:
         found["TelescopingRatio"] = TelescopingRatio(random_state=seed)
+    if kind in FAR and not many:
         found["TimeScoreRatio"] = TimeScoreRatio(random_state=seed)
     return found
 

@@ -167,7 +167,9 @@ if __name__ == "__main__":
     for rows in args.rows:
         for seed in args.seeds:
             for kind in args.kinds:
-                named = {} if args.only_auto else contenders(kind, seed)
+                named = (
+                    {} if args.only_auto else contenders(kind, seed, 2 * np.max(rows))
+                )
                 if not args.without_auto:
                     named["AutoRatio"] = AutoRatio(random_state=seed)
                 run(kind, rows, seed, named, args.label)
