@@ -32,6 +32,7 @@ TASKS = {
     ),
     "Hand a ratio on": ("base", "_core", "pipeline"),
     "Train under a shift": ("importance", "weighting"),
+    "Compare groups fairly": ("balance",),
     "Find a shift, measure information, judge a ratio": (
         "information",
         "inspection",
@@ -39,7 +40,7 @@ TASKS = {
     ),
     "Flows: features and alignment": ("flows",),
     "Build a density, draw samples": ("density",),
-    "For developers": ("utils", "datasets", "paths"),
+    "For developers": ("utils", "datasets", "paths", "networks"),
 }
 
 

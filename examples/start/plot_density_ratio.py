@@ -12,8 +12,8 @@ easier problem, and its answer is the ratio.
 """
 
 # %%
-# Rows are stacked by ``pool``, which needs no more than the two names. The ratio is then
-# known at every x, not at the rows alone.
+# Rows are stacked by ``pool``. The ratio is then known at every x, not only where there
+# are rows.
 
 import argparse
 
@@ -67,7 +67,7 @@ if __name__ == "__main__":
     x, truth, log_ratio = main(save=args.save)
 
 # %%
-# Over the middle 95 % of both samples the estimate is off by a few hundredths.
+# Where both samples have rows the estimate is close; beyond them it is a guess.
 
 if __name__ == "__main__":
     inside = (x > Q.ppf(0.025)) & (x < P.ppf(0.975))
