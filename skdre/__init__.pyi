@@ -11,6 +11,7 @@ from . import information as information
 from . import inspection as inspection
 from . import kernel as kernel
 from . import metrics as metrics
+from . import networks as networks
 from . import paths as paths
 from . import pipeline as pipeline
 from . import time_score as time_score

@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "pipeline": {"base"},
     "kernel": {"base"},
     "_nn": {"base"},
+    "networks": {"_nn", "flows"},
     "classification": {"base", "_nn"},
     "waymarks": {"base", "_nn", "paths"},
     "time_score": {"base", "_nn", "paths"},
@@ -93,7 +94,7 @@ NUMPY_ONLY = {
     "weighting",
     "paths",
 }
-KNOW_TORCH = {"_nn", "classification", "waymarks", "time_score", "flows", "auto"}
+KNOW_TORCH = {"_nn", "networks", "classification", "waymarks", "time_score", "flows", "auto"}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 

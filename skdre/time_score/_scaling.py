@@ -78,7 +78,8 @@ def fit_scaling(rows, scales, *, whiten=False):
             "and no column that is constant or a combination of others: the "
             f"covariance of its {rows.n_denominator} distinct rows is singular."
         )
-    matrix = axes / np.sqrt(size)
+    # The symmetric root moves the columns least: pixels stay where they are.
+    matrix = axes / np.sqrt(size) @ axes.T
     Z = ((X - moments.means[0]) / sd) @ matrix
     limit = np.abs(Z).max(axis=0) + _LINEAR_RANGE
     return Scaling(moments.means[0], sd, matrix, limit, bounds)
