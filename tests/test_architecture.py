@@ -94,7 +94,15 @@ NUMPY_ONLY = {
     "weighting",
     "paths",
 }
-KNOW_TORCH = {"_nn", "networks", "classification", "waymarks", "time_score", "flows", "auto"}
+KNOW_TORCH = {
+    "_nn",
+    "networks",
+    "classification",
+    "waymarks",
+    "time_score",
+    "flows",
+    "auto",
+}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 

@@ -30,7 +30,8 @@ def _tanh_network(n_inputs, n_hidden, n_outputs):
 
 def _group_norm(n_channels, most):
     """At most so many groups, of two channels or more each."""
-    return nn.GroupNorm(math.gcd(most, max(n_channels // 2, 1)), n_channels)
+    fit = [n for n in range(2, n_channels // 2 + 1) if n_channels % n == 0]
+    return nn.GroupNorm(max((n for n in fit if n <= most), default=1), n_channels)
 
 
 class _Block(nn.Module):

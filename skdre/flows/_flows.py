@@ -20,7 +20,14 @@ from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._images import ImageFlow
 from skdre.flows._transforms import Continuous, Coupling, standard_normal
 
-__all__ = ["FLOWS", "IMAGE_FLOWS", "TRAINED_FLOWS", "FlowKind", "build_flow", "names_of"]
+__all__ = [
+    "FLOWS",
+    "IMAGE_FLOWS",
+    "TRAINED_FLOWS",
+    "FlowKind",
+    "build_flow",
+    "names_of",
+]
 
 # Bins of a spline between -5 and 5.
 _N_BINS = 8
