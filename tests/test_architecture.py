@@ -60,7 +60,8 @@ MAY_IMPORT = {
     "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
-    "density": {"base", "metrics", "pipeline", "weighting"},
+    # Gradients of users' torch functions.
+    "density": {"base", "metrics", "pipeline", "weighting", "_nn"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets", "paths"},
