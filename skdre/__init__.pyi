@@ -30,6 +30,11 @@ from .base import predict_ratio as predict_ratio
 from .classification._classifier import ClassifierRatio as ClassifierRatio
 from .classification._gaussian import GaussianRatio as GaussianRatio
 from .classification._mlp import MLPRatio as MLPRatio
+from .density._annealing import (
+    annealed_importance_sampling as annealed_importance_sampling,
+)
+from .density._ratio_density import RatioDensity as RatioDensity
+from .density._reverse import raise_bound as raise_bound
 from .density._targeted import TargetedSampler as TargetedSampler
 from .flows._alignment import LikelihoodRatioAligner as LikelihoodRatioAligner
 from .flows._classifier import FlowClassifierRatio as FlowClassifierRatio

@@ -62,7 +62,8 @@ MAY_IMPORT = {
     "balance": {"base", "weighting"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
-    "density": {"base", "metrics", "pipeline", "weighting"},
+    # Gradients of users' torch functions.
+    "density": {"base", "metrics", "pipeline", "weighting", "_nn"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets", "paths"},
