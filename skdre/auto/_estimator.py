@@ -28,6 +28,7 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed, give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre.auto._bridges import form_of_bridges
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
 from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
@@ -42,6 +43,7 @@ from skdre.base import (
     distinct_rows,
 )
 from skdre.classification import GaussianRatio
+from skdre.waymarks import TelescopingRatio
 
 __all__ = ["AutoRatio"]
 
@@ -352,17 +354,19 @@ class AutoRatio(
         self, candidates, columns, inputs, rows, shares, held_out, rng, run, began
     ):
         """Fit one candidate after the other, while there is time."""
-        trials = []
-        for name, given in candidates:
+        trials, bridges = [], None
+        given_forms = [form_and_estimator(each) for _, each in candidates]
+        if len({form for form, each in given_forms if _has_bridges(each)}) > 1:
+            bridges = form_of_bridges(inputs["plain"], rows.is_numerator, rows.weight)
+        for (name, _), (form, estimator) in zip(candidates, given_forms, strict=True):
             seed = draw_seed(rng)
             late = (
                 self.time_budget is not None
                 and time.perf_counter() - began > self.time_budget
             )
-            form, estimator = form_and_estimator(given)
             if late and trials:
                 continue
-            if not is_worth_a_try(estimator, form, trials, held_out):
+            if not is_worth_a_try(estimator, form, trials, held_out, bridges):
                 continue
             start = time.perf_counter()
             with warnings.catch_warnings():
@@ -411,6 +415,10 @@ class AutoRatio(
             models, form = self.estimators_[name], self._form_of[name]
             log_ratio += weight * mean_log_ratio(models, inputs[form])
         return log_ratio
+
+
+def _has_bridges(estimator):
+    return isinstance(estimator, TelescopingRatio)
 
 
 def _as_frame(X):
