@@ -11,8 +11,9 @@ from skdre.waymarks._base import Problem
 
 __all__ = ["bridge_comparison", "compare_on_bridges", "form_of_bridges"]
 
-# How often held-out rows are paired anew.
-_PASSES = 3
+# How often the held-out rows of a fold are paired anew: until there are so many pairs,
+# or so often.
+_PAIRS, _PASSES = 3000, 3
 
 # A tail of a column: how far the 1 % quantile is from the median, over how far the
 # quartile is, in units of a normal's. From this value on it is heavy (2.5 for Student's
@@ -95,7 +96,9 @@ def bridge_comparison(rows, shares, plug_ins, fars, random_state):
         new = replace(rows, weight=rows.weight * share)
         new = new.weighted(new.weight)
         problem = Problem(new, path, times, len(times) - 1, warn=False)
-        waymarks, *pairs = problem.draw_rows(True, random_state, _PASSES)
+        n_rows = max(max(len(each), each.sum()) for _, each in new.samples())
+        n_passes = int(np.clip(np.ceil(_PAIRS / n_rows), 1, _PASSES))
+        waymarks, *pairs = problem.draw_rows(True, random_state, n_passes)
 
         def of_members(X, far=far, fold=fold):
             log_ratios = far._member_bridges(X)
