@@ -4,8 +4,8 @@
 
 fits AutoRatio's networks and telescoping on the columns as they are and on normal
 scores, whatever its rules say. It prints for each the held-out log loss, the error of
-the log ratio at new rows (mean squared, clipped at +-15) and the seconds of the fit; for
-telescoping also by how many standard errors it is better than the plug-in on the
+the log ratio at new rows (mean squared, clipped at +-15) and the seconds of the fit;
+for telescoping also by how many standard errors it is better than the plug-in on the
 bridges, and than the best network by log loss. The rules of skdre.auto._decide for such
 samples were chosen by this, on problems whose role is "tuning" and on kinds of shift
 with odd seeds.

@@ -169,9 +169,9 @@ class AutoRatio(
     of these. A level never seen in fit counts as a rare one. Dates have to be made
     numbers first.
 
-    **Size.** A saved model holds what is used only: a network, or telescoping, about
-    .75 MB of ten members; five boostings .3 to 1 MB; five fits of anything else 10 to
-    50 kB (ten columns, some thousands of rows).
+    **Size.** A saved model holds what is used only: a network of ten members about
+    .75 MB, telescoping of five .4 MB; five boostings .3 to 1 MB; five fits of anything
+    else 10 to 50 kB (ten columns, some thousands of rows).
 
     References
     ----------
