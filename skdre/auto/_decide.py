@@ -10,6 +10,7 @@ from skdre.auto._bridges import bridge_comparison
 from skdre.auto._combine import simplex_weights
 from skdre.auto._cross_fit import CrossFit
 from skdre.classification import GaussianRatio, MLPRatio
+from skdre.kernel import LSIFRatio
 from skdre.waymarks import TelescopingRatio
 
 __all__ = ["Decision", "Trial", "decide", "is_worth_a_try"]
@@ -77,7 +78,8 @@ def is_worth_a_try(estimator, form, trials, held_out, bridges=None):
 
     Telescoping is worth its time where the samples lie apart, in one form only. So is
     a network there, and wherever there are many rows: of columns as they are or made
-    normal, wherever the cheap candidates have their smallest loss.
+    normal, wherever the cheap candidates have their smallest loss. Least squares are
+    left out where the samples are known to hardly overlap.
 
     Parameters
     ----------
@@ -94,10 +96,13 @@ def is_worth_a_try(estimator, form, trials, held_out, bridges=None):
     -------
     is_worth : bool
     """
-    if not trials or not isinstance(estimator, TelescopingRatio | MLPRatio):
+    if not trials or not isinstance(estimator, TelescopingRatio | MLPRatio | LSIFRatio):
         return True
     best = min((each.fit.log_ratio for each in trials), key=held_out.loss)
-    is_apart = held_out.divergence(best) > _APART
+    divergence = held_out.divergence(best)
+    if isinstance(estimator, LSIFRatio):
+        return divergence <= _FAR
+    is_apart = divergence > _APART
     if isinstance(estimator, TelescopingRatio):
         return is_apart and bridges in (None, form)
     if is_apart or len(held_out.row) > _MANY_ROWS:

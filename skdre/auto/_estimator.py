@@ -151,14 +151,16 @@ class AutoRatio(
     Where the samples lie apart (half the symmetric divergence above 1 nat, as the best
     candidate so far has it), or of more than 5,000 rows, a network is tried either on
     the columns as they are or on normal scores, wherever the plug-in and RuLSIF are
-    better. Telescoping is tried only where the samples lie apart, with a member for
-    each fold at least: on normal scores if a column has heavy tails within a sample,
-    else on the columns as they are. The log loss says little of the size of a log ratio
-    there. So telescoping is taken if it is better than the Gaussian plug-in by two
-    standard errors of their losses on the bridges, unless something else has the
-    smaller log loss by three. Otherwise the plug-in is taken above 2.5 nats, with the
-    same exception. The plug-in in the other form, of which the bridges say nothing, is
-    left where it has the least log loss.
+    better. RuLSIF is left out from 2.5 nats on. Telescoping is tried only where the
+    samples lie apart, with a member for each fold at least: on normal scores if a
+    column has heavy tails within a sample, else on the columns as they are.
+
+    The log loss says little of the size of a log ratio where samples lie apart. So
+    telescoping is taken if it is better than the Gaussian plug-in by two standard
+    errors of their losses on the bridges, unless something else has the smaller log
+    loss by three. Otherwise the plug-in is taken above 2.5 nats, with the same
+    exception. The plug-in in the other form, of which the bridges say nothing, is left
+    where it has the least log loss.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.

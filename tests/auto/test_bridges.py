@@ -100,6 +100,7 @@ def test_one_form_where_samples_lie_apart(apart):
         (TelescopingRatio, "normal"): False,
     }
     assert is_worth_a_try(GaussianRatio(), "plain", trials, ROWS, "plain")
+    assert is_worth_a_try(LSIFRatio(), "plain", trials, ROWS, "plain") != apart
 
 
 def decision(monkeypatch, trials, z):
