@@ -1,200 +1,25 @@
 """Kinds of shift on which the rules of AutoRatio were chosen, and its errors are told.
 
 Each function draws the two samples, the numerator's first, and returns them with the
-true log ratio, a function of rows. Those of odd seeds were used for choosing.
+true log ratio, a function of rows. Those of odd seeds were used for choosing. Problems
+of skdre.datasets.known_ratio_problems go by their names as well.
 """
 
 import numpy as np
-from scipy.stats import gamma, multivariate_normal, norm, poisson, t
+from scipy.stats import norm
 
-__all__ = ["KINDS", "clipped_error", "draw"]
+from skdre.datasets import _kinds, known_ratio_problems, make_known_ratio
+
+__all__ = ["KINDS", "clipped_error", "draw", "many_rows"]
 
 # Log ratios beyond this are taken as this, true or estimated.
 BOUND = 15.0
 
 
-def clipped_error(truth, log_ratio):
+def clipped_error(truth, log_ratio, bound=BOUND):
     """Mean squared error of the log ratio, both clipped."""
-    difference = np.clip(truth, -BOUND, BOUND) - np.clip(log_ratio, -BOUND, BOUND)
+    difference = np.clip(truth, -bound, bound) - np.clip(log_ratio, -bound, bound)
     return float(np.mean(difference**2))
-
-
-def heavy_tails(n_p, n_q, rng):
-    p, q = t(2.5, loc=0.6), t(2.5)
-    return (
-        p.rvs((n_p, 5), random_state=rng),
-        q.rvs((n_q, 5), random_state=rng),
-        lambda X: (p.logpdf(X) - q.logpdf(X)).sum(axis=1),
-    )
-
-
-def additive(n_p, n_q, rng):
-    """Eight columns in [0, 1], with densities of p that are steps and waves."""
-    d = 8
-
-    def density(X):
-        steps = np.where(X < 0.3, 2.0, 0.4 / 0.7)
-        waves = 1 + 0.8 * np.sin(4 * np.pi * X)
-        return np.where(np.arange(d) < 3, steps, np.where(np.arange(d) < 6, waves, 1.0))
-
-    X = rng.uniform(size=(n_p * 40, d))
-    columns = []
-    for j, values in enumerate(X.T):
-        kept = rng.uniform(size=len(X)) < density(X)[:, j] / 2.0
-        columns.append(values[kept][:n_p])
-    return (
-        np.column_stack(columns),
-        rng.uniform(size=(n_q, d)),
-        lambda X: np.log(density(X)).sum(axis=1),
-    )
-
-
-def sparse(n_p, n_q, rng):
-    p = rng.normal(size=(n_p, 50))
-    p[:, 7] = 0.8 + 0.6 * p[:, 7]
-    p[:, 30] = 1.5 * p[:, 30]
-
-    def log_ratio(X):
-        return (
-            norm(0.8, 0.6).logpdf(X[:, 7])
-            - norm.logpdf(X[:, 7])
-            + norm(0, 1.5).logpdf(X[:, 30])
-            - norm.logpdf(X[:, 30])
-        )
-
-    return p, rng.normal(size=(n_q, 50)), log_ratio
-
-
-def skewed(n_p, n_q, rng):
-    """Gamma margins over a Gaussian copula; p has another mean and correlation."""
-    d, margin = 6, gamma(1.5)
-    C = np.full((d, d), 0.6) + 0.4 * np.eye(d)
-    p, q = multivariate_normal(np.full(d, 0.4), C), multivariate_normal(np.zeros(d))
-
-    def shown(Z):
-        return margin.isf(norm.sf(Z))
-
-    def log_ratio(X):
-        Z = norm.isf(margin.sf(X))
-        return p.logpdf(Z) - q.logpdf(Z)
-
-    return (
-        shown(p.rvs(n_p, random_state=rng)),
-        shown(q.rvs(n_q, random_state=rng)),
-        log_ratio,
-    )
-
-
-def new_cluster(n_p, n_q, rng):
-    d, share, center, scale = 5, 0.12, 1.8, 0.4
-    new = rng.uniform(size=n_p) < share
-    p = rng.normal(size=(n_p, d))
-    p[new] = center / np.sqrt(d) + scale * p[new]
-
-    def log_ratio(X):
-        log_q = norm.logpdf(X).sum(axis=1)
-        log_new = norm(center / np.sqrt(d), scale).logpdf(X).sum(axis=1)
-        return np.logaddexp(np.log1p(-share), np.log(share) + log_new - log_q)
-
-    return p, rng.normal(size=(n_q, d)), log_ratio
-
-
-def rotated(n_p, n_q, rng):
-    d = 6
-    Q = np.linalg.qr(np.random.default_rng(5).normal(size=(d, d)))[0]
-    C = Q @ np.diag(np.geomspace(0.4, 2.0, d)) @ Q.T
-    p, q = multivariate_normal(np.zeros(d), C), multivariate_normal(np.zeros(d))
-    return (
-        p.rvs(n_p, random_state=rng),
-        q.rvs(n_q, random_state=rng),
-        lambda X: p.logpdf(X) - q.logpdf(X),
-    )
-
-
-def discrete(n_p, n_q, rng):
-    rates_q = np.array([0.5, 1.0, 2.0, 3.0, 1.5, 0.8])
-    rates_p = rates_q * np.array([2.0, 1.0, 1.5, 1.0, 0.6, 1.0])
-    return (
-        rng.poisson(rates_p, (n_p, 6)).astype(float),
-        rng.poisson(rates_q, (n_q, 6)).astype(float),
-        lambda X: (poisson.logpmf(X, rates_p) - poisson.logpmf(X, rates_q)).sum(axis=1),
-    )
-
-
-def changing_noise(n_p, n_q, rng):
-    """The spread of one column depends on another, in p another way than in q."""
-
-    def spread(x, in_p):
-        return np.exp(1.2 * np.sin(2 * x + (1.5 if in_p else 0.0)))
-
-    def sample(n, in_p):
-        X = rng.normal(size=(n, 4))
-        X[:, 1] = np.sin(3 * X[:, 0]) + spread(X[:, 0], in_p) * X[:, 1]
-        return X
-
-    def log_ratio(X):
-        mean = np.sin(3 * X[:, 0])
-        return norm(mean, spread(X[:, 0], True)).logpdf(X[:, 1]) - norm(
-            mean, spread(X[:, 0], False)
-        ).logpdf(X[:, 1])
-
-    return sample(n_p, True), sample(n_q, False), log_ratio
-
-
-def fields(n_p, n_q, rng):
-    """Smooth random fields on a grid of 8 by 8; those of p are a little smoother."""
-    grid = np.stack(np.meshgrid(range(8), range(8)), -1).reshape(-1, 2)
-    squared = ((grid[:, None] - grid) ** 2).sum(-1)
-    p, q = (
-        multivariate_normal(
-            np.zeros(64), np.exp(-squared / 2 / length**2) + 0.2 * np.eye(64)
-        )
-        for length in (1.5, 1.2)
-    )
-    return (
-        p.rvs(n_p, random_state=rng),
-        q.rvs(n_q, random_state=rng),
-        lambda X: p.logpdf(X) - q.logpdf(X),
-    )
-
-
-def ring_in_a_box(n_p, n_q, rng):
-    radius, width = 2.0, 0.25
-    angle = rng.uniform(0, 2 * np.pi, n_p)
-    r = rng.normal(radius, width, n_p)
-    p = np.column_stack([r * np.cos(angle), r * np.sin(angle)])
-
-    def log_ratio(X):
-        r = np.linalg.norm(X, axis=1)
-        log_p = norm(radius, width).logpdf(r) - np.log(2 * np.pi * r)
-        return log_p + np.log(36.0)
-
-    return p, rng.uniform(-3, 3, (n_q, 2)), log_ratio
-
-
-def cut_support(n_p, n_q, rng):
-    """p has no rows in a corner of the cube."""
-    d = 4
-
-    def inside(X):
-        return X[:, 0] + X[:, 1] < 1.2
-
-    p = rng.uniform(size=(n_p * 4, d))
-    share = 1 - 0.8**2 / 2
-    return (
-        p[inside(p)][:n_p],
-        rng.uniform(size=(n_q, d)),
-        lambda X: np.where(inside(X), -np.log(share), -BOUND),
-    )
-
-
-def same(n_p, n_q, rng):
-    p = t(1.5)
-    return (
-        p.rvs((n_p, 6), random_state=rng),
-        p.rvs((n_q, 6), random_state=rng),
-        lambda X: np.zeros(len(X)),
-    )
 
 
 def _gaussians(distance, d=10):
@@ -227,29 +52,51 @@ def far_mixture(n_p, n_q, rng):
 
 
 KINDS = {
-    "heavy tails": heavy_tails,
-    "additive": additive,
-    "two of 50 columns": sparse,
-    "skewed margins": skewed,
-    "new cluster": new_cluster,
-    "rotated Gaussians": rotated,
-    "discrete columns": discrete,
-    "noise that changes": changing_noise,
-    "smooth fields": fields,
-    "ring in a box": ring_in_a_box,
-    "cut support": cut_support,
-    "p = q, heavy tails": same,
+    "heavy tails": _kinds.heavy_tails,
+    "additive": _kinds.additive,
+    "two of 50 columns": _kinds.sparse,
+    "skewed margins": _kinds.skewed,
+    "new cluster": _kinds.new_cluster,
+    "rotated Gaussians": _kinds.rotated,
+    "discrete columns": _kinds.discrete,
+    "noise that changes": _kinds.changing_noise,
+    "smooth fields": _kinds.fields,
+    "ring in a box": _kinds.ring_in_a_box,
+    "cut support": _kinds.cut_support,
+    "p = q, heavy tails": _kinds.same_tails,
     "Gaussians 1 apart": _gaussians(1.0),
     "Gaussians 3 apart": _gaussians(3.0),
     "far mixtures": far_mixture,
 }
 
 
+def _numbered(kind):
+    """How a kind is drawn, and a number of its own."""
+    if kind in KINDS:
+        return KINDS[kind], sorted(KINDS).index(kind)
+    number = known_ratio_problems().index(kind)
+
+    def draw_problem(n_p, n_q, rng):
+        shift = make_known_ratio(
+            kind, (n_p, n_q), random_state=int(rng.integers(2**31))
+        )
+        return shift.numerator, shift.denominator, shift.log_ratio
+
+    return draw_problem, 1000 + number
+
+
 def draw(kind, n, seed, n_new=2000):
     """Rows of both samples, their labels, and new rows with the true log ratio."""
     n_p, n_q = (n, n) if isinstance(n, int) else n
-    rng = np.random.default_rng([seed, n_p, n_q, sorted(KINDS).index(kind)])
-    p, q, log_ratio = KINDS[kind](n_p, n_q, rng)
-    new = np.concatenate(KINDS[kind](n_new // 2, n_new // 2, rng)[:2])
+    draw_kind, number = _numbered(kind)
+    rng = np.random.default_rng([seed, n_p, n_q, number])
+    p, q, log_ratio = draw_kind(n_p, n_q, rng)
+    new = np.concatenate(draw_kind(n_new // 2, n_new // 2, rng)[:2])
     X, y = np.concatenate([p, q]), np.repeat([1, 0], [n_p, n_q])
     return X, y, new, log_ratio(new)
+
+
+def many_rows(kind, seed, n=20_000):
+    """New rows of the numerator, for what is true of it."""
+    draw_kind, number = _numbered(kind)
+    return draw_kind(n, 10, np.random.default_rng([seed, 99, number]))[0]

@@ -17,79 +17,76 @@ PYTHONPATH, can be measured alike, under the name of --label.
 
 import argparse
 import json
-import time
 import warnings
 from pathlib import Path
 
 import _report
 import numpy as np
-from _kinds_of_shift import KINDS, clipped_error, draw
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from _auto_contenders import close, contenders, fitted_log_ratios
+from _kinds_of_shift import KINDS, clipped_error, draw, many_rows
 
-from skdre import (
-    AutoRatio,
-    ClassifierRatio,
-    GaussianRatio,
-    KMMRatio,
-    LSIFRatio,
-    MLPRatio,
-)
+from skdre import AutoRatio
 
 PAGE = Path(__file__).resolve().parent.parent / "doc" / "choosing.md"
 
 
-def contenders(seed, only_auto):
-    found = {"AutoRatio": AutoRatio(random_state=seed)}
-    if only_auto:
-        return found
-    boosting = HistGradientBoostingClassifier(early_stopping=True, random_state=seed)
-    forest = RandomForestClassifier(200, min_samples_leaf=3, random_state=seed)
-    return found | {
-        "logistic regression": ClassifierRatio(),
-        "boosting, calibrated": ClassifierRatio(boosting, calibration="sigmoid"),
-        "forest, calibrated": ClassifierRatio(forest, calibration="sigmoid"),
-        "GaussianRatio": GaussianRatio(),
-        "LSIFRatio(alpha=0.1)": LSIFRatio(alpha=0.1, random_state=seed),
-        "KMMRatio": KMMRatio(random_state=seed),
-        "MLPRatio": MLPRatio(random_state=seed),
-    }
+def weighted_errors(log_ratio, X, y, kind, sizes, seed):
+    """Errors of self-normalised E_q[r f] with and without weights, by kind of f.
+
+    f are the columns, drawn in to their middle 99 %, their squares, and whether they
+    are above the median; the truth is that of many new rows of the numerator.
+
+    Returns
+    -------
+    errors : dict of str to (float, float, float)
+        Root mean square over the columns, in standard deviations of f in the
+        denominator: weighted, unweighted, and the standard error of a mean.
+    """
+    q, p = X[y == 0], many_rows(kind, seed)
+    low, high = np.quantile(X, [0.005, 0.995], axis=0)
+    middle = np.median(X, axis=0)
+    weight = np.exp(log_ratio - log_ratio.max())
+    weight /= weight.sum()
+    errors = {}
+    for name, f in {
+        "columns": lambda Z: np.clip(Z, low, high),
+        "squares": lambda Z: (np.clip(Z, low, high) - middle) ** 2,
+        "indicators": lambda Z: (middle < Z).astype(float),
+    }.items():
+        at_q, truth = f(q), f(p).mean(axis=0)
+        scale = np.maximum(at_q.std(axis=0), 1e-9)
+        errors[name] = [
+            round(float(np.sqrt(np.mean(((mean - truth) / scale) ** 2))), 4)
+            for mean in (weight @ at_q, at_q.mean(axis=0))
+        ] + [round(len(q) ** -0.5, 4)]
+    return errors
 
 
-def weighted_gain(ratio, X, y, new, truth):
-    """Error of E_q[r f] by weights, over that without, for f the first columns."""
-    q = X[y == 0]
-    weight = np.exp(ratio.decision_function(q))
-    p_new = X[y == 1]
-    scale = q.std(axis=0)
-    target = p_new.mean(axis=0)
-    weighted = (weight @ q) / weight.sum()
-    return float(
-        np.linalg.norm((weighted - target) / scale)
-        / np.linalg.norm((q.mean(axis=0) - target) / scale)
-    )
-
-
-def run(kind, n, seed, only_auto, label):
+def run(kind, n, seed, named, label):
     X, y, new, truth = draw(kind, n, seed)
-    for name, estimator in contenders(seed, only_auto).items():
-        start = time.process_time()
+    for name, estimator in named.items():
+        line = {"kind": kind, "rows": n, "seed": seed, "estimator": name}
+        if name == "AutoRatio":
+            line["estimator"] = label
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            estimator.fit(X, y)
-            seconds = time.process_time() - start
-            log_ratio = estimator.decision_function(new)
-            gain = weighted_gain(estimator, X, y, new, truth)
-        line = {
-            "kind": kind,
-            "rows": n,
-            "seed": seed,
-            "estimator": label if name == "AutoRatio" else name,
+            try:
+                (log_ratio, at_q), seconds = fitted_log_ratios(
+                    estimator, X, y, new, X[y == 0]
+                )
+            except Exception as error:
+                line["note"] = f"{type(error).__name__}: {error}"[:200]
+                print(json.dumps(line), flush=True)
+                continue
+        line |= {
             "error": clipped_error(truth, log_ratio),
+            "error within 5": clipped_error(truth, log_ratio, 5.0),
             "seconds": round(seconds, 2),
-            "weighted mean": round(gain, 3),
+            "weighted": weighted_errors(at_q, X, y, kind, n, seed),
         }
         if name == "AutoRatio":
             line["choice"] = getattr(estimator, "choice_", "")
+            line["weights"] = getattr(estimator, "weights_", {})
         print(json.dumps(line), flush=True)
 
 
@@ -147,12 +144,19 @@ def write_errors(paths):
     _report.replace_block(PAGE, "auto-errors", text)
 
 
+def sizes(text):
+    """500, or 300x20000: rows of the numerator, and of the denominator."""
+    found = [int(each) for each in text.split("x")]
+    return found[0] if len(found) == 1 else tuple(found)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--rows", type=int, nargs="+", default=[500])
+    parser.add_argument("--rows", type=sizes, nargs="+", default=[500])
     parser.add_argument("--seeds", type=int, nargs="+", default=[2])
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--only-auto", action="store_true")
+    parser.add_argument("--without-auto", action="store_true")
     parser.add_argument("--label", default="AutoRatio")
     parser.add_argument("--write-doc", nargs="+")
     args = parser.parse_args()
@@ -163,4 +167,10 @@ if __name__ == "__main__":
     for rows in args.rows:
         for seed in args.seeds:
             for kind in args.kinds:
-                run(kind, rows, seed, args.only_auto, args.label)
+                named = (
+                    {} if args.only_auto else contenders(kind, seed, 2 * np.max(rows))
+                )
+                if not args.without_auto:
+                    named["AutoRatio"] = AutoRatio(random_state=seed)
+                run(kind, rows, seed, named, args.label)
+    close()

@@ -59,9 +59,11 @@ MAY_IMPORT = {
     "flows": {"base", "_nn", "kernel"},
     # Chooses among concrete estimators.
     "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
+    "balance": {"base", "weighting"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
-    "density": {"base", "metrics", "pipeline", "weighting"},
+    # Gradients of users' torch functions.
+    "density": {"base", "metrics", "pipeline", "weighting", "_nn"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets", "paths"},

@@ -28,6 +28,7 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed, give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre.auto._bridges import form_of_bridges
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
 from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
@@ -42,6 +43,7 @@ from skdre.base import (
     distinct_rows,
 )
 from skdre.classification import GaussianRatio
+from skdre.waymarks import TelescopingRatio
 
 __all__ = ["AutoRatio"]
 
@@ -146,12 +148,19 @@ class AutoRatio(
     Networks hold out a fold in each member anyway, so they are fitted once. Boosting
     without early stopping of its own is stopped where its loss over all folds is least.
 
-    Of more than 5,000 rows a network is tried either on the columns as they are or on
-    normal scores, wherever the plug-in and RuLSIF are better. Telescoping is tried only
-    where the samples lie apart, and in one of the two forms. Where half the
-    symmetric divergence is above 2.5 nats, the log loss says little of the size of a
-    log ratio, and the losses of the bridges decide between telescoping and the Gaussian
-    plug-in, if both were tried.
+    Where the samples lie apart (half the symmetric divergence above 1 nat, as the best
+    candidate so far has it), or of more than 5,000 rows, a network is tried either on
+    the columns as they are or on normal scores, wherever the plug-in and RuLSIF are
+    better. RuLSIF is left out from 2.5 nats on. Telescoping is tried only where the
+    samples lie apart, with a member for each fold at least: on normal scores if a
+    column has heavy tails within a sample, else on the columns as they are.
+
+    The log loss says little of the size of a log ratio where samples lie apart. So
+    telescoping is taken if it is better than the Gaussian plug-in by two standard
+    errors of their losses on the bridges, unless something else has the smaller log
+    loss by three. Otherwise the plug-in is taken above 2.5 nats, with the same
+    exception. The plug-in in the other form, of which the bridges say nothing, is left
+    where it has the least log loss.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.
@@ -162,9 +171,9 @@ class AutoRatio(
     of these. A level never seen in fit counts as a rare one. Dates have to be made
     numbers first.
 
-    **Size.** A saved model holds what is used only: a network, or telescoping, about
-    .75 MB of ten members; five boostings .3 to 1 MB; five fits of anything else 10 to
-    50 kB (ten columns, some thousands of rows).
+    **Size.** A saved model holds what is used only: a network of ten members about
+    .75 MB, telescoping of five .4 MB; five boostings .3 to 1 MB; five fits of anything
+    else 10 to 50 kB (ten columns, some thousands of rows).
 
     References
     ----------
@@ -352,17 +361,19 @@ class AutoRatio(
         self, candidates, columns, inputs, rows, shares, held_out, rng, run, began
     ):
         """Fit one candidate after the other, while there is time."""
-        trials = []
-        for name, given in candidates:
+        trials, bridges = [], None
+        given_forms = [form_and_estimator(each) for _, each in candidates]
+        if len({form for form, each in given_forms if _has_bridges(each)}) > 1:
+            bridges = form_of_bridges(inputs["plain"], rows.is_numerator, rows.weight)
+        for (name, _), (form, estimator) in zip(candidates, given_forms, strict=True):
             seed = draw_seed(rng)
             late = (
                 self.time_budget is not None
                 and time.perf_counter() - began > self.time_budget
             )
-            form, estimator = form_and_estimator(given)
             if late and trials:
                 continue
-            if not is_worth_a_try(estimator, form, trials, held_out):
+            if not is_worth_a_try(estimator, form, trials, held_out, bridges):
                 continue
             start = time.perf_counter()
             with warnings.catch_warnings():
@@ -411,6 +422,10 @@ class AutoRatio(
             models, form = self.estimators_[name], self._form_of[name]
             log_ratio += weight * mean_log_ratio(models, inputs[form])
         return log_ratio
+
+
+def _has_bridges(estimator):
+    return isinstance(estimator, TelescopingRatio)
 
 
 def _as_frame(X):

@@ -20,6 +20,7 @@ from skdre._compat import HasMethods, Interval, StrOptions, validate_params
 from skdre._core.columns import check_rows
 from skdre._core.docs import shared_docs
 from skdre._core.types import RandomState, Rows
+from skdre.datasets import _kinds
 from skdre.datasets._shifts import (
     Shift,
     _check_n_features,
@@ -369,6 +370,16 @@ def _product(n_features, numerator, denominator):
     )
 
 
+def _make_kind(n_samples, *, draw, random_state=None, **params):
+    sizes = _check_sample_sizes(n_samples)
+    rng = check_random_state(random_state)
+    return _plain_shift(*draw(*sizes, rng, **params))
+
+
+def _kind(draw, **params):
+    return partial(_make_kind, draw=draw, **params)
+
+
 _REPORTED = {
     "far_gaussians_d2": _gaussians(2, 4 * 2**0.5),
     "far_moons": _mixture(_moons(0.5), 0.25),
@@ -390,6 +401,30 @@ _REPORTED = {
     "same_d5": _gaussians(5, 0),
     "shift_d1": _gaussians(1, 1),
     "shift_d50": _gaussians(50, 1.5),
+    "heavy_tails_d8": _kind(_kinds.heavy_tails, n_features=8, df=2.2, shift=0.5),
+    "additive_d10": _kind(
+        _kinds.additive, n_features=10, n_steps=4, n_waves=2, step=0.4, waves=1
+    ),
+    "sparse_d50": _kind(_kinds.sparse, at=(3, 21), moved=(0.0, -0.7), scale=(0.6, 1.2)),
+    "skewed_d5": _kind(
+        _kinds.skewed, n_features=5, shape=1.0, shift=0.3, correlation=0.5
+    ),
+    "new_cluster_d6": _kind(
+        _kinds.new_cluster, n_features=6, share=0.15, distance=2.0, scale=0.5
+    ),
+    "rotated_d8": _kind(_kinds.rotated, n_features=8, ends=(0.5, 2.0), seed=11),
+    "discrete_d5": _kind(
+        _kinds.discrete,
+        rates=(0.7, 1.0, 2.0, 4.0, 1.2),
+        factors=(1.8, 1.0, 0.6, 1.4, 1.0),
+    ),
+    "changing_noise_d3": _kind(
+        _kinds.changing_noise, n_features=3, size=0.9, phase=1.8
+    ),
+    "fields_d36": _kind(_kinds.fields, side=6, lengths=(1.6, 1.25)),
+    "ring_in_a_box": _kind(_kinds.ring_in_a_box, radius=1.8, width=0.22),
+    "cut_support_d3": _kind(_kinds.cut_support, n_features=3, cut=1.1),
+    "same_tails_d4": _kind(_kinds.same_tails, n_features=4, df=1.4),
 }
 
 _TUNING = {
@@ -512,7 +547,23 @@ def make_known_ratio(
     * "equal_moments_d5": 32 Gaussians in the corners of a cube, against the Gaussian of
       the same mean and covariance;
     * "same_d5": p = q, standard normal;
-    * "shift_d1", "shift_d50": Gaussians whose means lie 1 and 1.5 apart.
+    * "shift_d1", "shift_d50": Gaussians whose means lie 1 and 1.5 apart;
+    * "heavy_tails_d8": Student's t with 2.2 degrees of freedom, moved by 0.5;
+    * "additive_d10": uniform columns against steps in four and waves in two of them;
+    * "sparse_d50": normal columns, two of which have another mean or variance;
+    * "skewed_d5": exponential columns, moved and correlated;
+    * "new_cluster_d6": 15 % of the numerator's rows in a narrow cluster;
+    * "rotated_d8": other variances along turned axes;
+    * "discrete_d5": Poisson columns of other rates;
+    * "changing_noise_d3": the spread of a column depends on another, in p another way;
+    * "fields_d36": Gaussian random fields on a grid of 6 by 6, p a little smoother;
+    * "ring_in_a_box": a ring against a uniform square;
+    * "cut_support_d3": a uniform cube of which p lacks an edge, where the log ratio is
+      minus infinity;
+    * "same_tails_d4": p = q, Student's t with 1.4 degrees of freedom.
+
+    The last twelve are of the kinds of shift on which the rules of
+    :class:`skdre.AutoRatio` were chosen, with other parameters.
 
     Tuning:
 

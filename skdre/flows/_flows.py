@@ -210,7 +210,7 @@ SHARED["flow_or_auto"] = _describe(
     '* "auto": as far from the columns as pays for the ratio of the two samples that y '
     'names: "standardize", the columns to mean 0 and variance 1; "gaussianize", each '
     'made normal; "gaussian"; "copula"; or "maf". The first whose held-out loss is '
-    "within one standard error of the best.",
+    "within half a standard error of the best.",
     names=[*FLOWS, *IMAGE_FLOWS, "auto"],
 )
 
