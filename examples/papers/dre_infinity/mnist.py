@@ -2,12 +2,13 @@
 
     python examples/papers/dre_infinity/mnist.py --data-dir data --size 14
 
-`data` holds MNIST's four files (train-images-idx3-ubyte.gz and so on). `--size 14` takes
-means of 2 by 2 pixels. A cell of the table, a noise and a method, trains for `--minutes`
-of processor time (of the clock on a GPU), keeps a checkpoint each minute, and is not
-trained again; one that was stopped is "unfinished", and goes on from its checkpoint.
-`--stage train` trains the cells, `--stage evaluate` computes the likelihoods of what is
-trained, and `--stage report` prints the table.
+`data` holds the four files of MNIST (train-images-idx3-ubyte.gz and so on); with
+`--size 14` means of 2 by 2 pixels, in whole grey values, are taken. A cell, which is a
+noise and a method, trains for `--minutes` of processor time (of the clock on a GPU),
+keeps a checkpoint each minute, and is not trained again; one that was stopped is
+"unfinished", and goes on from its checkpoint. `--stage train` trains the cells,
+`--stage evaluate` computes the likelihoods of what is trained, and `--stage report`
+prints the table.
 """
 
 import argparse
