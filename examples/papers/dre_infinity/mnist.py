@@ -291,7 +291,7 @@ def show_samples(folder, path):
             file = folder / f"{name}.png"
             if file.exists():
                 ax.imshow(plt.imread(file))
-            ax.set_title(title if file.exists() else f"{title}: not measured")
+            ax.set_title(title if file.exists() else f"{title}: not yet")
             ax.axis("off")
     figure.savefig(path, dpi=90)
     plt.close(figure)
@@ -381,7 +381,8 @@ def main():
     if args.write_doc:
         replace_block(PAGE, f"bits_{args.size}", table(folder))
         replace_block(PAGE, f"cost_{args.size}", cost_table(folder))
-        show_samples(folder, IMAGES / f"dre_infinity_mnist_{args.size}.png")
+        if any(folder.glob("*.png")):
+            show_samples(folder, IMAGES / f"dre_infinity_mnist_{args.size}.png")
 
 
 if __name__ == "__main__":
