@@ -158,10 +158,11 @@ class InSingle(torch.nn.Module):
         return self.network.log_ratios_of(output)
 
 
-def in_single(ratio):
-    """Let a fitted ratio predict in single precision."""
+def in_single(ratio, device="cpu"):
+    """Let a fitted ratio predict in single precision, on a device."""
     model = getattr(ratio, "model_", ratio)
-    model.network_ = InSingle(model.network_)
+    # What is loaded lies on the CPU.
+    model.network_ = InSingle(model.network_).to(device)
     return ratio
 
 
@@ -176,7 +177,7 @@ def evaluate(problem, noise, method):
     test, pixels = problem.test, problem.pixels
     if method == "time score":
         cell.update(prediction=prediction_cost(ratio, base.transform(test[:100])))
-    ratio = in_single(ratio)
+    ratio = in_single(ratio, args.device)
     clock = time.process_time()
     log_base, log_ratio = (
         base.score_samples(test),
