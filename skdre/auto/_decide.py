@@ -29,7 +29,7 @@ _MOST_PRODUCTS = 230
 # candidate, in standard errors of the difference; and by how much a simpler candidate
 # may be worse than the best. Each was the best of several by the errors of the log
 # ratio, see "Which estimator to take" in the documentation.
-_BETTER_THAN_NOTHING, _BETTER_THAN_ONE, _AS_GOOD = 1.5, 2.0, 1.0
+_BETTER_THAN_NOTHING, _BETTER_THAN_ONE, _AS_GOOD = 1.5, 2.0, 0.5
 # What says nothing of the form: a classifier may be another one in each, and networks
 # are tried in one.
 _ANY_FORM = {ClassifierRatio, MLPRatio, TelescopingRatio}

@@ -144,8 +144,8 @@ class AutoRatio(
     Notes
     -----
     **How it decides.** Each row is held out once. The simplest candidate is taken, the
-    first of the list, whose class-balanced log loss there is within one standard error
-    of the smallest; or a mixture of several log ratios, with weights that minimise that
+    first of the list, whose class-balanced log loss there is within half a standard
+    error of the smallest; or a mixture of several log ratios, with weights that minimise that
     loss, where it is better than all of them by two standard errors. All errors are
     those of the difference. What is not better than a log ratio of 0 by 1.5 of them is
     left for that. Nothing is fitted again: the log ratio is the mean over the fits of

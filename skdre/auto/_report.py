@@ -115,7 +115,7 @@ def report(decision, names, columns, coded, rows):
     elif decision.reason == "simplest":
         sentences.append(
             f"The answer is that of {names[order[0]]}, the simplest candidate whose "
-            "loss is within one standard error of the smallest."
+            "loss is within half a standard error of the smallest."
         )
     else:
         sentences.append(
