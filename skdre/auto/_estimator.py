@@ -145,13 +145,14 @@ class AutoRatio(
     -----
     **How it decides.** Each row is held out once. The simplest candidate is taken, the
     first of the list, whose class-balanced log loss there is within half a standard
-    error of the smallest; or a mixture of several log ratios, with weights that minimise that
-    loss, where it is better than all of them by two standard errors. All errors are
-    those of the difference. What is not better than a log ratio of 0 by 1.5 of them is
-    left for that. Nothing is fitted again: the log ratio is the mean over the fits of
-    the folds. Networks hold out a fold in each member anyway, so they are fitted once.
-    Boosting without early stopping of its own is stopped where its loss over all folds
-    is least, or where more trees would not bring it up to the best so far.
+    error of the smallest; or a mixture of several log ratios, with weights that
+    minimise that loss, where it is better than all of them by two standard errors. All
+    errors are those of the difference. What is not better than a log ratio of 0 by 1.5
+    of them is left for that. Nothing is fitted again: the log ratio is the mean over
+    the fits of the folds. Networks hold out a fold in each member anyway, so they are
+    fitted once. Boosting without early stopping of its own is stopped where its loss
+    over all folds is least, or where more trees would not bring it up to the best so
+    far.
 
     **What is left out.** A network is tried either on the columns as they are or on
     normal scores, wherever the plug-in and RuLSIF are better; of more than 5,000 rows
@@ -165,8 +166,7 @@ class AutoRatio(
 
     **What exceeds `time_budget`.** The first candidate, and a fit that is neither of
     networks nor of boosting: that of one fold, or of as many as `n_jobs` says. Boosting
-    may exceed it by one growth, 40 trees or a doubling, of a fold; telescoping by its
-    tail of 25 steps.
+    may exceed it by what it grows at once in a fold, 40 trees or as many as it has.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.
