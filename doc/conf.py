@@ -82,6 +82,8 @@ html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,
     "show_prev_next": False,
+    # Pages are short; tables need the room that a list of headings would take.
+    "secondary_sidebar_items": [],
     "footer_start": ["copyright"],
     "footer_end": ["theme-version"],
     "pygments_light_style": "tango",

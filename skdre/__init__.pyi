@@ -1,5 +1,6 @@
 # The public names: one line each, and each is imported when it is first used.
 from . import auto as auto
+from . import balance as balance
 from . import base as base
 from . import classification as classification
 from . import datasets as datasets
@@ -10,6 +11,7 @@ from . import information as information
 from . import inspection as inspection
 from . import kernel as kernel
 from . import metrics as metrics
+from . import networks as networks
 from . import paths as paths
 from . import pipeline as pipeline
 from . import time_score as time_score
@@ -18,6 +20,9 @@ from . import waymarks as waymarks
 from . import weighting as weighting
 from ._version import __version__ as __version__
 from .auto._estimator import AutoRatio as AutoRatio
+from .balance import balance_table as balance_table
+from .balance import balance_weights as balance_weights
+from .balance import treatment_weights as treatment_weights
 from .base import DensityRatioMixin as DensityRatioMixin
 from .base import pool as pool
 from .base import predict_log_ratio as predict_log_ratio
@@ -25,6 +30,11 @@ from .base import predict_ratio as predict_ratio
 from .classification._classifier import ClassifierRatio as ClassifierRatio
 from .classification._gaussian import GaussianRatio as GaussianRatio
 from .classification._mlp import MLPRatio as MLPRatio
+from .density._annealing import (
+    annealed_importance_sampling as annealed_importance_sampling,
+)
+from .density._ratio_density import RatioDensity as RatioDensity
+from .density._reverse import raise_bound as raise_bound
 from .density._targeted import TargetedSampler as TargetedSampler
 from .flows._alignment import LikelihoodRatioAligner as LikelihoodRatioAligner
 from .flows._classifier import FlowClassifierRatio as FlowClassifierRatio
@@ -33,6 +43,7 @@ from .flows._featurizer import FlowFeaturizer as FlowFeaturizer
 from .importance import AlignedClassifier as AlignedClassifier
 from .importance import ImportanceWeighted as ImportanceWeighted
 from .importance import SourceFold as SourceFold
+from .importance import WeightedConformalRegressor as WeightedConformalRegressor
 from .importance import importance_weighted_score as importance_weighted_score
 from .importance import importance_weighted_scorer as importance_weighted_scorer
 from .information import MutualInformation as MutualInformation

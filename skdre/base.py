@@ -38,19 +38,15 @@ from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
-    "RATIO_FLOOR",
     "AtomicFitMixin",
     "DensityRatioMixin",
-    "DocumentedMixin",
     "LabelledRows",
     "TwoSamples",
     "atomic",
-    "bounded_log_ratio",
     "check_is_ratio",
     "check_pool",
     "distinct_rows",
     "encode_domains",
-    "exp_log_ratio",
     "is_ratio_estimator",
     "log_of_ratio",
     "pool",

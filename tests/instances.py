@@ -82,8 +82,16 @@ def _table():
         "MultinomialRatio": [network],
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
+        "RatioDensity": [
+            {"ratio": GaussianRatio()},
+            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")}
+            | {"normalizer": "annealing", "n_chains": 20, "n_steps": 5},
+        ],
         "TargetedSampler": [
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
+        ],
+        "WeightedConformalRegressor": [
+            {"estimator": Ridge(), "ratio": kmm, "random_state": 0}
         ],
         "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
         "TimeScoreRatio": [

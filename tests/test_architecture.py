@@ -51,6 +51,7 @@ MAY_IMPORT = {
     "pipeline": {"base"},
     "kernel": {"base"},
     "_nn": {"base"},
+    "networks": {"_nn", "flows"},
     "classification": {"base", "_nn"},
     "waymarks": {"base", "_nn", "paths"},
     "time_score": {"base", "_nn", "paths"},
@@ -58,9 +59,11 @@ MAY_IMPORT = {
     "flows": {"base", "_nn", "kernel"},
     # Chooses among concrete estimators.
     "auto": {"base", "_nn", "kernel", "classification", "waymarks", "paths", "flows"},
+    "balance": {"base", "weighting"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
-    "density": {"base", "metrics", "pipeline", "weighting"},
+    # Gradients of users' torch functions.
+    "density": {"base", "metrics", "pipeline", "weighting", "_nn"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets", "paths"},
@@ -92,7 +95,15 @@ NUMPY_ONLY = {
     "weighting",
     "paths",
 }
-KNOW_TORCH = {"_nn", "classification", "waymarks", "time_score", "flows", "auto"}
+KNOW_TORCH = {
+    "_nn",
+    "networks",
+    "classification",
+    "waymarks",
+    "time_score",
+    "flows",
+    "auto",
+}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 

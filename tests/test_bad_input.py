@@ -27,6 +27,7 @@ from skdre import (
     KMMRatio,
     MutualInformation,
     TargetedSampler,
+    WeightedConformalRegressor,
     make_pipeline,
     pool,
 )
@@ -74,7 +75,7 @@ every_ratio = pytest.mark.parametrize("estimator", RATIOS, ids=ids)
 
 
 # Fitted on labelled source rows, with the target's rows beside them.
-WITH_TARGET = (AlignedClassifier, ImportanceWeighted)
+WITH_TARGET = (AlignedClassifier, ImportanceWeighted, WeightedConformalRegressor)
 
 
 def values(estimator, column):

@@ -87,22 +87,6 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
     assert (chosen < 0.3 * table["worst"]).all()
 
 
-def test_weighted_quantiles_are_the_brute_force():
-    example = load("plot_conformal_under_shift")
-    rng = np.random.default_rng(0)
-    residuals, weights = rng.exponential(size=(2, 30))
-    new = np.array([0.0, 0.5, 100.0])
-    found = example.weighted_quantiles(residuals, weights, new, 0.9)
-    for value, own in zip(found, new, strict=True):
-        # The smallest residual up to which nine tenths of all weight lie.
-        total = weights.sum() + own
-        reached = [r for r in residuals if weights[residuals <= r].sum() >= 0.9 * total]
-        assert value == min(reached, default=np.inf)
-    # Equal weights: the plain quantile of split conformal prediction.
-    ones = example.weighted_quantiles(residuals, np.ones(30), np.ones(1), 0.9)
-    assert ones == np.sort(residuals)[int(np.ceil(0.9 * 31)) - 1]
-
-
 def test_weights_restore_conformal_coverage(tmp_path, capsys):
     example = load("plot_conformal_under_shift")
     table = example.main(draws=15, n_samples=600, save=tmp_path / "conformal.png")
@@ -115,12 +99,56 @@ def test_weights_restore_conformal_coverage(tmp_path, capsys):
         assert abs(coverage[name] - 0.9) < 3 * error[name] + 0.01
 
 
+def test_effect_of_a_treatment(tmp_path, capsys):
+    example = load("plot_treatment_effect")
+    table = example.main(draws=3, n_samples=1000, save=tmp_path / "effect.png")
+    assert "Pareto k-hat" in capsys.readouterr().out
+    assert (tmp_path / "effect.png").stat().st_size > 10_000
+    bias, error = table["bias"], table["std. error"]
+    assert bias["difference of means"] < -0.8
+    for name in ("balancing weights", "AIPW"):
+        assert abs(bias[name]) < 4 * error[name] + 0.05
+
+
+def test_value_of_a_policy(tmp_path):
+    example = load("plot_off_policy")
+    table = example.main(draws=4, n_samples=1500, save=tmp_path / "policy.png")
+    assert (tmp_path / "policy.png").stat().st_size > 10_000
+    assert table["bias"]["mean of the log"] < -0.06
+    for name in table.index[2:]:
+        assert abs(table["bias"][name]) < 0.04
+
+
+def test_label_shift(tmp_path):
+    example = load("plot_label_shift")
+    table = example.main(draws=6, save=tmp_path / "labels.png")
+    assert (tmp_path / "labels.png").stat().st_size > 10_000
+    wrong = table["error of the share"]
+    assert wrong["ratio of x"] > 0.2
+    assert max(wrong["EM"], wrong["black-box shift estimation"]) < 0.06
+    assert table["accuracy"]["EM"] > table["accuracy"]["ratio of x"] + 0.1
+
+
+def test_reweighted_simulation(tmp_path):
+    example = load("plot_reweight_simulation")
+    # Pairs of a hand: 1 > 0 counts, a negative event takes away.
+    auc = example.weighted_auc(
+        np.array([0.0, 2.0, 0.5]), np.array([1.0, 1.0, -0.5]), np.array([1.0, 3.0])
+    )
+    np.testing.assert_allclose(auc, np.mean([(1 - 0.5) / 1.5, 1.0]))
+    table = example.main(draws=1, n_samples=2000, save=tmp_path / "simulation.png")
+    assert (tmp_path / "simulation.png").stat().st_size > 10_000
+    wrong = table["error of the ratio"]
+    assert wrong["LSIF, signed"] < 0.8 * wrong["LSIF, signs ignored"]
+    assert table["closure AUC"]["none"] > table["closure AUC"]["LSIF, signed"] + 0.05
+
+
 def test_displays(tmp_path, monkeypatch):
     arguments = ["--samples", "150", "--steps", "50", "--save", str(tmp_path / "d")]
     monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
     names = runpy.run_path(str(path_of("plot_displays")))
     pictures = sorted(tmp_path.iterdir())
-    assert len(pictures) == 6
+    assert len(pictures) == 7
     assert min(picture.stat().st_size for picture in pictures) > 10_000
     # Each Display of the package is shown.
     shown = {name for name in names if name.endswith("Display")}

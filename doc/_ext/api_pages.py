@@ -1,8 +1,8 @@
 """The API reference, from the public names.
 
 A name stands where it is most public: `skdre.KMMRatio`, not `skdre.kernel.KMMRatio`.
-What the package itself exports comes first, grouped by what it is; then each public
-module with the names of its ``__all__`` that are not there yet.
+What the package itself exports comes first, grouped by the task that it serves; then
+each public module with the names of its ``__all__`` that are not there yet.
 """
 
 import importlib
@@ -11,7 +11,6 @@ import pkgutil
 from pathlib import Path
 
 import skdre
-from skdre.utils import all_estimators
 
 __all__ = [
     "import_name",
@@ -21,6 +20,28 @@ __all__ = [
     "public_api",
     "setup",
 ]
+
+# Tasks, and the rooms of the package whose public names serve them.
+TASKS = {
+    "Estimate a density ratio": (
+        "auto",
+        "kernel",
+        "classification",
+        "waymarks",
+        "time_score",
+    ),
+    "Hand a ratio on": ("base", "_core", "pipeline"),
+    "Train under a shift": ("importance", "weighting"),
+    "Compare groups fairly": ("balance",),
+    "Find a shift, measure information, judge a ratio": (
+        "information",
+        "inspection",
+        "metrics",
+    ),
+    "Flows: features and alignment": ("flows",),
+    "Build a density, draw samples": ("density",),
+    "For developers": ("utils", "datasets", "paths", "networks"),
+}
 
 
 def public_modules():
@@ -52,20 +73,11 @@ def public_api():
         for name in skdre.__all__
         if not inspect.ismodule(getattr(skdre, name)) and name != "__version__"
     }
-    ratios = [name for name, _ in all_estimators("ratio")]
-    transformers = [
-        name for name, _ in all_estimators("transformer") if name not in ratios
-    ]
-    others = [
-        name for name, _ in all_estimators() if name not in {*ratios, *transformers}
-    ]
-    rest = [name for name in exported if name not in {*ratios, *transformers, *others}]
-    sections = [
-        ("Density-ratio estimators", "skdre", "", ratios),
-        ("Transformers", "skdre", "", transformers),
-        ("Estimators that use a ratio", "skdre", "", others),
-        ("Functions and mixins", "skdre", "", rest),
-    ]
+    task_of = {room: task for task, rooms in TASKS.items() for room in rooms}
+    found: dict[str, list[str]] = {task: [] for task in TASKS}
+    for name in sorted(exported):
+        found[task_of[exported[name].__module__.split(".")[1]]].append(name)
+    sections = [(task, "skdre", "", names) for task, names in found.items() if names]
     seen = {id(value) for value in exported.values()}
     for module_name, (module, names) in sorted(public_modules().items()):
         left = [name for name in names if id(getattr(module, name)) not in seen]

@@ -18,7 +18,15 @@ import warnings
 import matplotlib.pyplot as plt
 from sklearn.exceptions import ConvergenceWarning
 
-from skdre import AutoRatio, KMMRatio, MLPRatio, TelescopingRatio, TimeScoreRatio
+from skdre import (
+    AutoRatio,
+    KMMRatio,
+    MLPRatio,
+    TelescopingRatio,
+    TimeScoreRatio,
+    balance_table,
+    balance_weights,
+)
 from skdre.datasets import make_mixture_shift
 from skdre.inspection import (
     BridgeLogRatiosDisplay,
@@ -26,6 +34,7 @@ from skdre.inspection import (
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
     LogRatioSurfaceDisplay,
+    LovePlotDisplay,
     RatioCalibrationDisplay,
     TimeScoreDisplay,
     TrainingCurveDisplay,
@@ -145,6 +154,24 @@ TrainingCurveDisplay.from_estimator(estimators["mlp"], ax=axes[2])
 
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 CandidatesDisplay.from_estimator(estimators["auto"], ax=ax)
+
+# %%
+# Column by column
+# ----------------
+# How far the means of the weighted denominator lie from those of the numerator: the
+# love plot of causal inference. :func:`skdre.balance_weights` starts from the ratio and
+# meets means and second moments exactly.
+
+figure, ax = plt.subplots(figsize=(6, 2.4), layout="constrained")
+ratio = estimators["mlp"].predict_ratio(new.denominator)
+samples = new.denominator, new.numerator
+LovePlotDisplay.from_table(
+    {
+        "ratio": balance_table(*samples, ratio),
+        "balanced": balance_weights(*samples, ratio, moments=2),
+    },
+    ax=ax,
+)
 
 # %%
 # Each Display keeps its numbers and its artists: ``plot`` draws it again elsewhere, and

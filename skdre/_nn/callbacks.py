@@ -73,6 +73,9 @@ class KeepBest(Callback):
 
     def _judge(self, net, epoch):
         losses = self._total / self._n_rows
+        if losses.numel() == 1:
+            # The only member owns all parameters, whatever their first dimension is.
+            losses = losses.reshape(())
         self._total, self._n_rows = 0.0, 0
         judgement = torch.lerp(losses.mean(), losses, self.own_share)
         # NaN is not better.

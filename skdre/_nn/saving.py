@@ -39,11 +39,18 @@ _OURS = {
     "skdre.flows._autoregressive.SpreadAutoregressive",
     "skdre.flows._gaussian.GaussianFlow",
     "skdre.flows._gaussian._LazyAffine",
+    "skdre.flows._images.ImageFlow",
+    "skdre.flows._images._LazyMultiScale",
+    "skdre.flows._images._Rotation",
+    "skdre.flows._images._Step",
     "skdre.flows._transforms.Bound",
     "skdre.flows._transforms.Continuous",
     "skdre.flows._transforms.Coupling",
     "skdre._nn.networks.EnsembleLinear",
     "skdre._nn.networks.EnsembleMLP",
+    "skdre._nn.networks.OneMember",
+    "skdre._nn.unet.UNet",
+    "skdre._nn.unet._Block",
 }
 _OF_ZUKO = {
     f"zuko.{name}"

@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import torch
-from torch.nn.modules import activation, batchnorm, container, linear, normalization
+from torch.nn.modules import (
+    activation,
+    batchnorm,
+    container,
+    conv,
+    linear,
+    normalization,
+)
 
 __all__ = [
     "GLOBAL_DICE",
@@ -150,7 +157,8 @@ def usual_torch(*, grad: bool) -> Iterator[None]:
 
 # Classes of these modules draw nothing when they are called, except those named below.
 _SILENT = {
-    each.__name__ for each in (activation, batchnorm, container, linear, normalization)
+    each.__name__
+    for each in (activation, batchnorm, container, conv, linear, normalization)
 }
 _DRAWING = {"MultiheadAttention", "RReLU", "FFJTransform", "CNF", "Continuous"}
 

@@ -119,6 +119,17 @@ def _has_members(estimator, n_folds):
     )
 
 
+def _with_a_member_each(estimator, n_folds):
+    """Telescoping with a member for each fold, which costs less than a fit for each."""
+    if (
+        type(estimator) is TelescopingRatio
+        and estimator.estimator is None
+        and estimator.n_estimators < n_folds
+    ):
+        return clone(estimator).set_params(n_estimators=n_folds)
+    return estimator
+
+
 @dataclass(frozen=True)
 class Manner:
     """How candidates are fitted.
@@ -174,6 +185,7 @@ def cross_fit(estimator, X, rows, shares, held_out, manner):
         None where the time ended before all folds were fitted, or the first fold of
         many rows was hopeless.
     """
+    estimator = _with_a_member_each(estimator, len(shares))
     if _has_members(estimator, len(shares)):
         return _fit_members(estimator, X, rows, shares, held_out, manner)
     training = [rows.weight * share for share in training_shares(shares)]

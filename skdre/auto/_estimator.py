@@ -28,6 +28,7 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed, give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre.auto._bridges import form_of_bridges
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
 from skdre.auto._cross_fit import CrossFit, Manner, cross_fit, mean_log_ratio
@@ -42,6 +43,7 @@ from skdre.base import (
     distinct_rows,
 )
 from skdre.classification import GaussianRatio
+from skdre.waymarks import TelescopingRatio
 
 __all__ = ["AutoRatio"]
 
@@ -159,10 +161,19 @@ class AutoRatio(
     RuLSIF too, and a candidate whose first fold is worse than the best so far by three
     standard errors is not fitted to the others. Of more than 50,000 rows each fit sees
     two of the five folds, none its own. Quadratic logistic regression is tried on up to
-    20 columns. Telescoping is tried only where the samples lie apart, in one of the two
-    forms. Where half the symmetric divergence is above 2.5 nats, the log loss says
-    little of the size of a log ratio, and the losses of the bridges decide between
-    telescoping and the Gaussian plug-in, if both were tried.
+    20 columns.
+
+    **Samples that lie apart.** RuLSIF is left out where half the symmetric divergence,
+    as the best candidate so far has it, is above 2.5 nats. Telescoping is tried only
+    above 1 nat, with a member for each fold at least: on normal scores if a column has
+    heavy tails within a sample, else on the columns as they are.
+
+    The log loss says little of the size of a log ratio where samples lie apart. So
+    telescoping is taken if it is better than the Gaussian plug-in by two standard
+    errors of their losses on the bridges, unless something else has the smaller log
+    loss by three. Otherwise the plug-in is taken above 2.5 nats, with the same
+    exception. The plug-in in the other form, of which the bridges say nothing, is left
+    where it has the least log loss.
 
     **What exceeds `time_budget`.** The first candidate, and a fit that is neither of
     networks nor of boosting: that of one fold, or of as many as `n_jobs` says. Boosting
@@ -177,9 +188,9 @@ class AutoRatio(
     of these. A level never seen in fit counts as a rare one. Dates have to be made
     numbers first.
 
-    **Size.** A saved model holds what is used only: a network, or telescoping, about
-    .75 MB of ten members; five boostings .3 to 1 MB; five fits of anything else 10 to
-    50 kB (ten columns, some thousands of rows).
+    **Size.** A saved model holds what is used only: a network of ten members about
+    .75 MB, telescoping of five .4 MB; five boostings .3 to 1 MB; five fits of anything
+    else 10 to 50 kB (ten columns, some thousands of rows).
 
     References
     ----------
@@ -380,14 +391,18 @@ class AutoRatio(
 
     def _try(self, candidates, inputs, rows, shares, held_out, rng, manner):
         """Fit one candidate after the other, while there is time."""
-        trials = []
-        for name, given in candidates:
+        trials, bridges = [], None
+        given_forms = [form_and_estimator(each) for _, each in candidates]
+        if len({form for form, each in given_forms if _has_bridges(each)}) > 1:
+            bridges = form_of_bridges(inputs["plain"], rows.is_numerator, rows.weight)
+        for (name, _), (form, estimator) in zip(candidates, given_forms, strict=True):
             seed = draw_seed(rng)
-            form, estimator = form_and_estimator(given)
             if trials and manner.is_late:
                 continue
             X = inputs[form]
-            if not is_worth_a_try(estimator, form, trials, held_out, X.shape[1]):
+            if not is_worth_a_try(
+                estimator, form, trials, held_out, bridges, X.shape[1]
+            ):
                 continue
             best = best_losses(trials, held_out)
             # The first is fitted to its end, for there has to be an answer.
@@ -442,6 +457,10 @@ def _said_of(fit, held_out):
     if fit is None:
         return "not fitted to its end"
     return f"held-out loss {held_out.loss(fit.log_ratio):.4f} nats"
+
+
+def _has_bridges(estimator):
+    return isinstance(estimator, TelescopingRatio)
 
 
 def _as_frame(X):

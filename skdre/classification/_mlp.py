@@ -29,7 +29,14 @@ from skdre._nn.classification import (
     warn_if_apart,
 )
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
-from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
+from skdre._nn.gradients import value_and_gradient
+from skdre._nn.networks import (
+    ACTIVATIONS,
+    EnsembleMLP,
+    draw_in,
+    given_network,
+    network_inputs,
+)
 from skdre._nn.settings import (
     resolve_device,
     seeded,
@@ -56,6 +63,11 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         Widths of the hidden layers of each member.
     activation : {"elu", "silu", "tanh"}, default="silu"
         Of the hidden layers.
+    network : torch.nn.Module, default=None
+        The network to train, a copy of it, in place of the ensemble: called with
+        standardised rows of shape (n, n_features) it gives a log ratio each, a tensor of
+        shape (n, 1). For images ``UNet(image_shape, time_features=None)`` of
+        :mod:`skdre.networks`.
     n_estimators : int, default=8
         Members of the ensemble. With k of them each trains on all but a k-th of the
         rows, but at least three quarters.
@@ -164,6 +176,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
     _parameter_constraints = {  # noqa: RUF012
         "hidden_features": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
+        "network": [torch.nn.Module, None],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
@@ -182,6 +195,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         hidden_features: Sequence[int] = (64, 64, 64),
         *,
         activation: str = "silu",
+        network: torch.nn.Module | None = None,
         n_estimators: int = 8,
         max_iter: int = 2000,
         batch_size: int = 128,
@@ -196,6 +210,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
     ) -> None:
         self.hidden_features = hidden_features
         self.activation = activation
+        self.network = network
         self.n_estimators = n_estimators
         self.max_iter = max_iter
         self.batch_size = batch_size
@@ -260,16 +275,14 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             else:
                 scales = column_scales(samples.parts, samples.names)
                 center, scale = scales.center, scales.total
-                with seeded(seed):
-                    network = EnsembleMLP(
-                        self.n_estimators,
-                        samples.numerator.shape[1],
-                        self.hidden_features,
-                        activation=self.activation,
-                    )
+            inputs = torch.as_tensor(
+                network_inputs(rows.X, center, scale),
+                dtype=torch.float32,
+                device=device,
+            )
+            if not warm:
+                network = self._new_network(inputs, seed)
             network = network.float().to(device)
-
-            inputs = network_inputs(rows.X, center, scale)
             held_out = member_folds(rows, network.n_members)
 
             def fitted(net):
@@ -281,7 +294,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             epochs = TaskCallback(root, self, data, fitted)
             net, scores = train_members(
                 network,
-                torch.as_tensor(inputs, dtype=torch.float32, device=device),
+                inputs,
                 rows.n_denominator,
                 rows.weight,
                 held_out,
@@ -306,6 +319,17 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
+
+    def _new_network(self, inputs, seed):
+        if self.network is not None:
+            return given_network(self.network, 1, inputs)
+        with seeded(seed):
+            return EnsembleMLP(
+                self.n_estimators,
+                inputs.shape[1],
+                self.hidden_features,
+                activation=self.activation,
+            )
 
     @staticmethod
     def _fitted(network, center, scale, classes):
@@ -332,6 +356,19 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         X = self._validate_rows(X)
         Z = network_inputs(X, self.center_, self.scale_)
         return mean_log_ratio(self.network_, Z)
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows, and its gradient, of the shape of X."""
+        network = self.network_
+        device = next(network.parameters()).device
+        center, scale = (
+            torch.as_tensor(each, device=device) for each in (self.center_, self.scale_)
+        )
+
+        def log_ratio(x):
+            return network(draw_in((x - center) / scale))[..., 0].mean(dim=1)
+
+        return value_and_gradient(log_ratio, X, device=device)
 
     def _member_log_ratios(self, X):
         """Log ratios of the members, of shape (n_samples, n_members)."""

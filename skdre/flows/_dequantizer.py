@@ -55,6 +55,9 @@ class Dequantizer(
 
         y = logit(alpha + (1 - 2 alpha) (x + u) / n_levels),  u ~ U[0, 1)
 
+    With ``center=True`` the mean of y over the images of fit is subtracted as well: the
+    preprocessing of [3]_, appendix F.3.
+
     Parameters
     ----------
     n_levels : int, default=256
@@ -62,6 +65,9 @@ class Dequantizer(
     alpha : float, default=1e-6
         Keeps the logit away from 0 and 1; in [0, 0.5). The larger, the shorter are the
         tails of black and white pixels: [2]_ takes 1e-6 for MNIST, 0.05 for CIFAR-10.
+    center : bool, default=False
+        Subtract the mean of each column of y, over the images of ``fit``: of training
+        images, never of those that are tested.
     random_state : int, RandomState instance or None, default=None
         Draws the noise. With an int every call of ``transform`` draws the same.
 
@@ -71,6 +77,8 @@ class Dequantizer(
         Levels of a pixel.
     alpha_ : float
         What keeps the logit away from 0 and 1.
+    mean_ : ndarray of shape (n_features_in_,)
+        What is subtracted from the logits; 0 unless `center`.
     random_state_ : int, RandomState instance or None
         What every call of ``transform`` draws its noise from.
     n_features_in_ : int
@@ -96,6 +104,8 @@ class Dequantizer(
        models", ICLR 2016, section 3.1.
     .. [2] G. Papamakarios, T. Pavlakou, I. Murray. "Masked Autoregressive Flow for
        Density Estimation", NeurIPS 2017, section 4.3 and appendix.
+    .. [3] K. Choi, C. Meng, Y. Song, S. Ermon. "Density Ratio Estimation via
+       Infinitesimal Classification", AISTATS 2022.
 
     Examples
     --------
@@ -115,6 +125,7 @@ class Dequantizer(
     _parameter_constraints = {  # noqa: RUF012
         "n_levels": [Interval(Integral, 2, 2**20, closed="both")],
         "alpha": [Interval(Real, 0, 0.5, closed="left")],
+        "center": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -123,10 +134,12 @@ class Dequantizer(
         n_levels: int = 256,
         *,
         alpha: float = 1e-6,
+        center: bool = False,
         random_state: RandomState = None,
     ) -> None:
         self.n_levels = n_levels
         self.alpha = alpha
+        self.center = center
         self.random_state = random_state
 
     def __sklearn_tags__(self):
@@ -139,7 +152,7 @@ class Dequantizer(
 
     @fit_context(prefer_skip_nested_validation=True)
     def fit(self, X: Rows, y: object = None) -> Self:
-        """Check the pixels; there is nothing to learn.
+        """Check the pixels; with `center` take the means of the columns of y.
 
         Parameters
         ----------
@@ -158,8 +171,14 @@ class Dequantizer(
             If X is not a dense matrix of such numbers.
         """
         # Checked apart from validate_data, which would leave attributes behind.
-        self._check_levels(check_rows(X), self.n_levels)
+        rows = check_rows(X)
+        self._check_levels(rows, self.n_levels)
         validate_data(self, X, skip_check_array=True)
+        self.mean_ = np.zeros(rows.shape[1])
+        if self.center:
+            rng = check_random_state(self.random_state)
+            logits = dequantize(rows, self.n_levels, self.alpha, rng)
+            self.mean_ = logits.mean(axis=0)
         self.n_levels_, self.alpha_ = self.n_levels, self.alpha
         self.random_state_ = self.random_state
         return self
@@ -203,7 +222,7 @@ class Dequantizer(
         X = validate_rows(self, X)
         self._check_levels(X, self.n_levels_)
         rng = check_random_state(self.random_state_)
-        return dequantize(X, self.n_levels_, self.alpha_, rng)
+        return dequantize(X, self.n_levels_, self.alpha_, rng) - self.mean_
 
     def inverse_transform(self, X: Rows) -> Floats:
         """Map rows of the whole line to pixels.
@@ -220,7 +239,8 @@ class Dequantizer(
             Whole numbers from 0 to ``n_levels - 1``: those that ``transform`` was
             given, and the nearest level for rows that no image is mapped to.
         """
-        return quantize(check_mapped(self, X), self.n_levels_, self.alpha_)
+        logits = check_mapped(self, X) + self.mean_
+        return quantize(logits, self.n_levels_, self.alpha_)
 
     def log_det_jacobian(self, X: Rows) -> Floats:
         """Log determinant of the Jacobian dy / dx of the transform.
@@ -238,8 +258,8 @@ class Dequantizer(
         log_det : ndarray of shape (n_samples,)
             In nats.
         """
-        Y = check_mapped(self, X)
-        return log_slope(Y, self.n_levels_, self.alpha_).sum(axis=1)
+        logits = check_mapped(self, X) + self.mean_
+        return log_slope(logits, self.n_levels_, self.alpha_).sum(axis=1)
 
     def bits_per_dimension(self, X: Rows, log_density: Values) -> Floats:
         """Length of the code of an image that a density stands for, per pixel.

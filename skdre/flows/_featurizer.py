@@ -34,7 +34,7 @@ from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._choice import Candidate, candidates, held_out_losses, simplest
 from skdre.flows._density import FlowDensityMixin
 from skdre.flows._domains import balanced_weight, domains, hold_out
-from skdre.flows._flows import FLOWS, build_flow
+from skdre.flows._flows import FLOWS, IMAGE_FLOWS, build_flow
 from skdre.flows._gaussian import (
     SHRINKAGES,
     GaussianFlow,
@@ -78,10 +78,19 @@ class FlowFeaturizer(
     %(flow_or_auto)
     n_transforms : int, default=5
         Transformations that are composed in "maf" and "nsf", pairs of them in
-        "realnvp"; not used with other flows.
+        "realnvp", steps of each level in "conv-nsf" and "glow"; not used with other
+        flows.
     hidden_features : sequence of int, default=(100,)
-        Widths of the hidden layers of each transformation's network; not used with
-        flows in closed form or a callable `flow`.
+        Widths of the hidden layers of each transformation's network, channels of images
+        in "conv-nsf" and "glow"; not used with flows in closed form or a callable
+        `flow`.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of the images that the rows are,
+        in the order in which ``row.reshape(image_shape)`` makes one; for "conv-nsf" and
+        "glow" only.
+    n_levels : int, default=2
+        How often "conv-nsf" and "glow" halve an image: its sides must be multiples of
+        2^n_levels.
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         The map that each column goes through before the flow: to mean 0 and
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
@@ -205,9 +214,11 @@ class FlowFeaturizer(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "flow": [StrOptions({*FLOWS, "auto"}), callable],
+        "flow": [StrOptions({*FLOWS, *IMAGE_FLOWS, "auto"}), callable],
         "n_transforms": [Interval(Integral, 1, None, closed="left")],
         "hidden_features": ["array-like"],
+        "image_shape": ["array-like", None],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
         "marginals": [StrOptions({"auto", *MARGINALS})],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [
@@ -231,6 +242,8 @@ class FlowFeaturizer(
         *,
         n_transforms: int = 5,
         hidden_features: Sequence[int] = (100,),
+        image_shape: Sequence[int] | None = None,
+        n_levels: int = 2,
         marginals: str = "auto",
         max_epochs: int = 200,
         batch_size: int | str = "auto",
@@ -247,6 +260,8 @@ class FlowFeaturizer(
         self.flow = flow
         self.n_transforms = n_transforms
         self.hidden_features = hidden_features
+        self.image_shape = image_shape
+        self.n_levels = n_levels
         self.marginals = marginals
         self.max_epochs = max_epochs
         self.batch_size = batch_size
@@ -281,8 +296,8 @@ class FlowFeaturizer(
         Raises
         ------
         ValueError
-            If X is not a finite dense matrix of two rows or more, or the device is not
-            there.
+            If X is not a finite dense matrix of two rows or more, the device is not
+            there, or `image_shape` or `n_levels` do not fit the columns.
         KeyboardInterrupt
             At Ctrl-C; the best flow so far is kept.
 
@@ -402,6 +417,8 @@ class FlowFeaturizer(
                 n_features,
                 n_transforms=self.n_transforms,
                 hidden_features=self.hidden_features,
+                image_shape=self.image_shape,
+                n_levels=self.n_levels,
             )
 
     @usual_torch(grad=True)

@@ -14,11 +14,20 @@ from zuko.transforms import (
 )
 
 from skdre._core.docs import SHARED
+from skdre._nn.images import check_image_shape
 from skdre.flows._autoregressive import SpreadAutoregressive
 from skdre.flows._gaussian import GaussianFlow
+from skdre.flows._images import ImageFlow
 from skdre.flows._transforms import Continuous, Coupling, standard_normal
 
-__all__ = ["FLOWS", "TRAINED_FLOWS", "FlowKind", "build_flow", "names_of"]
+__all__ = [
+    "FLOWS",
+    "IMAGE_FLOWS",
+    "TRAINED_FLOWS",
+    "FlowKind",
+    "build_flow",
+    "names_of",
+]
 
 # Bins of a spline between -5 and 5.
 _N_BINS = 8
@@ -158,6 +167,20 @@ FLOWS = {
     "gaussianization": _COPULA,
 }
 
+# Couplings of the flows of images by name, and what docstrings say of them.
+IMAGE_FLOWS = {
+    "conv-nsf": (
+        "spline",
+        "for images: convolutional couplings at several scales "
+        "(:class:`skdre.networks.ImageFlow`), splines, as RQ-NSF in Choi et al. (AISTATS "
+        "2022, appendix F.3). Needs `image_shape`.",
+    ),
+    "glow": (
+        "affine",
+        "the same with affine couplings (Kingma and Dhariwal, NeurIPS 2018).",
+    ),
+}
+
 TRAINED_FLOWS = [name for name, kind in FLOWS.items() if kind.is_trained]
 
 
@@ -168,7 +191,9 @@ def names_of(names: Iterable[str]) -> str:
 
 def _describe(*more, names):
     """Header and text of the parameter `flow`, with names beside those of FLOWS."""
-    items = [f'* "{name}": {kind.about}' for name, kind in FLOWS.items()]
+    abouts = {name: kind.about for name, kind in FLOWS.items()}
+    abouts |= {name: about for name, (_, about) in IMAGE_FLOWS.items() if name in names}
+    items = [f'* "{name}": {about}' for name, about in abouts.items()]
     return (
         f'flow : {{{names_of(names)}}} or callable, default="maf"',
         "The flow:\n\n"
@@ -185,8 +210,8 @@ SHARED["flow_or_auto"] = _describe(
     '* "auto": as far from the columns as pays for the ratio of the two samples that y '
     'names: "standardize", the columns to mean 0 and variance 1; "gaussianize", each '
     'made normal; "gaussian"; "copula"; or "maf". The first whose held-out loss is '
-    "within one standard error of the best.",
-    names=[*FLOWS, "auto"],
+    "within half a standard error of the best.",
+    names=[*FLOWS, *IMAGE_FLOWS, "auto"],
 )
 
 
@@ -196,12 +221,31 @@ def build_flow(
     *,
     n_transforms: int,
     hidden_features: Sequence[int],
+    image_shape: Sequence[int] | None = None,
+    n_levels: int = 2,
 ) -> Flow:
     """Build a flow of a name of ``FLOWS``, or of a callable of the number of features.
 
-    Raises ValueError if the name is unknown, TypeError if the callable returns
-    something else.
+    Or one of ``IMAGE_FLOWS``, for rows that are images of a shape.
+
+    Raises ValueError if the name is unknown or the shape does not fit, TypeError if the
+    callable returns something else.
     """
+    if isinstance(flow, str) and flow in IMAGE_FLOWS:
+        if image_shape is None:
+            raise ValueError(
+                f"flow={flow!r} is for images: give their image_shape, (height, width) "
+                f"or (height, width, channels), for rows of {n_features} columns."
+            )
+        check_image_shape(image_shape, n_features)
+        coupling, _ = IMAGE_FLOWS[flow]
+        return ImageFlow(
+            image_shape,
+            coupling,
+            n_levels=n_levels,
+            n_steps=n_transforms,
+            hidden_features=hidden_features,
+        )
     if isinstance(flow, str):
         if flow not in FLOWS:
             known = ", ".join(map(repr, FLOWS))

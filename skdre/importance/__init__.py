@@ -6,10 +6,12 @@ weighted by the density ratio target/source; :func:`importance_weighted_score` a
 weights, so that parameters are chosen without a single target label.
 :class:`SourceFold` splits rows among which target rows are marked.
 :class:`AlignedClassifier` fits a classifier on source rows moved onto the target.
+:class:`WeightedConformalRegressor` puts intervals around predictions for the target.
 :class:`TargetRows` keeps the target's rows whole in a search.
 """
 
 from skdre.importance._aligned import AlignedClassifier
+from skdre.importance._conformal import WeightedConformalRegressor
 from skdre.importance._estimator import ImportanceWeighted
 from skdre.importance._folds import SourceFold
 from skdre.importance._rows import TargetRows
@@ -23,6 +25,7 @@ __all__ = [
     "ImportanceWeighted",
     "SourceFold",
     "TargetRows",
+    "WeightedConformalRegressor",
     "importance_weighted_score",
     "importance_weighted_scorer",
 ]

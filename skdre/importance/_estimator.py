@@ -52,9 +52,49 @@ def _check_effective_sample_size(weights, n_source):
             "hardly overlap, or the ratio overfits. Lower flattening (say to 0.5), set "
             "clip, or regularise the ratio more.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=7,
         )
     return size
+
+
+def fit_parts(owner, root, data, labelled, target_rows, *, apart, normalize=True):
+    """Fit the ratio target/source, and the inner estimator with its weights.
+
+    `owner` has the parameters of ImportanceWeighted; `labelled` are the source's rows,
+    labels and weights, `target_rows` the target's rows and weights, and `apart` says
+    whether these came apart. Returns the ratio, or None without target rows, the
+    weights, their effective size and the estimator.
+    """
+    source, labels, weight = labelled
+    target, target_weight = target_rows
+    ratio = None
+    log_ratio: Floats = np.zeros(len(labels))
+    if target is not None:
+        ratio = _default_ratio() if owner.ratio is None else clone(owner.ratio)
+        with (
+            named_target(target if apart else None),
+            inner_fit(root, owner, ratio, "fit-ratio", **data),
+        ):
+            ratio = fit_weighted(
+                ratio,
+                *pool_rows(target, source),
+                None if weight is None else np.concatenate([target_weight, weight]),
+                "ratio",
+            )
+        log_ratio = predict_log_ratio(ratio, source)
+    weights = importance_weights(
+        log_ratio,
+        sample_weight=weight,
+        flattening=owner.flattening,
+        clip=owner.clip,
+        normalize=normalize,
+    )
+    n_source = len(labels) if weight is None else np.count_nonzero(weight)
+    effective_size = _check_effective_sample_size(weights, n_source)
+    estimator = clone(owner.estimator)
+    with inner_fit(root, owner, estimator, "fit-estimator", **data):
+        estimator = fit_weighted(estimator, source, labels, weights, "estimator")
+    return ratio, weights, effective_size, estimator
 
 
 class ImportanceWeighted(
@@ -258,33 +298,15 @@ class ImportanceWeighted(
         )
         root = self._init_callback_context(max_subtasks=2)
         root.call_on_fit_task_begin(estimator=self, **data)
-        ratio = None
-        log_ratio: Floats = np.zeros(len(labels))
-        if target is not None:
-            ratio = _default_ratio() if self.ratio is None else clone(self.ratio)
-            with (
-                named_target(None if X_target is None else target),
-                inner_fit(root, self, ratio, "fit-ratio", **data),
-            ):
-                ratio = fit_weighted(
-                    ratio,
-                    *pool_rows(target, source),
-                    None if weight is None else np.concatenate([target_weight, weight]),
-                    "ratio",
-                )
-            log_ratio = predict_log_ratio(ratio, source)
-        weights = importance_weights(
-            log_ratio,
-            sample_weight=weight,
-            flattening=self.flattening,
-            clip=self.clip,
+        ratio, weights, effective_size, estimator = fit_parts(
+            self,
+            root,
+            data,
+            (source, labels, weight),
+            (target, target_weight),
+            apart=X_target is not None,
             normalize=self.normalize,
         )
-        n_source = len(labels) if weight is None else np.count_nonzero(weight)
-        effective_size = _check_effective_sample_size(weights, n_source)
-        estimator = clone(self.estimator)
-        with inner_fit(root, self, estimator, "fit-estimator", **data):
-            estimator = fit_weighted(estimator, source, labels, weights, "estimator")
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, source, skip_check_array=True)

@@ -12,6 +12,7 @@ from skdre.inspection._log_ratios import (
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
 )
+from skdre.inspection._love import LovePlotDisplay
 from skdre.inspection._surface import LogRatioSurfaceDisplay
 from skdre.inspection._training import TrainingCurveDisplay
 from skdre.inspection._weights import WeightConcentrationDisplay
@@ -22,6 +23,7 @@ __all__ = [
     "LogRatioHistogramDisplay",
     "LogRatioScatterDisplay",
     "LogRatioSurfaceDisplay",
+    "LovePlotDisplay",
     "RatioCalibrationDisplay",
     "TimeScoreDisplay",
     "TrainingCurveDisplay",

@@ -37,12 +37,16 @@ class Moments:
 def moments(kernel, gamma):
     """Moments of the columns over a kernel's weighted rows, summed block by block."""
     weight = kernel.weight
+    is_signed = (weight < 0).any()
     mean = np.zeros(kernel.n_columns)
     second = np.zeros((kernel.n_columns, kernel.n_columns))
     for rows, block in kernel.blocks(gamma):
         mean += weight[rows] @ block
-        scaled = block * np.sqrt(weight[rows])[:, None]
-        second += scaled.T @ scaled
+        if is_signed:
+            second += block.T @ (block * weight[rows][:, None])
+        else:
+            scaled = block * np.sqrt(weight[rows])[:, None]
+            second += scaled.T @ scaled
     return Moments(mean / weight.sum(), second / weight.sum())
 
 

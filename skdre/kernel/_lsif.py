@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
-from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
+from skdre.base import DensityRatioMixin, log_of_ratio
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_grid
 from skdre.kernel._centers import center_kernels
 from skdre.kernel._gaussian import kernel_product
@@ -26,6 +26,7 @@ from skdre.kernel._least_squares import (
     vanish,
 )
 from skdre.kernel._search import repeats_in
+from skdre.kernel._signed import signed_samples
 from skdre.kernel._standardize import range_of, standardize, standardize_samples
 
 # Ridges of the search, which cost next to nothing: the best lay among them.
@@ -71,6 +72,9 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         p / q, which is minus ``score``, or the squared loss of the relative ratio,
         which is that of the fit. See Notes.
     %(standardize)
+    allow_negative_weight : bool, default=False
+        Whether `sample_weight` may hold negative values, as the events of some
+        simulations have them. See Notes.
     %(random_state) Chooses the centres, where there are more rows than `n_components`.
 
     Attributes
@@ -105,6 +109,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     -----
     ConvergenceWarning
         If every kernel vanishes at the denominator's rows.
+    UserWarning
+        If negative weights nearly cancel the others of a sample.
 
     See Also
     --------
@@ -132,6 +138,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     *The loss of the search.* The squared loss looks at large ratios only; the log loss
     chooses bandwidths and ridges with a smaller error of the ratio and of its
     logarithm, as the figures in the user guide show.
+
+    *Negative weights.* The weights of a sample enter the normal equations, and the loss
+    of the search, as means alone, which signed weights estimate without bias. They have
+    to have a positive sum in each sample. Where the noise of the weights makes the
+    matrix of second moments indefinite, its positive part is taken. The centres, the
+    scales and the range of the columns go by the sizes of the weights. Other estimators
+    refuse negative weights: with them the losses of classifiers and the likelihood have
+    no minimum.
 
     The sums over the rows are formed in blocks, so that memory beyond the data grows
     with the square of `n_components` only; up to 128 MB of distances and kernel values
@@ -173,6 +187,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         "intercept": ["boolean"],
         "scoring": [StrOptions({"log_loss", "lsif_loss"})],
         "standardize": ["boolean"],
+        "allow_negative_weight": ["boolean"],
         "random_state": ["random_state"],
     }
 
@@ -186,6 +201,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         intercept: bool = True,
         scoring: Literal["log_loss", "lsif_loss"] = "log_loss",
         standardize: bool = True,
+        allow_negative_weight: bool = False,
         random_state: RandomState = None,
     ) -> None:
         self.gamma = gamma
@@ -195,6 +211,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.intercept = intercept
         self.scoring = scoring
         self.standardize = standardize
+        self.allow_negative_weight = allow_negative_weight
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -215,9 +232,12 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter or the input is invalid.
+            If a parameter or the input is invalid, or weights are negative where
+            `allow_negative_weight` is false, or sum to 0 or less in a sample.
         """
-        samples = split_samples(self, X, y, sample_weight)
+        samples, signs = signed_samples(
+            self, X, y, sample_weight, self.allow_negative_weight
+        )
         random_state = check_random_state(self.random_state)
         samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
@@ -228,6 +248,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         kernel_p, kernel_q, _ = center_kernels(
             samples, self.n_components, constant, random_state
         )
+        for kernel, sign in zip((kernel_q, kernel_p), signs, strict=True):
+            kernel.weight = kernel.weight * sign
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
         # A single value in a list is scored, one given by itself is not.

@@ -11,36 +11,12 @@ import threading
 import torch
 from torch import nn
 
+from skdre._nn.networks import SiLUWithTangent
+
 __all__ = ["TimeMLP", "forward_derivative", "with_derivative"]
 
 # Forward-mode differentiation keeps its level in one variable of the process.
 _FORWARD_MODE = threading.RLock()
-
-
-class _SiLUWithTangent(torch.autograd.Function):
-    """SiLU of h, and its derivative times the tangent of h, in few passes.
-
-    torch.func.jvp takes SiLU apart and differentiates the parts: three times slower on
-    batches of a hundred rows.
-    """
-
-    @staticmethod
-    def forward(ctx, h, tangent):
-        gate = torch.sigmoid(h)
-        silu = h * gate
-        # silu' = g + silu (1 - g)
-        slope = torch.addcmul(gate, silu, 1 - gate)
-        ctx.save_for_backward(h, tangent, gate, slope)
-        return silu, slope * tangent
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx, grad_silu, grad_tangent):
-        h, tangent, gate, slope = ctx.saved_tensors
-        # silu'' = g (1 - g) (2 + h (1 - 2 g))
-        bend = gate * (1 - gate) * (2 + h * (1 - 2 * gate))
-        grad_h = torch.addcmul(grad_silu * slope, grad_tangent * tangent, bend)
-        return grad_h, grad_tangent * slope
 
 
 class TimeMLP(nn.Module):
@@ -112,7 +88,7 @@ class TimeMLP(nn.Module):
             h, dh = torch.cat([h, dh]).mm(layer.weight.T).chunk(2)
             h = h + layer.bias
             if layer is not self.layers[-1]:
-                h, dh = _SiLUWithTangent.apply(h, dh)
+                h, dh = SiLUWithTangent.apply(h, dh)
         return h, dh
 
 

@@ -7,6 +7,7 @@ from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
@@ -25,7 +26,7 @@ from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
-from skdre._nn.networks import ACTIVATIONS
+from skdre._nn.networks import ACTIVATIONS, given_network
 from skdre._nn.settings import resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module
 from skdre.base import DensityRatioMixin, split_samples
@@ -74,6 +75,14 @@ class BaseWaymarkRatio(
     coupled : bool, default=True
         Whether one pair of rows, and one draw of a path's noise, gives a row of every
         waymark, or each waymark has pairs of its own.
+    network : torch.nn.Module, default=None
+        The network to train, a copy of it, in place of the ensemble that `head`,
+        `hidden_features`, `activation` and `n_estimators` describe: called with
+        standardised rows of shape (n, n_features) it gives a tensor of shape
+        (n, n_outputs), a column for each bridge, or for each of the n_bridges + 1
+        waymarks in a multinomial ratio. For images
+        ``UNet(image_shape, n_bridges, time_features=None)`` of
+        :mod:`skdre.networks`.
     hidden_features : sequence of int, default=(64, 64, 64)
         Widths of the hidden layers of each member's trunk. With none, the heads see
         the standardised columns: quadratic ones then are exact for Gaussians.
@@ -108,6 +117,7 @@ class BaseWaymarkRatio(
         "spacing": [StrOptions({"path-length", *SPACINGS}), "array-like"],
         "coupled": ["boolean"],
         "head": [StrOptions({"linear", "quadratic"})],
+        "network": [torch.nn.Module, None],
         "hidden_features": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -140,6 +150,7 @@ class BaseWaymarkRatio(
         spacing: Spacing = "path-length",
         coupled: bool = True,
         head: str = "linear",
+        network: torch.nn.Module | None = None,
         hidden_features: Sequence[int] = (64, 64, 64),
         activation: str = "silu",
         n_estimators: int = 8,
@@ -159,6 +170,7 @@ class BaseWaymarkRatio(
         self.spacing = spacing
         self.coupled = coupled
         self.head = head
+        self.network = network
         self.hidden_features = hidden_features
         self.activation = activation
         self.n_estimators = n_estimators
@@ -206,6 +218,7 @@ class BaseWaymarkRatio(
         """
         device = resolve_device(self.device)
         self._check_hidden_features()
+        self._check_network_alone()
         given = None if self.estimator is None else self._model_of_estimator()
         check_spacing(self.spacing, self.n_bridges)
         path = check_path(self.path)
@@ -265,14 +278,20 @@ class BaseWaymarkRatio(
 
         Which bridges they separate at held-out rows is returned as well.
         """
+        inputs = torch.as_tensor(problem.Z[:2], dtype=torch.float32)
+        n_outputs = self.n_bridges + self._ensemble.n_more_heads
+        network = None
+        if self.network is not None:
+            network = given_network(self.network, n_outputs, inputs)
         with seeded(seed):
             network = self._ensemble(
-                self.n_estimators,
-                problem.Z.shape[1],
+                self.n_estimators if network is None else 1,
+                inputs.shape[1],
                 self.hidden_features,
                 self.n_bridges,
                 head=self.head,
                 activation=self.activation,
+                network=network,
             )
         place = problem.path, problem.moments, problem.times
         network.start_from(*discriminants(*place, quadratic=network.is_quadratic))
@@ -291,6 +310,14 @@ class BaseWaymarkRatio(
             callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
             verbose=int(self.verbose),
         )
+
+    def _check_network_alone(self):
+        if self.network is not None and self.estimator is not None:
+            raise ValueError(
+                "network and estimator both say what fits the bridges; give one of "
+                f"them, got network={type(self.network).__name__} and "
+                f"estimator={self.estimator!r}."
+            )
 
     def _warn_if_separated(self, separated):
         if not separated.any():
@@ -339,3 +366,9 @@ class BaseWaymarkRatio(
             In nats, finite: the sum of :meth:`log_ratios`.
         """
         return self.log_ratios(X).sum(axis=1)
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows and its gradient, or None of a given estimator."""
+        if not isinstance(self.model_, NetworkModel):
+            return None
+        return self.model_.log_ratio_and_gradient(X, self.bounds_)

@@ -29,6 +29,7 @@ class MultinomialRatio(BaseWaymarkRatio):
     head : {"linear", "quadratic"}, default="linear"
         What each log density h_k is of the trunk's output h: b^T h + c, or
         h^T W h + b^T h + c.
+    %(network)
     %(hidden_features)
     %(activation)
     %(n_estimators)

@@ -85,6 +85,8 @@ class BridgeEnsemble(nn.Module):
         linear function of the inputs.
     activation : {"elu", "silu", "tanh"}, default="silu"
         Of the hidden layers.
+    network : OneMember, default=None
+        Takes the place of the trunk and the heads, of one member.
     """
 
     n_more_heads = 0
@@ -98,16 +100,21 @@ class BridgeEnsemble(nn.Module):
         n_bridges,
         head="linear",
         activation="silu",
+        network=None,
     ):
         super().__init__()
         self.n_members = n_members
         self.n_heads = n_heads = n_bridges + self.n_more_heads
+        self.network, self.quadratic = network, None
+        if network is not None:
+            self.has_trunk = True
+            self.skip = EnsembleLinear(1, n_inputs, n_heads, 0.0, 0.0)
+            return
         self.has_trunk = len(hidden_features) > 0
         layers = EnsembleMLP(
             n_members, n_inputs, hidden_features, n_heads, activation=activation
         ).layers
         self.trunk, self.linear = layers[:-1], layers[-1]
-        self.quadratic = None
         if head == "quadratic":
             width = hidden_features[-1] if self.has_trunk else n_inputs
             # W of all heads side by side. It has no bias; the linear part has one.
@@ -164,8 +171,11 @@ class BridgeEnsemble(nn.Module):
             x = draw_in(x)
         else:
             x = x.clamp(-FAR_SINGLE, FAR_SINGLE)
-        h = self.trunk(x)
-        output = self.linear(h)
+        if self.network is not None:
+            output = self.network(x[0]).transpose(0, 1)
+        else:
+            h = self.trunk(x)
+            output = self.linear(h)
         if self.quadratic is not None:
             product = self.quadratic(h).unflatten(-1, (self.n_heads, -1))
             output = output + (product * h.unsqueeze(-2)).sum(dim=-1)

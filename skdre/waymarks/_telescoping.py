@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
+import torch
+
 from skdre._core.scales import draw_in
 from skdre._core.types import Floats, RandomState, Rows
 from skdre.paths import Path
@@ -41,6 +43,7 @@ class TelescopingRatio(BaseWaymarkRatio):
     head : {"linear", "quadratic"}, default="linear"
         What each bridge's log ratio is of the trunk's output h: b^T h + c, or
         h^T W h + b^T h + c.
+    %(network)
     %(hidden_features)
     %(activation)
     %(n_estimators)
@@ -156,6 +159,7 @@ class TelescopingRatio(BaseWaymarkRatio):
         spacing: Spacing = "path-length",
         coupled: bool = True,
         head: str = "linear",
+        network: torch.nn.Module | None = None,
         hidden_features: Sequence[int] = (64, 64, 64),
         activation: str = "silu",
         n_estimators: int = 8,
@@ -177,6 +181,7 @@ class TelescopingRatio(BaseWaymarkRatio):
             spacing=spacing,
             coupled=coupled,
             head=head,
+            network=network,
             hidden_features=hidden_features,
             activation=activation,
             n_estimators=n_estimators,

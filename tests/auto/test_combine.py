@@ -206,8 +206,8 @@ def test_classifiers_of_too_many_products_are_not_tried():
     quadratic = dict(AutoRatio.default_candidates())["quadratic logistic regression"]
     trials = [trial("a", np.zeros(2))]
     rows = held_out(np.array([0, 1]), np.ones(2))
-    assert is_worth_a_try(quadratic, "plain", trials, rows, 20)
-    assert not is_worth_a_try(quadratic, "plain", trials, rows, 21)
+    assert is_worth_a_try(quadratic, "plain", trials, rows, n_columns=20)
+    assert not is_worth_a_try(quadratic, "plain", trials, rows, n_columns=21)
 
 
 def test_fits_of_very_many_rows_see_two_folds(monkeypatch):

@@ -388,3 +388,137 @@ def test_a_list_is_scored_also_where_it_holds_one_value(shift, gamma, ridge, is_
     assert model.loo_scores_.shape == (1, 1)
     assert np.isfinite(model.loo_scores_).all() == is_scored
     assert (model.gamma_, model.ridge_) == (0.3, 0.1)
+
+
+# --- signed weights -----------------------------------------------------------------
+
+
+def signed_simulation(seed, n=3000, share=0.3):
+    """Simulated events of N(0, 1), in two columns, a share of which count negatively.
+
+    Events of both signs are of one distribution, so the weighted sample is too, and the
+    data of N((0.8, 0), 0.9).
+    """
+    rng = np.random.default_rng(seed)
+    simulated = rng.normal(size=(n, 2))
+    # More negative weights at some places, where more events make up for them.
+    weight = np.where(rng.random(n) < share, -1.0, 1.0)
+    data = 0.9 * rng.normal(size=(n, 2)) + [0.8, 0]
+    X, y = pool(numerator=data, denominator=simulated)
+    weight = np.append(np.ones(n), weight)
+    return X, y, weight
+
+
+def true_log_ratio(X):
+    p = ((X - [0.8, 0]) ** 2).sum(axis=1) / 0.81 + 4 * np.log(0.9)
+    return (np.square(X).sum(axis=1) - p) / 2
+
+
+def test_signed_weights_by_the_normal_equations():
+    X, y, weight = signed_simulation(0, n=60)
+    model = LSIFRatio(
+        0.3, ridge=0.5, n_components=20, allow_negative_weight=True, random_state=0
+    ).fit(X, y, weight)
+    Z = (X - model.center_) / model.scale_
+    phi = features(Z, model.centers_, 0.3, 30.0)
+    q, w = phi[y == 0], weight[y == 0]
+    H = (q * w[:, None]).T @ q / w.sum()
+    assert np.linalg.eigvalsh(H)[0] > -0.5
+    values, vectors = np.linalg.eigh(H)
+    h = vectors.T @ phi[y == 1].mean(axis=0)
+    theta = vectors @ (h / (np.maximum(values, 0) + 0.5))
+    assert_allclose(model.dual_coef_, theta[:-1], atol=1e-10)
+    assert_allclose(model.intercept_, 30 * theta[-1])
+
+
+def test_signed_leave_one_out_is_refitting():
+    X, y, weight = signed_simulation(1, n=25, share=0.1)
+    ridges = [0.5, 2.0]
+    model = LSIFRatio(
+        [0.3],
+        ridge=ridges,
+        n_components=8,
+        intercept=False,
+        scoring="lsif_loss",
+        allow_negative_weight=True,
+        random_state=0,
+    ).fit(X, y, weight)
+    phi = features((X - model.center_) / model.scale_, model.centers_, 0.3, 0)
+    phi_p, phi_q, w = phi[y == 1], phi[y == 0], weight[y == 0]
+
+    def theta(rows_p, rows_q, w, total, ridge):
+        H = (rows_q * w[:, None]).T @ rows_q / total
+        return np.linalg.solve(H + ridge * np.eye(len(H)), rows_p.mean(axis=0))
+
+    for k, ridge in enumerate(ridges):
+        loss, n = 0.0, len(phi_p)
+        for j, row in enumerate(phi_p):
+            rest = np.delete(phi_p, j, axis=0)
+            loss -= max(row @ theta(rest, phi_q, w, w.sum(), ridge), 0) / n
+        for i, row in enumerate(phi_q):
+            # The rest is normalised by what it sums to on average over the rows.
+            total = w.sum() * (1 - 1 / n)
+            rest, weights = np.delete(phi_q, i, axis=0), np.delete(w, i)
+            ratio = max(row @ theta(phi_p, rest, weights, total, ridge), 0)
+            loss += w[i] / w.sum() * ratio**2 / 2
+        assert_allclose(model.loo_scores_[0, k], -loss, rtol=1e-8)
+
+
+def test_signed_weights_find_the_ratio():
+    """Negative events cancel positive ones: those at the left are all in pairs."""
+    errors, without = [], []
+    for seed in range(3):
+        X, y, _ = signed_simulation(seed, n=2000, share=0.0)
+        rng = np.random.default_rng(seed)
+        # Twice as many events at the left, half of the additional ones negative.
+        extra = rng.normal(size=(2000, 2)) - [1.5, 0]
+        sign = np.where(rng.random(2000) < 0.5, -1.0, 1.0)
+        X, y = np.concatenate([X, extra]), np.append(y, np.zeros(2000))
+        weight = np.append(np.ones(4000), sign)
+        at = rng.normal(size=(500, 2)) * 0.8
+        params = {"n_components": 50, "random_state": 0}
+        signed = LSIFRatio(allow_negative_weight=True, **params).fit(X, y, weight)
+        plain = LSIFRatio(**params).fit(X, y)
+        truth = true_log_ratio(at)
+        for found, model in ((errors, signed), (without, plain)):
+            found.append(np.mean((model.decision_function(at) - truth) ** 2))
+        assert spearmanr(signed.decision_function(at), truth)[0] > 0.9
+    assert np.mean(errors) < 0.3 * np.mean(without)
+
+
+def test_signed_copies_are_one_row():
+    X, y, weight = signed_simulation(2, n=100, share=0.1)
+    # The scale of the columns goes by the sizes of the weights, which differ.
+    params = {"gamma": 0.3, "ridge": 0.1, "standardize": False}
+    params["allow_negative_weight"] = True
+    one = LSIFRatio(**params, random_state=0).fit(X, y, weight)
+    q = np.flatnonzero(y == 0)[:10]
+    # A weight of 1 as 1.5 - 0.5: the same sample.
+    X_two, y_two = np.concatenate([X, X[q]]), np.append(y, y[q])
+    weight_two = np.append(weight, -0.5 * np.ones(10))
+    weight_two[q] += 0.5
+    two = LSIFRatio(**params, random_state=0).fit(X_two, y_two, weight_two)
+    assert_allclose(two.decision_function(X), one.decision_function(X), rtol=1e-7)
+    # Positive weights are treated as without the parameter.
+    positive = np.abs(weight)
+    allowed, plain = (
+        LSIFRatio(0.3, ridge=0.1, allow_negative_weight=each, random_state=0)
+        for each in (True, False)
+    )
+    assert_allclose(
+        allowed.fit(X, y, positive).decision_function(X),
+        plain.fit(X, y, positive).decision_function(X),
+    )
+
+
+def test_signed_weights_are_refused():
+    X, y, weight = signed_simulation(0, n=100)
+    with pytest.raises(ValueError, match="allow_negative_weight=True"):
+        LSIFRatio().fit(X, y, weight)
+    model = LSIFRatio(0.3, ridge=0.1, allow_negative_weight=True, random_state=0)
+    with pytest.raises(ValueError, match="positive sum in each sample, got -"):
+        model.fit(X, y, -weight)
+    weight[y == 0] = np.resize([1, -1], 100)
+    weight[np.flatnonzero(y == 0)[:6]] = 1
+    with pytest.warns(UserWarning, match="nearly cancel"):
+        model.fit(X, y, weight)
