@@ -137,7 +137,7 @@ def default_candidates() -> list[tuple[str, Any]]:
         LogisticRegression(C=0.01, solver="newton-cholesky", max_iter=50),
     )
     # A member for each fold: more of them, or larger batches, cost more than they gain.
-    bridges = TelescopingRatio(n_bridges=8, n_estimators=5, batch_size=32)
+    bridges = TelescopingRatio(n_bridges=12, n_estimators=5, batch_size=32)
     return [
         ("Gaussian plug-in", GaussianRatio()),
         ("plug-in on normal scores", NormalScoresRatio(GaussianRatio())),
