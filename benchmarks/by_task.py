@@ -56,7 +56,7 @@ DRAWS = {"effect": 40, "simulator": 5, "prevalence": 100}
 # These take ten to a thousand times as long as the others.
 SLOW = {
     "balance, cbps": 20,
-    "balance, ipw": 5,
+    "balance, ipw": 3,
     "treatment_weights, AutoRatio": 10,
 }
 
