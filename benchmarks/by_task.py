@@ -52,9 +52,13 @@ from skdre import (
 )
 
 ROOT = Path(__file__).resolve().parent.parent
-DRAWS = {"effect": 40, "simulator": 10, "prevalence": 200}
-# These take a hundred times as long as the others.
-SLOW = {"balance, ipw": 10, "treatment_weights, AutoRatio": 10}
+DRAWS = {"effect": 40, "simulator": 5, "prevalence": 100}
+# These take ten to a thousand times as long as the others.
+SLOW = {
+    "balance, cbps": 20,
+    "balance, ipw": 3,
+    "treatment_weights, AutoRatio": 10,
+}
 
 
 # --- the effect of a treatment ------------------------------------------------------
