@@ -37,9 +37,9 @@ _BINS = 20
 _MAX_PAIRS = 2000
 
 # Of more rows a kernel is expanded at so many.
-_LANDMARKS = 500
+_LANDMARKS = 250
 
-_TREES, _ROWS_OF_A_LEAF, _MAX_LEAVES = 100, 5, 200
+_TREES, _ROWS_OF_A_LEAF, _MAX_LEAVES = 50, 5, 200
 
 # Entries of contrasts that are held at once.
 _CHUNK = 2**24
@@ -254,7 +254,7 @@ def _rarity(values):
 
 def jointly_tested(banks, contrasts):
     """Test by all statistics together, the first of the contrasts being that given."""
-    found: dict[str, list[np.ndarray]] = {}
+    found = {}
     for part in contrasts:
         for bank in banks:
             # Sparse ones stand on the left.
