@@ -144,7 +144,7 @@ def _mixing_error(estimate, plan, n_moves, gathered, independent):
     one over the number of their moves, so the estimate differs from that of the pilot
     run, which has made fewer. And their log weights gather a variance of s^2 on the way
     where chains that forget would have less: the mean of normal ones lies s^2 / 2 below
-    the logarithm of the mean weight, and resampling makes good about half of that.
+    the logarithm of the mean weight, and resampling makes good a part of that only.
     """
     excess = max(0.0, gathered - _USUAL_CORRELATION * independent)
     change = estimate - plan.log_normalizer
@@ -152,7 +152,7 @@ def _mixing_error(estimate, plan, n_moves, gathered, independent):
     if change >= 0:
         share = min(plan.n_moves / max(n_moves, 1.0), 0.5)
         beyond *= share / (1 - share)
-    return float(max(excess / 4, beyond))
+    return float(max(excess / 2, beyond))
 
 
 def _variances(values, weights, groups):
@@ -306,9 +306,10 @@ def plan_for(
             )
         check_kernel(plan.kernel, target)
         return plan
-    kernel = check_kernel(kernel, target)
     temperatures = check_schedule(schedule, n_steps)
-    return make_plan(target, kernel, temperatures, n_steps, n_chains, rng)
+    return make_plan(
+        target, check_kernel(kernel, target), temperatures, n_steps, n_chains, rng
+    )
 
 
 def check_n_chains(n_chains):

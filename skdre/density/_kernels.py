@@ -333,7 +333,7 @@ def elliptical_move(target, beta, state, ellipse, rng):
 _KERNELS = {"hmc": HMC, "slice": EllipticalSlice}
 
 
-def check_kernel(kernel, target):
+def check_kernel(kernel: str | Kernel, target: Any) -> Kernel:
     """The kernel of a name, or a copy of one; ValueError if it does not fit."""
     validate_parameter_constraints(
         {"kernel": [StrOptions({"auto", *_KERNELS}), Kernel]},
@@ -342,15 +342,15 @@ def check_kernel(kernel, target):
     )
     if kernel == "auto":
         kernel = "hmc" if target.has_gradient else "slice"
-    kernel = _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+    found: Kernel = _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
     validate_parameter_constraints(
-        kernel._parameter_constraints,
-        kernel.get_params(),
-        caller_name=type(kernel).__name__,
+        found._parameter_constraints,
+        found.get_params(),
+        caller_name=type(found).__name__,
     )
-    if isinstance(kernel, HMC) and not target.has_gradient:
+    if isinstance(found, HMC) and not target.has_gradient:
         raise ValueError(
             f"kernel={kernel!r} needs the gradient of {target.name.lower()}: give "
             "`gradient`, take a ratio estimator of networks, or set kernel='slice'."
         )
-    return kernel
+    return found

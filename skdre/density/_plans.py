@@ -140,7 +140,9 @@ def make_plan(
             f"{target.name} is minus infinity at all of {n_chains} draws of the base: "
             "the two have no common support."
         )
-    betas, lengths, tunings = [0.0], [], []
+    betas = [0.0]
+    lengths: list[float] = []
+    tunings: list[Any] = []
     tuning = None
     log_normalizer = 0.0
     shares = np.full(n_chains, 1 / n_chains)
@@ -157,7 +159,7 @@ def make_plan(
                 "enough. It may be unbounded, or the base too far from it."
             )
         betas.append(beta)
-        lengths.append(np.sqrt(max(1 / size - 1, 0.0)))
+        lengths.append(float(np.sqrt(max(1 / size - 1, 0.0))))
         weights = normal_shares(step * state.log_ratio)
         drawn = resample(weights, method="systematic", random_state=rng)
         state, tuning = kernel.tune(target, beta, state.take(drawn), tuning, rng)
