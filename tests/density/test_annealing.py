@@ -666,6 +666,6 @@ def test_rows_outside_the_support_of_the_base():
             return self
 
     with pytest.raises(
-        ValueError, match="1 of 3 rows of X lie outside the support.*row 2"
+        ValueError, match=r"1 of 3 rows of X lie outside the support.*row 2"
     ):
         raise_bound(plain, np.array([[1.0], [2.0], [-1.0]]), HalfLine().fit())
