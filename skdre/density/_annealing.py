@@ -186,7 +186,7 @@ class _Chains:
         self.groups = _Groups(n_chains)
         Z = rng.normal(size=(n_chains, target.n_features))
         self.n_before = target.n_evaluations
-        self.state = plan.kernel.start(target, Z)
+        self.state = plan.kernel._start(target, Z)
         self.log_weights = np.zeros(n_chains)
         self.log_sums = np.zeros(len(self.groups.sizes))
         # Variances of the log weights: as they are, and of chains that forget.
@@ -217,7 +217,7 @@ class _Chains:
             effective_sample_size(normal_shares(self.total_log_weights()))
         )
         self.n_resampled.append(self._resample())
-        self.state, acceptance = self.plan.kernel.move(
+        self.state, acceptance = self.plan.kernel._move(
             self.target, beta, self.state, self.plan.tunings[k], self.rng
         )
         self.acceptance.append(acceptance)

@@ -134,7 +134,7 @@ def make_plan(
     sizes, so that each step has the same one.
     """
     start = target.n_evaluations
-    state = kernel.start(target, rng.normal(size=(n_chains, target.n_features)))
+    state = kernel._start(target, rng.normal(size=(n_chains, target.n_features)))
     if not np.isfinite(state.log_ratio).any():
         raise ValueError(
             f"{target.name} is minus infinity at all of {n_chains} draws of the base: "
@@ -162,7 +162,7 @@ def make_plan(
         lengths.append(float(np.sqrt(max(1 / size - 1, 0.0))))
         weights = normal_shares(step * state.log_ratio)
         drawn = resample(weights, method="systematic", random_state=rng)
-        state, tuning = kernel.tune(target, beta, state.take(drawn), tuning, rng)
+        state, tuning = kernel._tune(target, beta, state.take(drawn), tuning, rng)
         tunings.append(tuning)
     learnt = np.array(betas[1:])
     if temperatures is None:
@@ -174,7 +174,7 @@ def make_plan(
     return Plan(
         temperatures,
         kernel,
-        kernel.between(learnt, tunings, temperatures[1:]),
+        kernel._between(learnt, tunings, temperatures[1:]),
         log_normalizer,
         float(np.sqrt(np.sum(np.square(lengths)) / n_chains)),
         (target.n_evaluations - start) / n_chains,

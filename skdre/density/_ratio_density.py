@@ -402,7 +402,7 @@ class RatioDensity(
         # Chains that were drawn twice part again.
         plan, state = result._plan, result._latent.take(rng.permutation(drawn))
         for _ in range(_PARTING_MOVES):
-            state, _ = plan.kernel.move(target, 1.0, state, plan.tunings[-1], rng)
+            state, _ = plan.kernel._move(target, 1.0, state, plan.tunings[-1], rng)
         return target.from_latent(state.Z)
 
 

@@ -287,10 +287,10 @@ def test_kernels_leave_their_distribution_as_it_is(kernel, tuning):
     precision = 0.5 * 1 + 0.5 * 4
     between = norm(0.5 * 4 * 2 / precision, precision**-0.5)
     rng = np.random.RandomState(0)
-    state = kernel.start(target, between.rvs((20_000, 1), random_state=rng))
+    state = kernel._start(target, between.rvs((20_000, 1), random_state=rng))
     for _ in range(4):
         before = state.Z
-        state, acceptance = kernel.move(target, 0.5, state, tuning, rng)
+        state, acceptance = kernel._move(target, 0.5, state, tuning, rng)
     assert kstest(state.Z[:, 0], between.cdf).pvalue > 0.001
     assert 0.3 < acceptance < 0.999
     assert np.corrcoef(before[:, 0], state.Z[:, 0])[0, 1] < 0.9
