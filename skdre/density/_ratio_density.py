@@ -261,12 +261,12 @@ class RatioDensity(
         target = ratio_target(base, ratio, Z.shape[1])
         # Also where the constant does not see it.
         target.log_ratio(Z)
-        log_normalizer, error, annealing = self._normalize(target, rng, interrupt)
+        log_normalizer, spread, annealing = self._normalize(target, rng, interrupt)
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, X, skip_check_array=True)
         self.base_, self.ratio_ = base, ratio
-        self.log_normalizer_, self.log_normalizer_std_ = log_normalizer, error
+        self.log_normalizer_, self.log_normalizer_std_ = log_normalizer, spread
         self.annealing_ = annealing
         self.kernel_ = clone(self.kernel, safe=False)
         self.n_chains_, self.n_steps_ = self.n_chains, self.n_steps
@@ -402,7 +402,7 @@ class RatioDensity(
         # Chains that were drawn twice part again.
         plan, state = result._plan, result._latent.take(rng.permutation(drawn))
         for _ in range(_PARTING_MOVES):
-            state, _ = plan.kernel.move(target, 1.0, state, plan.tunings[-1], rng)
+            state, _ = plan.kernel._move(target, 1.0, state, plan.tunings[-1], rng)
         return target.from_latent(state.Z)
 
 

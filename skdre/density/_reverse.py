@@ -79,11 +79,11 @@ def reverse_log_weights(
     itself, to z_0; this is the sum of (beta_k - beta_(k - 1)) l(z_(k - 1)), whose
     mean is at least the log normaliser where z comes from the density.
     """
-    state = plan.kernel.start(target, Z)
+    state = plan.kernel._start(target, Z)
     total = np.zeros(len(Z))
     betas = plan.temperatures
     for k in range(plan.n_steps, 0, -1):
-        state, _ = plan.kernel.move(target, betas[k], state, plan.tunings[k - 1], rng)
+        state, _ = plan.kernel._move(target, betas[k], state, plan.tunings[k - 1], rng)
         total += (betas[k] - betas[k - 1]) * state.log_ratio
     return total
 
