@@ -65,8 +65,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         Of the hidden layers.
     network : torch.nn.Module, default=None
         The network to train, a copy of it, in place of the ensemble: called with
-        standardised rows of shape (n, n_features) it gives a log ratio each, a tensor of
-        shape (n, 1). For images ``UNet(image_shape, time_features=None)`` of
+        standardised rows of shape (n, n_features) it gives their log ratios, a tensor
+        of shape (n, 1). For images ``UNet(image_shape, time_features=None)`` of
         :mod:`skdre.networks`.
     n_estimators : int, default=8
         Members of the ensemble. With k of them each trains on all but a k-th of the

@@ -172,8 +172,8 @@ IMAGE_FLOWS = {
     "conv-nsf": (
         "spline",
         "for images: convolutional couplings at several scales "
-        "(:class:`skdre.networks.ImageFlow`), splines, as RQ-NSF in Choi et al. (AISTATS "
-        "2022, appendix F.3). Needs `image_shape`.",
+        "(:class:`skdre.networks.ImageFlow`), splines, as RQ-NSF in Choi et al. "
+        "(AISTATS 2022, appendix F.3). Needs `image_shape`.",
     ),
     "glow": (
         "affine",

@@ -1,4 +1,4 @@
-"""MNIST digits, the noise and the ratios of Table 1: what a cell is and how it trains."""
+"""MNIST digits, and the noises and ratios of Table 1: what a cell is, its training."""
 
 import gzip
 import json
