@@ -371,8 +371,9 @@ def annealed_importance_sampling(
         sample size, by a pilot run [3]_. An array rises from 0 to 1. An earlier result
         brings its temperatures and its tuned kernel, and no pilot run is made.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
-        How chains move: :class:`skdre.density.HMC` follows gradients, :class:`skdre.density.EllipticalSlice` needs
-        none. "auto" is HMC where there are gradients.
+        How chains move: :class:`skdre.density.HMC` follows gradients,
+        :class:`skdre.density.EllipticalSlice` needs none. "auto" is HMC where there are
+        gradients.
     gradient : callable, "torch" or None, default=None
         Gradient of the log density by the rows, of shape (n, n_features), with a
         Gaussian base. "torch" if `log_density` takes a tensor of rows, in double

@@ -95,8 +95,8 @@ class RatioDensity(
         rows of X.
     normalizer : {"mean", "annealing"} or None, default="mean"
         How Z is estimated: by the mean of the ratio over 10,000 further draws of the
-        base, by :func:`skdre.annealed_importance_sampling`, or, with None, not at all: it is
-        taken for 1, as the direct estimates of the papers are.
+        base, by :func:`skdre.annealed_importance_sampling`, or, with None, not at all:
+        it is taken for 1, as the direct estimates of the papers are.
     n_chains : int, default=100
         Chains of the annealing, at least 20.
     n_steps : int, default=200

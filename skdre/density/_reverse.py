@@ -127,8 +127,8 @@ def raise_bound(
         Steps from the density to the base.
     schedule : {"adaptive", "linear", "sigmoid"}, array or Annealing, \
             default="adaptive"
-        As of :func:`skdre.annealed_importance_sampling`; its result brings temperatures and
-        kernel, and saves the pilot run.
+        As of :func:`skdre.annealed_importance_sampling`; its result brings temperatures
+        and kernel, and saves the pilot run.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
         As of :func:`skdre.annealed_importance_sampling`.
     gradient : callable, "torch" or None, default=None
