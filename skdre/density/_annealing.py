@@ -58,7 +58,7 @@ class Annealing:
         Logarithm of the integral of the density, in nats.
     standard_error : float
         Of `log_normalizer`, in nats. See the notes of
-        :func:`annealed_importance_sampling`.
+        :func:`skdre.annealed_importance_sampling`.
     error_parts : dict of str to float
         What the standard error is made of: "groups", "tail" and "mixing".
     particles : ndarray of shape (n_chains, n_features)
@@ -82,7 +82,7 @@ class Annealing:
 
     Examples
     --------
-    >>> from skdre.density import annealed_importance_sampling
+    >>> from skdre import annealed_importance_sampling
     >>> result = annealed_importance_sampling(
     ...     lambda X: -((X**2).sum(axis=1)), 2, n_steps=50, random_state=0
     ... )
@@ -371,8 +371,9 @@ def annealed_importance_sampling(
         sample size, by a pilot run [3]_. An array rises from 0 to 1. An earlier result
         brings its temperatures and its tuned kernel, and no pilot run is made.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
-        How chains move: :class:`HMC` follows gradients, :class:`EllipticalSlice` needs
-        none. "auto" is HMC where there are gradients.
+        How chains move: :class:`skdre.density.HMC` follows gradients,
+        :class:`skdre.density.EllipticalSlice` needs none. "auto" is HMC where there are
+        gradients.
     gradient : callable, "torch" or None, default=None
         Gradient of the log density by the rows, of shape (n, n_features), with a
         Gaussian base. "torch" if `log_density` takes a tensor of rows, in double
@@ -408,7 +409,7 @@ def annealed_importance_sampling(
 
     See Also
     --------
-    skdre.density.raise_bound : A bound from the other side, at rows of a test set.
+    skdre.raise_bound : A bound from the other side, at rows of a test set.
 
     Notes
     -----
@@ -440,7 +441,7 @@ def annealed_importance_sampling(
     The integral of exp(-|x|) over the plane is 4:
 
     >>> import numpy as np
-    >>> from skdre.density import annealed_importance_sampling
+    >>> from skdre import annealed_importance_sampling
     >>> result = annealed_importance_sampling(
     ...     lambda X: -np.abs(X).sum(axis=1), 2, n_steps=200, random_state=0
     ... )

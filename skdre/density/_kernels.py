@@ -103,7 +103,7 @@ class HMC(Kernel):
     See Also
     --------
     EllipticalSlice : Without gradients.
-    skdre.density.annealed_importance_sampling : Takes it as its `kernel`.
+    skdre.annealed_importance_sampling : Takes it as its `kernel`.
 
     Notes
     -----
@@ -198,7 +198,7 @@ class EllipticalSlice(Kernel):
     See Also
     --------
     HMC : With gradients, and far better in many dimensions.
-    skdre.density.annealed_importance_sampling : Takes it as its `kernel`.
+    skdre.annealed_importance_sampling : Takes it as its `kernel`.
 
     Notes
     -----

@@ -61,9 +61,9 @@ def test_gaussian_by_hmc(d, bar):
     assert result.n_evaluations < 1.1 * 100 * 10_000
 
 
-@pytest.mark.parametrize(("d", "bar"), [(2, 0.05), (16, 0.1)])
+@pytest.mark.parametrize(("d", "bar"), [(2, 0.05), (8, 0.1)])
 def test_gaussian_by_slices(d, bar):
-    result = Gaussian(d, seed=5).anneal("slice", n_steps=500, random_state=5)
+    result = Gaussian(d, seed=5).anneal("slice", n_steps=400, random_state=5)
     error = abs(result.log_normalizer - LOG_CONSTANT)
     assert error < min(bar, 2 * result.standard_error)
     assert result.standard_error < 2 * bar
@@ -119,7 +119,7 @@ def test_plane_by_quadrature(log_density, options):
 
     truth, mean = by_quadrature(in_numpy, function)
     result = annealed_importance_sampling(
-        log_density, 2, n_chains=400, n_steps=100, random_state=0, **options
+        log_density, 2, n_chains=400, n_steps=50, random_state=0, **options
     )
     assert abs(result.log_normalizer - truth) < 3 * result.standard_error
     assert result.standard_error < 0.1
@@ -172,7 +172,7 @@ def test_a_random_field_from_another():
         log_density,
         (np.full(64, 0.1), 1.2 * random_field(1.0)),
         gradient=gradient,
-        n_steps=200,
+        n_steps=100,
         random_state=0,
     )
     assert abs(result.log_normalizer) < min(0.3, 2.5 * result.standard_error)
@@ -218,7 +218,7 @@ def runs(d, kernel, n_runs, **options):
     ids=["adaptive", "linear", "importance sampling"],
 )
 def test_standard_errors_cover(options):
-    error, standard_error = runs(8, "hmc", 20, n_chains=50, **options)
+    error, standard_error = runs(6, "hmc", 14, n_chains=40, **options)
     assert np.mean(np.abs(error) < 2 * standard_error) >= 0.9
     # Neither too wide.
     assert np.median(standard_error) < 3 * np.sqrt(np.mean(error**2))
@@ -302,9 +302,7 @@ def test_steps_are_adapted_and_then_frozen():
     result = target.anneal(n_steps=50, n_chains=200)
     # At the narrow end the quarter of a turn is no limit.
     assert abs(result.acceptance[-20:].mean() - 0.65) < 0.1
-    again = annealed_importance_sampling(
-        target, 32, gradient=target.gradient, schedule=result, random_state=1
-    )
+    again = target.anneal("auto", schedule=result, n_chains=200, random_state=1)
     assert again.n_pilot_evaluations == 0
     np.testing.assert_array_equal(again.temperatures, result.temperatures)
     assert abs(again.acceptance[-20:].mean() - 0.65) < 0.1
@@ -366,7 +364,7 @@ def test_both_sides_bracket_the_truth():
         forward = target.anneal(n_steps=60, random_state=seed)
         bound = raise_bound(
             target,
-            target.draw(100, seed),
+            target.draw(50, seed),
             12,
             gradient=target.gradient,
             schedule=forward,
@@ -433,11 +431,11 @@ def test_from_a_flow():
         return 2 + np.where(X > 0, np.log(np.maximum(X, 1e-300)) - X, -np.inf).sum(1)
 
     result = annealed_importance_sampling(
-        log_density, flow, n_chains=400, n_steps=30, random_state=0
+        log_density, flow, n_chains=200, n_steps=20, random_state=0
     )
     assert abs(result.log_normalizer - 2) < 3 * result.standard_error < 0.3
     assert (result.particles[np.isfinite(result.log_weights)] > 0).all()
-    X = rng.gamma(2, size=(100, 2))
+    X = rng.gamma(2, size=(60, 2))
     bound = raise_bound(log_density, X, flow, schedule=result, random_state=0)
     assert abs(bound.value - (log_density(X) - 2).mean()) < 0.2
 
