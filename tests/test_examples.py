@@ -266,3 +266,17 @@ def test_moving_helps_where_there_is_nothing_to_weight(tmp_path, capsys):
     assert table.loc["blurred", "moved"] > 0.95
     assert 0.6 < table.loc["blurred, one pixel lower", "moved"] < 0.9
     assert (table["ratio before"] > 5).all()
+
+
+def test_density_of_digits(tmp_path, capsys):
+    example = load("plot_digits_density")
+    del example.RATIOS["bridges"], example.RATIOS["network"]
+    trees = example.RATIOS["boosted trees"].estimator
+    trees.set_params(max_iter=60, max_leaf_nodes=8)
+    table = example.main(400, n_steps=12, n_chains=24, save=tmp_path / "digits.png")
+    assert "RAISE" in capsys.readouterr().out
+    assert (tmp_path / "digits.png").stat().st_size > 5_000
+    line = table.loc["boosted trees"]
+    # The ratio helps, also once the constant is known.
+    assert max(line["RAISE"], line["AIS"], line["direct"]) < line["base"] - 0.004
+    assert abs(line["RAISE"] - line["AIS"]) < 0.02

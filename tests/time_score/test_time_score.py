@@ -586,3 +586,18 @@ def test_gaussian_denominator_needs_full_rank():
     with pytest.raises(ValueError, match=r"denominator='gaussian' needs .* singular"):
         quick(denominator="gaussian").fit(flat, Y)
     assert np.isfinite(quick(max_iter=10).fit(flat, Y).decision_function(flat)).all()
+
+
+def test_whitening_leaves_each_column_where_it_is():
+    """Networks of images would not survive a rotation of the pixels."""
+    rng = np.random.default_rng(0)
+    mixing = np.eye(5) + 0.2 * rng.normal(size=(5, 5))
+    q = rng.normal(size=(4000, 5)) @ mixing.T
+    X, y = pool(numerator=q[:100] + 1, denominator=q)
+    ratio = quick("ctsm", denominator="gaussian", max_iter=1).fit(X, y)
+    Z = ratio.scaling_.transform(q)
+    assert_allclose(np.cov(Z.T), np.eye(5), atol=1e-2)
+    # Of all whitening maps the symmetric one is the nearest to the standardised rows.
+    across = np.corrcoef(Z.T, q.T)[:5, 5:]
+    assert np.diagonal(across).min() > 0.9
+    assert_allclose(ratio.scaling_.matrix, ratio.scaling_.matrix.T, atol=1e-12)

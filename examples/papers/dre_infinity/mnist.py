@@ -2,12 +2,13 @@
 
     python examples/papers/dre_infinity/mnist.py --data-dir data --size 14
 
-`data` holds MNIST's four files (train-images-idx3-ubyte.gz and so on). `--size 14` takes
-means of 2 by 2 pixels. A cell of the table, a noise and a method, trains for `--minutes`
-of processor time (of the clock on a GPU), keeps a checkpoint each minute, and is not
-trained again; one that was stopped is "unfinished", and goes on from its checkpoint.
-`--stage train` trains the cells, `--stage evaluate` computes the likelihoods of what is
-trained, and `--stage report` prints the table.
+`data` holds the four files of MNIST (train-images-idx3-ubyte.gz and so on); with
+`--size 14` means of 2 by 2 pixels, in whole grey values, are taken. A cell, which is a
+noise and a method, trains for `--minutes` of processor time (of the clock on a GPU),
+keeps a checkpoint each minute, and is not trained again; one that was stopped is
+"unfinished", and goes on from its checkpoint. `--stage train` trains the cells,
+`--stage evaluate` computes the likelihoods of what is trained, and `--stage report`
+prints the table.
 """
 
 import argparse
@@ -32,6 +33,7 @@ import skdre
 from skdre.density import HMC, annealed_importance_sampling, raise_bound
 from skdre.time_score import RK45, GaussLegendre
 
+IMAGES = ROOT / "doc" / "images"
 PAGE = ROOT / "doc" / "benchmarks" / "mnist_densities.md"
 
 # Rows of the two samples that a spline's flow maps: at its cost on a CPU.
@@ -242,7 +244,7 @@ def prediction_cost(ratio, Z):
         for name, integrator in (
             ("steps", RK45(1e-5)),
             ("nodes", GaussLegendre(16)),
-            ("finest", GaussLegendre(128)),
+            ("finest", GaussLegendre(512)),
         ):
             seen.clear()
             start = time.process_time()
@@ -270,6 +272,29 @@ def _save_images(problem, name, rows, n_side=10):
     grid = grid.reshape(n_side * (size + 1), -1)
     grid = np.kron(grid, np.ones((3, 3)))
     image.imsave(problem.folder / name, grid, cmap="gray_r", vmin=0, vmax=255)
+
+
+def show_samples(folder, path):
+    """Figures 8 and 9 in one picture: noise above, annealed samples below."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(9, 6), layout="constrained")
+    for column, noise in zip(axes.T, NOISES, strict=True):
+        names = {
+            f"noise_{noise}": f"{noise} noise",
+            f"{noise}_time_score": "annealed, time score",
+        }
+        for ax, (name, title) in zip(column, names.items(), strict=True):
+            file = folder / f"{name}.png"
+            if file.exists():
+                ax.imshow(plt.imread(file))
+            ax.set_title(title if file.exists() else f"{title}: not yet")
+            ax.axis("off")
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
 
 
 def table(folder):
@@ -356,6 +381,8 @@ def main():
     if args.write_doc:
         replace_block(PAGE, f"bits_{args.size}", table(folder))
         replace_block(PAGE, f"cost_{args.size}", cost_table(folder))
+        if any(folder.glob("*.png")):
+            show_samples(folder, IMAGES / f"dre_infinity_mnist_{args.size}.png")
 
 
 if __name__ == "__main__":
