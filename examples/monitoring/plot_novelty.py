@@ -115,7 +115,7 @@ def main(repeats=3, save=None):
     known, new, is_novel = draw("digits", 0)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for ax, (name, score) in zip(axes, scores(known, new).items(), strict=True):
-        bins = np.linspace(score.min(), score.max(), 30)
+        bins = np.linspace(score.min(), score.max() + 1e-6, 30)
         for side, label in ((~is_novel, "normal"), (is_novel, "novel")):
             ax.hist(score[side], bins, density=True, alpha=0.6, label=label)
         ax.set(title=name, xlabel="score", yticks=[])
