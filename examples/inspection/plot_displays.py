@@ -180,8 +180,8 @@ LovePlotDisplay.from_table(
 # Drift of a table
 # ----------------
 # New rows of the numerator in three parts, each held against the denominator. On the
-# left: the columns of the first part by what the ratio loses without them. On the right:
-# the divergence of each part.
+# left: the columns of the first part by what the ratio loses without them. On the
+# right: the divergence of each part.
 
 history = drift_over_time(
     shift.denominator,

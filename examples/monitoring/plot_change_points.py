@@ -10,9 +10,18 @@ Neural Networks 43, 2013). The window before the point is the numerator, the one
 it the denominator, and then the other way round, for the divergence is not symmetric.
 
 The changes are known here: of the mean, of the spread, and of the frequency, where mean
-and spread stay as they are::
+and spread stay as they are. How many of the three are found within 25 steps, mean of 10
+series, beside `ruptures <https://centre-borelli.github.io/ruptures-docs/>`_ 1.1.10::
 
     python examples/monitoring/plot_change_points.py --repeats 10
+
+=============================  ======================
+score                          changes found, of 3
+=============================  ======================
+relative Pearson divergence    2.7 ± .15
+ruptures, values               2.0 ± .00
+ruptures, stretches of values  2.7 ± .15
+=============================  ======================
 """
 
 # %%
@@ -77,9 +86,8 @@ def change_scores(series, n=50, length=8, step=10):
 # Where it peaks
 # --------------
 # The three highest peaks, no two of them closer than a window. Beside it stands what
-# `ruptures <https://centre-borelli.github.io/ruptures-docs/>`_ finds where that is
-# installed: kernel change points, which are told how many there are, of the values and
-# of the same stretches.
+# ruptures finds where that is installed: kernel change points, which are told how many
+# there are, of the values and of the same stretches.
 
 
 def peaks(points, scores, n_changes=3, distance=80):

@@ -14,6 +14,17 @@ The truth is known: digits of which one is new, and blood counts of which a tent
 malignant. Area under the curve of the score, mean of 10 draws::
 
     python examples/monitoring/plot_novelty.py --repeats 10
+
+===============  ===========  ==============
+score            digits       breast cancer
+===============  ===========  ==============
+LSIFRatio        .843 ± .033  .943 ± .007
+AutoRatio        .764 ± .073  .903 ± .046
+IsolationForest  .468 ± .072  .942 ± .009
+===============  ===========  ==============
+
+The area of `AutoRatio` is .5 in a few draws, in which it sees no difference between the
+tables and answers with a constant: it is made to be right about the ratio, not to rank.
 """
 
 # %%
@@ -104,7 +115,7 @@ def main(repeats=3, save=None):
     known, new, is_novel = draw("digits", 0)
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
     for ax, (name, score) in zip(axes, scores(known, new).items(), strict=True):
-        bins = np.linspace(score.min(), score.max(), 30)
+        bins = np.linspace(score.min(), score.max() + 1e-6, 30)
         for side, label in ((~is_novel, "normal"), (is_novel, "novel")):
             ax.hist(score[side], bins, density=True, alpha=0.6, label=label)
         ax.set(title=name, xlabel="score", yticks=[])

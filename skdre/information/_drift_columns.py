@@ -167,6 +167,7 @@ def drift_of_column(name, values, missing, in_current, contrasts):
             missing_pvalue = _tested("category", codes, in_current)[2]
             if contrasts is not None:
                 missing_pvalue = _permuted("category", codes, contrasts)
+    missing_pvalue = float(missing_pvalue)
     seen, side = values[~missing], in_current[~missing]
     if not side.any() or side.all() or (seen == seen[0]).all():
         return ColumnDrift(name, "constant", "", np.nan, 1.0, *shares, missing_pvalue)

@@ -70,7 +70,8 @@ class DriftReport:
     reference_log_ratios : ndarray of shape (n_reference,)
         The same at the reference's rows.
     rows : ndarray of int of shape (10,)
-        Positions of the current rows that drifted most, of the largest log ratios.
+        Positions of the current rows that drifted most, of the largest log ratios;
+        empty where the ratio is the same at all.
 
     Examples
     --------
@@ -120,7 +121,7 @@ class DriftReport:
         return pd.DataFrame([asdict(each) for each in self.columns]).set_index("name")
 
     def _words(self):
-        rows = ", ".join(map(str, self.rows))
+        rows = ", ".join(map(str, self.rows)) or "none, the ratio is constant"
         estimate = self.divergence
         kind = estimate.kind.replace("_", "-")
         value = f"{estimate.value:.3f} ± {estimate.standard_error:.3f} {estimate.unit}"

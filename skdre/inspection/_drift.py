@@ -123,6 +123,7 @@ class DriftDisplay(Display):
         self.ax_.set_yticks(place, self.names[:max_columns])
         self.ax_.invert_yaxis()
         self.ax_.margins(x=0.25)
+        self.ax_.set_xlim(left=1.05 * min(np.min(importance - std), 0.0))
         self.ax_.set(xlabel="importance (nats), and adjusted p", title=self.title)
         return self
 

@@ -221,7 +221,7 @@ def test_absurd_values_decide_nothing():
         denominator=np.random.default_rng(1).normal(size=(80, 2)),
     )
     X[0] = 1e12
-    with pytest.warns(UserWarning, match="far from all others"):
+    with pytest.warns(UserWarning, match="far from all others.* 1 of 160 rows"):
         found = two_sample_test(None, X, y, n_permutations=99, random_state=0)
     assert found.pvalue == 0.01
 
@@ -231,7 +231,7 @@ def test_plain_table_knows_no_labels():
     plain = plain_table(table)
     assert plain.shape == (40, 5)
     assert np.isfinite(plain).all()
-    np.testing.assert_array_equal(plain[::-1], plain_table(table[::-1]))
+    np.testing.assert_array_equal(np.unique(plain[:, 0]), [1, 3, 9])
 
 
 # Weights.

@@ -115,6 +115,17 @@ def test_nothing_of_a_row_comes_from_its_own_fit():
     assert abs(report.auc - 0.5) < 3 * report.auc_error
 
 
+def test_a_constant_ratio_names_no_rows():
+    reference, current = np.random.default_rng(0).normal(size=(2, 40, 2))
+    report = drift_report(
+        reference, current, GaussianRatio(), n_permutations=9, random_state=0
+    )
+    assert np.ptp(report.log_ratios) == 0
+    assert report.auc == 0.5
+    assert len(report.rows) == 0
+    assert "none, the ratio is constant" in repr(report)
+
+
 def test_holm():
     adjusted = holm([0.01, np.nan, 0.04, 0.03])
     np.testing.assert_allclose(adjusted, [0.03, np.nan, 0.06, 0.06])
