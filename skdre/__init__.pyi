@@ -30,6 +30,11 @@ from .base import predict_ratio as predict_ratio
 from .classification._classifier import ClassifierRatio as ClassifierRatio
 from .classification._gaussian import GaussianRatio as GaussianRatio
 from .classification._mlp import MLPRatio as MLPRatio
+from .density._annealing import (
+    annealed_importance_sampling as annealed_importance_sampling,
+)
+from .density._ratio_density import RatioDensity as RatioDensity
+from .density._reverse import raise_bound as raise_bound
 from .density._targeted import TargetedSampler as TargetedSampler
 from .flows._alignment import LikelihoodRatioAligner as LikelihoodRatioAligner
 from .flows._classifier import FlowClassifierRatio as FlowClassifierRatio
@@ -44,6 +49,8 @@ from .importance import importance_weighted_scorer as importance_weighted_scorer
 from .information import MutualInformation as MutualInformation
 from .information import diagnose as diagnose
 from .information import divergence as divergence
+from .information import drift_over_time as drift_over_time
+from .information import drift_report as drift_report
 from .information import mutual_information as mutual_information
 from .information import score_test as score_test
 from .information import shift_importance as shift_importance

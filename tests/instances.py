@@ -82,6 +82,11 @@ def _table():
         "MultinomialRatio": [network],
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
+        "RatioDensity": [
+            {"ratio": GaussianRatio()},
+            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")}
+            | {"normalizer": "annealing", "n_chains": 20, "n_steps": 5},
+        ],
         "TargetedSampler": [
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
         ],

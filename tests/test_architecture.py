@@ -62,7 +62,8 @@ MAY_IMPORT = {
     "balance": {"base", "weighting"},
     "importance": {"base", "metrics", "pipeline", "weighting"},
     "information": {"base", "metrics", "pipeline", "weighting"},
-    "density": {"base", "metrics", "pipeline", "weighting"},
+    # Gradients of users' torch functions.
+    "density": {"base", "metrics", "pipeline", "weighting", "_nn"},
     "inspection": {"base", "metrics", "pipeline", "weighting"},
     "datasets": {"base"},
     "utils": {"base", "metrics", "datasets", "paths"},
@@ -94,7 +95,15 @@ NUMPY_ONLY = {
     "weighting",
     "paths",
 }
-KNOW_TORCH = {"_nn", "networks", "classification", "waymarks", "time_score", "flows", "auto"}
+KNOW_TORCH = {
+    "_nn",
+    "networks",
+    "classification",
+    "waymarks",
+    "time_score",
+    "flows",
+    "auto",
+}
 LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
 
 

@@ -59,9 +59,9 @@ def network_inputs(
     return np.clip(Z, -linear_range, linear_range) + np.sign(Z) * np.log1p(excess)
 
 
-def draw_in(z: torch.Tensor) -> torch.Tensor:
+def draw_in(z: torch.Tensor, linear_range: Any = _LINEAR_RANGE) -> torch.Tensor:
     """Draw in the tails of finite standardised values, as network_inputs does."""
-    inner = z.clamp(-_LINEAR_RANGE, _LINEAR_RANGE)
+    inner = z.clamp(-linear_range, linear_range)
     return inner + torch.sign(z) * torch.log1p((z - inner).abs())
 
 

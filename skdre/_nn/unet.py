@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral
+from typing import cast
 
 import torch
 from torch import nn
@@ -30,7 +31,8 @@ def _tanh_network(n_inputs, n_hidden, n_outputs):
 
 def _group_norm(n_channels, most):
     """At most so many groups, of two channels or more each."""
-    return nn.GroupNorm(math.gcd(most, max(n_channels // 2, 1)), n_channels)
+    fit = [n for n in range(2, n_channels // 2 + 1) if n_channels % n == 0]
+    return nn.GroupNorm(max((n for n in fit if n <= most), default=1), n_channels)
 
 
 class _Block(nn.Module):
@@ -106,6 +108,12 @@ class UNet(nn.Module):
     image_output : bool, default=False
         Whether the last image itself is an output, n_features columns after the others.
 
+    Raises
+    ------
+    ValueError
+        If an image of that shape cannot be halved so often, or a size is not positive;
+        when it is called, if the rows are of another number of columns.
+
     See Also
     --------
     skdre.TimeScoreRatio : Takes it as its `network`.
@@ -152,6 +160,11 @@ class UNet(nn.Module):
     (200,)
     """
 
+    encoder: nn.ModuleList
+    decoder: nn.ModuleList
+    last: nn.ConvTranspose2d
+    image_output: bool
+
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -183,7 +196,7 @@ class UNet(nn.Module):
                 )
             sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
         self.time_features, self.image_output = time_features, bool(image_output)
-        self.embedding = None
+        self.embedding: nn.Sequential | None = None
         if time_features is not None:
             self.embedding = _tanh_network(1, time_features, time_features)
 
@@ -210,7 +223,7 @@ class UNet(nn.Module):
             self.decoder.append(_Block(convolution, widths[k - 1], 32, time_features))
             n_inputs = 2 * widths[k - 1]
         self.last = nn.ConvTranspose2d(n_inputs, shape[2], 3, padding=1)
-        self.linear = None
+        self.linear: nn.Linear | None = None
         if n_outputs:
             self.linear = nn.Linear(math.prod(shape), n_outputs)
         with torch.no_grad():
@@ -253,8 +266,14 @@ class UNet(nn.Module):
 
         Parameters
         ----------
-        x, dx : torch.Tensor of shape (n_rows, n_features)
-        t, dt : torch.Tensor of shape (n_rows, 1)
+        x : torch.Tensor of shape (n_rows, n_features)
+            Images as rows.
+        t : torch.Tensor of shape (n_rows, 1)
+            Times, or None if there are none.
+        dx : torch.Tensor of shape (n_rows, n_features)
+            Direction of the rows.
+        dt : torch.Tensor of shape (n_rows, 1)
+            Direction of the times, or None.
 
         Returns
         -------
@@ -267,18 +286,18 @@ class UNet(nn.Module):
             embedded, d_embedded = _with_derivative(self.embedding, t, dt)
         h, dh = (to_images(each, self.image_shape) for each in (x, dx))
         beside = []
-        for block in self.encoder:
+        for block in cast("list[_Block]", self.encoder):
             h, dh = block.with_derivative(h, dh, embedded, d_embedded)
             beside.append((h, dh))
         beside.pop()
-        for block in self.decoder:
+        for block in cast("list[_Block]", self.decoder):
             pairs = (block.with_derivative(h, dh, embedded, d_embedded), beside.pop())
             h, dh = (torch.cat(each, dim=1) for each in zip(*pairs, strict=True))
         last = self.last(torch.cat([h, dh]))
         image, d_image = map(to_rows, last.chunk(2))
         # Of a direction there is no bias.
-        bias = self.last.bias.repeat(image.shape[1] // len(self.last.bias))
-        d_image = d_image - bias
+        of_zero = self.last(torch.zeros_like(h[:1]))
+        d_image = d_image - to_rows(of_zero)
         outputs = []
         if self.linear is not None:
             outputs.append((self.linear(image), d_image @ self.linear.weight.T))

@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -28,10 +28,11 @@ from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed, give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre.auto._bridges import form_of_bridges
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
-from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
-from skdre.auto._decide import Decision, Trial, decide, is_worth_a_try
+from skdre.auto._cross_fit import CrossFit, Manner, cross_fit, mean_log_ratio
+from skdre.auto._decide import Decision, Trial, best_losses, decide, is_worth_a_try
 from skdre.auto._folds import deal
 from skdre.auto._report import report
 from skdre.auto._table import Candidate, CandidateTable
@@ -42,6 +43,7 @@ from skdre.base import (
     distinct_rows,
 )
 from skdre.classification import GaussianRatio
+from skdre.waymarks import TelescopingRatio
 
 __all__ = ["AutoRatio"]
 
@@ -100,9 +102,14 @@ class AutoRatio(
     cv : int, cross-validation generator or iterable, default=5
         Folds, at least 2, None for 5: each holds out its share of the observations.
         Fewer where a sample has fewer. Of other splits the test rows are held out.
+    n_jobs : int, default=None
+        Folds of a candidate to fit at the same time, as in scikit-learn: None is one
+        unless in a ``joblib.parallel_config``, -1 all cores. The result is the same;
+        networks are trained as one anyway.
     time_budget : float, default=None
-        Seconds after which no further candidate is begun; the answer is the best of
-        those that are done. The first is always fitted.
+        Seconds after which no further candidate is begun, and the one at hand stops:
+        networks with the 25 steps that they are in and boosting with the trees that it
+        has, and others are left out. The first is always fitted to its end.
     verbose : int, default=0
         Above 0, print a line for each candidate.
     random_state : int, RandomState instance or None, default=None
@@ -138,20 +145,39 @@ class AutoRatio(
 
     Notes
     -----
-    **How it decides.** Each row is held out once, and the candidate with the least
-    class-balanced log loss there is taken; or a mixture of several log ratios, with
-    weights that minimise that loss, where it is better by two standard errors of the
-    difference. What is not better than a log ratio of 0 by 1.5 of them is left for
-    that. Nothing is fitted again: the log ratio is the mean over the fits of the folds.
-    Networks hold out a fold in each member anyway, so they are fitted once. Boosting
-    without early stopping of its own is stopped where its loss over all folds is least.
+    **How it decides.** Each row is held out once. The simplest candidate is taken, the
+    first of the list, whose class-balanced log loss there is within half a standard
+    error of the smallest; or a mixture of several log ratios, with weights that
+    minimise that loss, where it is better than all of them by two standard errors. All
+    errors are those of the difference. What is not better than a log ratio of 0 by 1.5
+    of them is left for that. Nothing is fitted again: the log ratio is the mean over
+    the fits of the folds. Networks hold out a fold in each member anyway, so they are
+    fitted once. Boosting without early stopping of its own is stopped where its loss
+    over all folds is least, or where more trees would not bring it up to the best so
+    far.
 
-    Of more than 5,000 rows a network is tried either on the columns as they are or on
-    normal scores, wherever the plug-in and RuLSIF are better. Telescoping is tried only
-    where the samples lie apart, and in one of the two forms. Where half the
-    symmetric divergence is above 2.5 nats, the log loss says little of the size of a
-    log ratio, and the losses of the bridges decide between telescoping and the Gaussian
-    plug-in, if both were tried.
+    **What is left out.** A network is tried either on the columns as they are or on
+    normal scores, wherever the plug-in and RuLSIF are better; of more than 5,000 rows
+    RuLSIF too, and a candidate whose first fold is worse than the best so far by three
+    standard errors is not fitted to the others. Of more than 50,000 rows each fit sees
+    two of the five folds, none its own. Quadratic logistic regression is tried on up to
+    20 columns.
+
+    **Samples that lie apart.** RuLSIF is left out where half the symmetric divergence,
+    as the best candidate so far has it, is above 2.5 nats. Telescoping is tried only
+    above 1 nat, with a member for each fold at least: on normal scores if a column has
+    heavy tails within a sample, else on the columns as they are.
+
+    The log loss says little of the size of a log ratio where samples lie apart. So
+    telescoping is taken if it is better than the Gaussian plug-in by two standard
+    errors of their losses on the bridges, unless something else has the smaller log
+    loss by three. Otherwise the plug-in is taken above 2.5 nats, with the same
+    exception. The plug-in in the other form, of which the bridges say nothing, is left
+    where it has the least log loss.
+
+    **What exceeds `time_budget`.** The first candidate, and a fit that is neither of
+    networks nor of boosting: that of one fold, or of as many as `n_jobs` says. Boosting
+    may exceed it by what it grows at once in a fold, 40 trees or as many as it has.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.
@@ -162,9 +188,9 @@ class AutoRatio(
     of these. A level never seen in fit counts as a rare one. Dates have to be made
     numbers first.
 
-    **Size.** A saved model holds what is used only: a network, or telescoping, about
-    .75 MB of ten members; five boostings .3 to 1 MB; five fits of anything else 10 to
-    50 kB (ten columns, some thousands of rows).
+    **Size.** A saved model holds what is used only: a network of ten members about
+    .75 MB, telescoping of five .4 MB; five boostings .3 to 1 MB; five fits of anything
+    else 10 to 50 kB (ten columns, some thousands of rows).
 
     References
     ----------
@@ -187,6 +213,7 @@ class AutoRatio(
     _parameter_constraints = {  # noqa: RUF012
         "candidates": [StrOptions({"auto"}), list, tuple],
         "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -197,12 +224,14 @@ class AutoRatio(
         candidates: str | Sequence[tuple[str, Any]] = "auto",
         *,
         cv: Any = 5,
+        n_jobs: int | None = None,
         time_budget: float | None = None,
         verbose: int = 0,
         random_state: RandomState = None,
     ) -> None:
         self.candidates = candidates
         self.cv = cv
+        self.n_jobs = n_jobs
         self.time_budget = time_budget
         self.verbose = verbose
         self.random_state = random_state
@@ -287,7 +316,19 @@ class AutoRatio(
             trials, decision = _fit_of_a_single_row(inputs, rows, run)
         else:
             trials = self._try(
-                candidates, columns, inputs, rows, shares, held_out, rng, run, began
+                candidates,
+                inputs,
+                rows,
+                shares,
+                held_out,
+                rng,
+                Manner(
+                    run,
+                    columns.categorical,
+                    self.n_jobs,
+                    began + (self.time_budget or np.inf),
+                    cluster=held_out.cluster_of_rows(len(rows.index)),
+                ),
             )
             decision = decide(trials, held_out, (inputs, rows, shares, rng))
         used = [
@@ -348,22 +389,24 @@ class AutoRatio(
             check_is_ratio(inner, f"candidates[{name!r}]")
         return pairs
 
-    def _try(
-        self, candidates, columns, inputs, rows, shares, held_out, rng, run, began
-    ):
+    def _try(self, candidates, inputs, rows, shares, held_out, rng, manner):
         """Fit one candidate after the other, while there is time."""
-        trials = []
-        for name, given in candidates:
+        trials, bridges = [], None
+        given_forms = [form_and_estimator(each) for _, each in candidates]
+        if len({form for form, each in given_forms if _has_bridges(each)}) > 1:
+            bridges = form_of_bridges(inputs["plain"], rows.is_numerator, rows.weight)
+        for (name, _), (form, estimator) in zip(candidates, given_forms, strict=True):
             seed = draw_seed(rng)
-            late = (
-                self.time_budget is not None
-                and time.perf_counter() - began > self.time_budget
-            )
-            form, estimator = form_and_estimator(given)
-            if late and trials:
+            if trials and manner.is_late:
                 continue
-            if not is_worth_a_try(estimator, form, trials, held_out):
+            X = inputs[form]
+            if not is_worth_a_try(
+                estimator, form, trials, held_out, bridges, X.shape[1]
+            ):
                 continue
+            best = best_losses(trials, held_out)
+            # The first is fitted to its end, for there has to be an answer.
+            deadline = manner.deadline if trials else np.inf
             start = time.perf_counter()
             with warnings.catch_warnings():
                 # Of what is one candidate of many, and judged at held-out rows.
@@ -372,20 +415,17 @@ class AutoRatio(
                     give_seeds(
                         clone(estimator), np.random.RandomState(seed), replace=False
                     ),
-                    inputs[form],
+                    X,
                     rows,
                     shares,
                     held_out,
-                    run=run,
-                    categorical=columns.categorical,
+                    replace(manner, best=best, deadline=deadline),
                 )
-            if fit is None:
-                continue
             seconds = time.perf_counter() - start
-            trials.append(Trial(name, estimator, form, fit, seconds))
+            if fit is not None:
+                trials.append(Trial(name, estimator, form, fit, seconds))
             if self.verbose:
-                loss = held_out.loss(fit.log_ratio)
-                print(f"{name}: held-out loss {loss:.4f} nats, {seconds:.2f} s")
+                print(f"{name}: {_said_of(fit, held_out)}, {seconds:.2f} s")
         return trials
 
     def decision_function(self, X: Rows) -> Floats:
@@ -411,6 +451,16 @@ class AutoRatio(
             models, form = self.estimators_[name], self._form_of[name]
             log_ratio += weight * mean_log_ratio(models, inputs[form])
         return log_ratio
+
+
+def _said_of(fit, held_out):
+    if fit is None:
+        return "not fitted to its end"
+    return f"held-out loss {held_out.loss(fit.log_ratio):.4f} nats"
+
+
+def _has_bridges(estimator):
+    return isinstance(estimator, TelescopingRatio)
 
 
 def _as_frame(X):

@@ -159,3 +159,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         """
         X = self._validate_rows(X)
         return self.moments_.log_ratio(X)
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows, and its gradient, of the shape of X."""
+        return self.moments_.log_ratio(X), self.moments_.log_ratio_gradient(X)

@@ -29,9 +29,11 @@ from skdre._nn.classification import (
     warn_if_apart,
 )
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
+from skdre._nn.gradients import value_and_gradient
 from skdre._nn.networks import (
     ACTIVATIONS,
     EnsembleMLP,
+    draw_in,
     given_network,
     network_inputs,
 )
@@ -63,8 +65,8 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         Of the hidden layers.
     network : torch.nn.Module, default=None
         The network to train, a copy of it, in place of the ensemble: called with
-        standardised rows of shape (n, n_features) it gives a log ratio each, a tensor of
-        shape (n, 1). For images ``UNet(image_shape, time_features=None)`` of
+        standardised rows of shape (n, n_features) it gives their log ratios, a tensor
+        of shape (n, 1). For images ``UNet(image_shape, time_features=None)`` of
         :mod:`skdre.networks`.
     n_estimators : int, default=8
         Members of the ensemble. With k of them each trains on all but a k-th of the
@@ -354,6 +356,19 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
         X = self._validate_rows(X)
         Z = network_inputs(X, self.center_, self.scale_)
         return mean_log_ratio(self.network_, Z)
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows, and its gradient, of the shape of X."""
+        network = self.network_
+        device = next(network.parameters()).device
+        center, scale = (
+            torch.as_tensor(each, device=device) for each in (self.center_, self.scale_)
+        )
+
+        def log_ratio(x):
+            return network(draw_in((x - center) / scale))[..., 0].mean(dim=1)
+
+        return value_and_gradient(log_ratio, X, device=device)
 
     def _member_log_ratios(self, X):
         """Log ratios of the members, of shape (n_samples, n_members)."""

@@ -20,7 +20,14 @@ from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._images import ImageFlow
 from skdre.flows._transforms import Continuous, Coupling, standard_normal
 
-__all__ = ["FLOWS", "IMAGE_FLOWS", "TRAINED_FLOWS", "FlowKind", "build_flow", "names_of"]
+__all__ = [
+    "FLOWS",
+    "IMAGE_FLOWS",
+    "TRAINED_FLOWS",
+    "FlowKind",
+    "build_flow",
+    "names_of",
+]
 
 # Bins of a spline between -5 and 5.
 _N_BINS = 8
@@ -165,8 +172,8 @@ IMAGE_FLOWS = {
     "conv-nsf": (
         "spline",
         "for images: convolutional couplings at several scales "
-        "(:class:`skdre.networks.ImageFlow`), splines, as RQ-NSF in Choi et al. (AISTATS "
-        "2022, appendix F.3). Needs `image_shape`.",
+        "(:class:`skdre.networks.ImageFlow`), splines, as RQ-NSF in Choi et al. "
+        "(AISTATS 2022, appendix F.3). Needs `image_shape`.",
     ),
     "glow": (
         "affine",
@@ -203,7 +210,7 @@ SHARED["flow_or_auto"] = _describe(
     '* "auto": as far from the columns as pays for the ratio of the two samples that y '
     'names: "standardize", the columns to mean 0 and variance 1; "gaussianize", each '
     'made normal; "gaussian"; "copula"; or "maf". The first whose held-out loss is '
-    "within one standard error of the best.",
+    "within half a standard error of the best.",
     names=[*FLOWS, *IMAGE_FLOWS, "auto"],
 )
 

@@ -202,6 +202,12 @@ class ImageFlow(Flow):
     bound : float, default=3.0
         The spline bends values between -bound and bound.
 
+    Raises
+    ------
+    ValueError
+        If an image of that shape cannot be halved so often, or a size is not as
+        described.
+
     See Also
     --------
     skdre.FlowFeaturizer : Takes it as ``flow="conv-nsf"`` and ``flow="glow"``, or as a

@@ -27,6 +27,9 @@ class ShiftTest:
         Share of labellings, the given one among them, with a statistic as large.
     null_distribution : ndarray of shape (n_permutations,)
         Statistics of permuted labels.
+    parts : dict of str to float
+        p-values of the statistics that the test combines, each by itself; empty where
+        there is one statistic only.
 
     Examples
     --------
@@ -39,6 +42,7 @@ class ShiftTest:
     statistic: float
     pvalue: float
     null_distribution: Floats = field(repr=False)
+    parts: dict[str, float] = field(default_factory=dict, repr=False)
 
 
 def permuted_sums(values, n_first, n_permutations, rng):

@@ -68,10 +68,11 @@ class DomainRows(NamedTuple):
         )
 
 
-def domain_rows(name, X, y, groups=None):
+def domain_rows(name, X, y, groups=None, *, draw_in=True):
     """Check a labelled pool for the public function `name`.
 
-    What a row may hold is left to the estimator that is fitted on it.
+    What a row may hold is left to the estimator that is fitted on it. Without `draw_in`
+    absurd values stay, and the table does not depend on the labels.
     """
     caller = type(name, (), {})()
     X = as_matrix(X)
@@ -85,7 +86,7 @@ def domain_rows(name, X, y, groups=None):
     groups = group_codes(groups, len(observation))
     cluster = observation if groups is None else joined_groups(groups, observation)
     given = X if is_frame(X) else rows.X
-    if not issparse(given):
+    if draw_in and not issparse(given):
         given = without_extremes(given, rows.X, rows.is_numerator)
     return DomainRows(
         given, rows.is_numerator, rows.classes, observation, cluster, groups

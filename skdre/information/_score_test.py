@@ -26,7 +26,7 @@ from skdre.information._permutation import (
     permuted_sums,
 )
 
-__all__ = ["gaussian_scores", "score_test", "studentized"]
+__all__ = ["gaussian_features", "gaussian_scores", "score_test", "studentized"]
 
 # More scores than this are projected at random to as many.
 _MAX_SCORES = 2000
@@ -120,6 +120,11 @@ def studentized(scores):
     if wide:
         return axes * (np.sqrt(n * variance) / shrunk)
     return scores @ (axes / shrunk)
+
+
+def gaussian_features(X, rng):
+    """Studentized scores of a Gaussian, of whose sums the score test is a square."""
+    return studentized(_standardized(gaussian_scores, _whitened(X), rng))
 
 
 def _log_density_scores(model, X):

@@ -32,6 +32,7 @@ from skdre._nn.settings import Dice, resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module, train
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.paths import PATHS, Path, check_path
+from skdre.time_score._gradients import log_ratio_and_gradient
 from skdre.time_score._integrate import (
     INTEGRATOR_CONSTRAINTS,
     Integrator,
@@ -583,6 +584,10 @@ class TimeScoreRatio(
         return np.column_stack(
             [self._time_score(Z, np.full(len(Z), t)) for t in inside]
         )
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows and its gradient; None of some objectives."""
+        return log_ratio_and_gradient(self, X)
 
 
 def _mean(losses, _):

@@ -101,11 +101,31 @@ class GaussLegendre(Integrator):
     def __init__(self, n_nodes: int = 16) -> None:
         self.n_nodes = n_nodes
 
-    def _integrate(self, integrand, rows, start, end):
+    def nodes(self, start: float = 0.0, end: float = 1.0) -> tuple[Floats, Floats]:
+        """Times and their weights between two ends.
+
+        Parameters
+        ----------
+        start, end : float, default=0.0, 1.0
+            Of the interval.
+
+        Returns
+        -------
+        times, weights : ndarray of shape (n_nodes,)
+            In the order of time; the weights sum to the length of the interval.
+        """
         nodes, weights = np.polynomial.legendre.leggauss(self.n_nodes)
         times = start + (end - start) * (nodes + 1) / 2
-        weights = weights * (end - start) / 2
-        chunk = max(_CHUNK_EVALUATIONS // self.n_nodes, 1)
+        return times, weights * (end - start) / 2
+
+    @property
+    def _chunk(self) -> int:
+        """Rows that are worked on at once."""
+        return max(_CHUNK_EVALUATIONS // self.n_nodes, 1)
+
+    def _integrate(self, integrand, rows, start, end):
+        times, weights = self.nodes(start, end)
+        chunk = self._chunk
         integral = np.empty(len(rows))
         for k in range(0, len(rows), chunk):
             part = rows[k : k + chunk]

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 
 from skdre._core.moments import joint_moments
 from skdre._core.scales import FAR, draw_in
+from skdre._nn.networks import draw_in as draw_in_tails
 from skdre._nn.networks import network_inputs
 
 __all__ = ["Scaling", "fit_scaling"]
@@ -45,6 +47,18 @@ class Scaling:
         with np.errstate(over="ignore"):
             Z = np.clip((X - self.center) / self.scale, -FAR, FAR)
         return network_inputs(Z @ self.matrix, 0.0, 1.0, self.limit)
+
+    def transform_tensor(self, x):
+        """The same of a tensor, which is not far out, with its gradient."""
+
+        def tensor(array):
+            return torch.as_tensor(array, dtype=x.dtype, device=x.device)
+
+        z = x.clamp(*map(tensor, self.bounds))
+        z = (z - tensor(self.center)) / tensor(self.scale)
+        if self.matrix is not None:
+            z = z @ tensor(self.matrix)
+        return draw_in_tails(z, tensor(self.limit))
 
 
 def fit_scaling(rows, scales, *, whiten=False):

@@ -366,3 +366,9 @@ class BaseWaymarkRatio(
             In nats, finite: the sum of :meth:`log_ratios`.
         """
         return self.log_ratios(X).sum(axis=1)
+
+    def _log_ratio_and_gradient(self, X):
+        """Log ratio at rows and its gradient, or None of a given estimator."""
+        if not isinstance(self.model_, NetworkModel):
+            return None
+        return self.model_.log_ratio_and_gradient(X, self.bounds_)

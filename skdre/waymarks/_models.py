@@ -22,6 +22,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from skdre._core.inner import fit_weighted, innermost, weight_parameter
 from skdre._core.scales import FAR
 from skdre._core.seeds import give_seeds
+from skdre._nn.gradients import value_and_gradient
 from skdre._nn.saving import pack_modules, unpack_modules
 from skdre._nn.settings import usual_torch
 from skdre.base import (
@@ -81,6 +82,21 @@ class NetworkModel:
                 each = self.network_.log_ratios_of(self.network_(z.to(device)))
                 parts.append((each if of_members else each.mean(dim=1)).cpu().numpy())
         return np.concatenate(parts)
+
+    def log_ratio_and_gradient(self, X, bounds):
+        """The sum over the bridges at rows, drawn in to bounds, and its gradient."""
+        device = next(self.network_.parameters()).device
+        low, high, center, scale = (
+            torch.as_tensor(each, device=device)
+            for each in (*bounds, self.center_, self.scale_)
+        )
+
+        def log_ratio(x):
+            z = (x.clamp(low, high) - center) / scale
+            each = self.network_.log_ratios_of(self.network_(z))
+            return each.mean(dim=1).sum(dim=1)
+
+        return value_and_gradient(log_ratio, X, device=device, n_rows=_CHUNK_ROWS)
 
 
 class BridgeModel:

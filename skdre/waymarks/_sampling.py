@@ -11,7 +11,7 @@ __all__ = ["HeldOutPairs", "PairBatches", "Waymarks", "draw_pairs", "sample_shar
 
 # Pairs that a member's held-out loss is computed at: twice as many as it has rows of
 # the larger sample, within these bounds.
-_HELD_OUT_PAIRS = 64, 1000
+_HELD_OUT_PAIRS = 64, 500
 
 
 class Waymarks(torch.utils.data.Dataset):

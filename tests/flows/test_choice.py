@@ -166,7 +166,7 @@ def test_it_can_be_chosen_in_a_search_and_fitted_again():
     assert np.isfinite(pipeline.decision_function(X)).all()
 
 
-def test_the_simplest_within_one_standard_error():
+def test_the_simplest_within_half_a_standard_error():
     rng = np.random.default_rng(0)
     is_numerator = np.arange(1000) < 300
     best = rng.normal(size=1000)

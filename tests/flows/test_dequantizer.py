@@ -184,3 +184,24 @@ def test_as_a_transformer():
     copy = pickle.loads(pickle.dumps(pixels))
     assert_array_equal(copy.transform(frame), out)
     assert_array_equal(images(256).astype(np.uint8), pixels.inverse_transform(out))
+
+
+def test_centering_is_by_the_rows_of_fit():
+    X = images(256, 2000)
+    centered = Dequantizer(center=True, random_state=0).fit(X)
+    plain = Dequantizer(random_state=0).fit(X)
+    assert_array_equal(plain.mean_, 0)
+    Y = centered.transform(X)
+    assert_allclose(Y.mean(axis=0), 0, atol=1e-9)
+    new = images(256, 50, seed=1)[2:] // 2
+    # Other rows keep their own mean.
+    shifted = centered.transform(new)
+    assert_allclose(shifted + centered.mean_, plain.transform(new))
+    assert abs(shifted.mean()) > 0.5
+    assert_array_equal(centered.inverse_transform(shifted), new)
+    # A shift has no Jacobian: the code is that of the plain rows.
+    log_density = stats.norm.logpdf(shifted).sum(axis=1)
+    assert_allclose(
+        centered.bits_per_dimension(shifted, log_density),
+        plain.bits_per_dimension(plain.transform(new), log_density),
+    )

@@ -159,6 +159,7 @@ def test_huge_ratios(name):
 
 
 def pvalues(n_tests, estimator=LINEAR, shift=0.0, sizes=(40, 60), **kwargs):
+    kwargs = {"method": "split"} | kwargs
     return np.array(
         [
             two_sample_test(
@@ -234,7 +235,9 @@ def test_power(method):
 def test_every_statistic_sees_a_large_shift(statistic):
     X, y = pooled(100, 80, 1.5)
     for labels in (y, 1 - y):
-        result = two_sample_test(LINEAR, X, labels, statistic=statistic, random_state=0)
+        result = two_sample_test(
+            LINEAR, X, labels, statistic=statistic, method="split", random_state=0
+        )
         assert result.pvalue == 0.001
         assert result.statistic > np.quantile(result.null_distribution, 0.99)
 
@@ -254,7 +257,7 @@ def test_split_holds_out_what_it_tests_on():
 
     seen, tested = [], []
     X, y = pooled(40, 60)
-    two_sample_test(Recorder(), X, y, test_size=0.25, random_state=0)
+    two_sample_test(Recorder(), X, y, test_size=0.25, method="split", random_state=0)
     ((rows, labels),) = seen
     assert (np.sum(labels == 1), np.sum(labels == 0)) == (30, 45)
     tested = np.concatenate(tested)
@@ -312,6 +315,6 @@ def test_repeatable():
 )
 def test_bad_input(change, error, message):
     X, y = pooled(10, 10)
-    arguments = {"estimator": LINEAR, "X": X, "y": y} | change
+    arguments = {"estimator": LINEAR, "X": X, "y": y, "method": "split"} | change
     with pytest.raises(error, match=message):
         two_sample_test(**arguments)
