@@ -354,6 +354,8 @@ def simulator(method, seed, worker, *, signed):
         ratio = answer(simulated, data, w, new)
         seconds = time.process_time() - start
     truth = np.exp(true_log_ratio(new))
+    # Where a fit has gone astray its ratios overflow.
+    ratio = np.clip(ratio, 0, 1e6)
     weights = ratio * new_w
     ratio = ratio / np.average(ratio, weights=new_w) * np.average(truth, weights=new_w)
     # Where data are: errors of the ratio where it is next to nothing hardly matter.

@@ -89,7 +89,7 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
 
 def test_weights_restore_conformal_coverage(tmp_path, capsys):
     example = load("plot_conformal_under_shift")
-    table = example.main(draws=15, n_samples=600, save=tmp_path / "conformal.png")
+    table = example.main(draws=8, n_samples=600, save=tmp_path / "conformal.png")
     assert "coverage" in capsys.readouterr().out
     assert (tmp_path / "conformal.png").stat().st_size > 10_000
     coverage, error = table["coverage"], table["std. error"]
