@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from skdre.datasets import _kinds, known_ratio_problems, make_known_ratio
 
-__all__ = ["KINDS", "clipped_error", "draw", "many_rows"]
+__all__ = ["KINDS", "clipped_error", "draw", "many_rows", "truth_at_denominator"]
 
 # Log ratios beyond this are taken as this, true or estimated.
 BOUND = 15.0
@@ -100,3 +100,13 @@ def many_rows(kind, seed, n=20_000):
     """New rows of the numerator, for what is true of it."""
     draw_kind, number = _numbered(kind)
     return draw_kind(n, 10, np.random.default_rng([seed, 99, number]))[0]
+
+
+def truth_at_denominator(kind, n, seed):
+    """True log ratio at the denominator's rows of :func:`draw`."""
+    n_p, n_q = (n, n) if isinstance(n, int) else n
+    draw_kind, number = _numbered(kind)
+    _, q, log_ratio = draw_kind(
+        n_p, n_q, np.random.default_rng([seed, n_p, n_q, number])
+    )
+    return log_ratio(q)

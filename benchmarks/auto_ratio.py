@@ -9,6 +9,8 @@ printed when it is done, so that a run can be stopped::
     python benchmarks/auto_ratio.py --write-doc results.jsonl more.jsonl
 
 writes the table of doc/choosing.md from what was printed, and the report from a fit.
+The others do not depend on AutoRatio: --without-auto measures them once, and --truth
+the weighted means by the true ratio.
 
 Odd seeds are those on which the rules of AutoRatio were chosen; report even ones. With
 --only-auto nothing else is fitted, so that another version of the package, found by
@@ -23,7 +25,13 @@ from pathlib import Path
 import _report
 import numpy as np
 from _auto_contenders import close, contenders, fitted_log_ratios
-from _kinds_of_shift import KINDS, clipped_error, draw, many_rows
+from _kinds_of_shift import (
+    KINDS,
+    clipped_error,
+    draw,
+    many_rows,
+    truth_at_denominator,
+)
 
 from skdre import AutoRatio
 
@@ -100,48 +108,134 @@ def write_report():
     _report.replace_block(PAGE, "auto-report", text)
 
 
+def run_truth(kind, n, seed):
+    """Weighted means by the true ratio, which no estimate has to be better than."""
+    X, y, *_ = draw(kind, n, seed)
+    truth = truth_at_denominator(kind, n, seed)
+    errors = weighted_errors(truth, X, y, kind, n, seed)
+    line = {"kind": kind, "rows": n, "seed": seed, "estimator": "the true ratio"}
+    print(json.dumps(line | {"weighted": errors}), flush=True)
+
+
+def _worse_by_truth(found):
+    """Kinds of shift on which the true ratio's weights are worse than none."""
+    lines = []
+    for name in ("columns", "squares", "indicators"):
+        kinds = []
+        truth = [each for each in found if each["estimator"] == "the true ratio"]
+        for kind in dict.fromkeys(each["kind"] for each in truth):
+            pairs = [
+                each["weighted"][name][:2] for each in truth if each["kind"] == kind
+            ]
+            weighted, plain = np.sqrt(np.mean(np.square(pairs), axis=0))
+            if weighted > 1.1 * plain:
+                kinds.append(f"{kind} {weighted:.2f} ({plain:.2f})")
+        lines.append(f"{name}: {', '.join(kinds)}")
+    return (
+        "Weights by the true ratio are worse than none by a tenth or more on "
+        + "; ".join(lines)
+        + f" ({len({each['seed'] for each in truth})} seeds, 500 rows a side)."
+    )
+
+
+def _is_of_the_package(name):
+    """Whether an estimator is a ratio of the package, and no peer."""
+    return name.endswith("Ratio") or name.startswith("LSIFRatio")
+
+
+def _means(found, rows, kind):
+    """Mean errors of all at the seeds that AutoRatio and the others were run with."""
+    here = [
+        each
+        for each in found
+        if "error" in each and (each["rows"], each["kind"]) == (rows, kind)
+    ]
+    names = dict.fromkeys(each["estimator"] for each in here)
+    of = {
+        name: {each["seed"]: each for each in here if each["estimator"] == name}
+        for name in names
+    }
+    auto = of.pop("AutoRatio", {})
+    seeds = sorted(set(auto) & set(of.get("GaussianRatio", ())))
+    complete = {name: runs for name, runs in of.items() if set(seeds) <= set(runs)}
+    means = {
+        name: float(np.mean([runs[seed]["error"] for seed in seeds]))
+        for name, runs in (complete | {"AutoRatio": auto}).items()
+        if seeds
+    }
+    return seeds, auto, of.get("AutoRatio before", {}), means
+
+
+def _best(means, of_the_package):
+    part = {
+        name: error
+        for name, error in means.items()
+        if not name.startswith("AutoRatio")
+        and _is_of_the_package(name) == of_the_package
+    }
+    name = min(part, key=part.get)
+    return part[name], f"{part[name]:.2g} ({name})"
+
+
 def write_errors(paths):
-    """Errors of all, by kind and number of rows, and factors over the best other."""
+    """Errors by kind and number of rows, and factors over the best other."""
     text = "\n".join(Path(path).read_text() for path in paths)
     found = [json.loads(line) for line in text.splitlines() if line]
-    lines = []
-    for rows, kind in dict.fromkeys((each["rows"], each["kind"]) for each in found):
-        here = [each for each in found if (each["rows"], each["kind"]) == (rows, kind)]
-        line = {"rows": f"{rows:,}", "kind": kind}
-        for name in dict.fromkeys(each["estimator"] for each in here):
-            runs = [each for each in here if each["estimator"] == name]
-            line[name] = float(np.mean([each["error"] for each in runs]))
-        auto = [each for each in here if each["estimator"] == "AutoRatio"]
-        line["seconds"] = float(np.mean([each["seconds"] for each in auto]))
-        line["weighted"] = float(np.mean([each["weighted mean"] for each in auto]))
-        lines.append(line)
-    names = list(dict.fromkeys(each["estimator"] for each in found))
-    headings = {"rows": ("rows a side", "{}"), "kind": ("kind of shift", "{}")}
-    headings |= {name: (f"{name}", "{:.2g}") for name in names}
-    headings |= {
-        "seconds": ("CPU s", "{:.1f}"),
-        "weighted": ("weighted mean", "{:.2f}"),
-    }
-    summary = []
-    for rows in dict.fromkeys(line["rows"] for line in lines):
-        factors = []
-        for line in (each for each in lines if each["rows"] == rows):
-            others = [name for name in names if not name.startswith("AutoRatio")]
-            best = min(line[name] for name in others if name in line)
-            if best > 0.02:
-                factors.append(line["AutoRatio"] / best)
-        summary.append(
-            f"{rows} rows a side: error over that of the best of the others, where "
-            "that is above .02: geometric mean "
-            f"{np.exp(np.mean(np.log(factors))):.2f}, "
-            f"median {np.median(factors):.2f}, worst {max(factors):.2f}, of "
-            f"{len(factors)} lines."
+    lines, factors = [], {}
+    for rows, kind in dict.fromkeys(
+        (str(each["rows"]), each["kind"]) for each in found
+    ):
+        rows = json.loads(rows)
+        seeds, auto, before, means = _means(found, rows, kind)
+        if not seeds:
+            continue
+        (own, own_text), (peer, peer_text) = (
+            _best(means, own) for own in (True, False)
         )
-    seeds = sorted({each["seed"] for each in found})
-    text = "\n\n".join(
-        [_report.markdown(lines, headings), *summary, f"Seeds: {seeds}."]
-    )
+        best = min(own, peer)
+        size = " against ".join(f"{each:,}" for each in np.atleast_1d(rows))
+        line = {"rows": size, "kind": kind, "seeds": ", ".join(map(str, seeds))}
+        line |= {"auto": means["AutoRatio"], "own": own_text, "peer": peer_text}
+        old = [seed for seed in seeds if seed in before]
+        line["before"] = "" if not old else f"{_mean(before, old):.2g}"
+        if old and old != seeds:
+            line["before"] += f" (at seed {old[0]}; now {_mean(auto, old):.2g})"
+        line["over"] = f"{means['AutoRatio'] / best:.2f}" if best > 0.02 else ""
+        if best > 0.02:
+            factors.setdefault(size, []).append(means["AutoRatio"] / best)
+        line["seconds"] = _mean(auto, seeds, "seconds")
+        for name in ("columns", "squares", "indicators"):
+            pair = np.mean([auto[seed]["weighted"][name][:2] for seed in seeds], axis=0)
+            line[name] = "{:.2f} ({:.2f})".format(*pair)
+        lines.append(line)
+    headings = {
+        "rows": ("rows a side", "{}"),
+        "kind": ("kind of shift", "{}"),
+        "seeds": ("seeds", "{}"),
+        "auto": ("AutoRatio", "{:.2g}"),
+        "before": ("before", "{}"),
+        "own": ("best other of skdre", "{}"),
+        "peer": ("best of the peers", "{}"),
+        "over": ("over the best", "{}"),
+        "seconds": ("CPU s", "{:.1f}"),
+        "columns": ("weighted columns", "{}"),
+        "squares": ("squares", "{}"),
+        "indicators": ("indicators", "{}"),
+    }
+    summary = [
+        f"{size} rows a side: error over that of the best of all others, where that is "
+        f"above .02: geometric mean {np.exp(np.mean(np.log(each))):.2f}, median "
+        f"{np.median(each):.2f}, worst {max(each):.2f}, of {len(each)} lines."
+        for size, each in factors.items()
+    ]
+    if any(each["estimator"] == "the true ratio" for each in found):
+        summary.append(_worse_by_truth(found))
+    text = "\n\n".join([_report.markdown(lines, headings), *summary])
     _report.replace_block(PAGE, "auto-errors", text)
+
+
+def _mean(runs, seeds, key="error"):
+    return float(np.mean([runs[seed][key] for seed in seeds]))
 
 
 def sizes(text):
@@ -157,6 +251,7 @@ if __name__ == "__main__":
     parser.add_argument("--kinds", nargs="+", default=list(KINDS))
     parser.add_argument("--only-auto", action="store_true")
     parser.add_argument("--without-auto", action="store_true")
+    parser.add_argument("--truth", action="store_true")
     parser.add_argument("--label", default="AutoRatio")
     parser.add_argument("--write-doc", nargs="+")
     args = parser.parse_args()
@@ -167,6 +262,9 @@ if __name__ == "__main__":
     for rows in args.rows:
         for seed in args.seeds:
             for kind in args.kinds:
+                if args.truth:
+                    run_truth(kind, rows, seed)
+                    continue
                 named = (
                     {} if args.only_auto else contenders(kind, seed, 2 * np.max(rows))
                 )

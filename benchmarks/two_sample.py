@@ -90,7 +90,7 @@ def samples(case, size, seed):
 
 
 def by_ratio(estimator, p, q, seed, **kwargs):
-    kwargs = {"n_permutations": 199} | kwargs
+    kwargs = {"n_permutations": 199, "method": "split"} | kwargs
     X, y = pool(numerator=p, denominator=q)
     return two_sample_test(estimator, X, y, random_state=seed, **kwargs).pvalue
 
@@ -121,6 +121,9 @@ LINEAR = ClassifierRatio(LogisticRegression())
 BOOSTING = ClassifierRatio(HistGradientBoostingClassifier(max_iter=50, random_state=0))
 NETWORK = MLPRatio((32, 32), n_estimators=2, max_iter=150, random_state=0)
 TESTS = {
+    "aggregate": partial(by_ratio, None, method="aggregate"),
+    "aggregate, GaussianRatio": partial(by_ratio, GaussianRatio(), method="aggregate"),
+    "aggregate, gradient boosting": partial(by_ratio, BOOSTING, method="aggregate"),
     "GaussianRatio": partial(by_ratio, GaussianRatio()),
     "GaussianRatio, refitted": partial(
         by_ratio, GaussianRatio(), method="refit", n_permutations=39

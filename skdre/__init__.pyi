@@ -49,6 +49,8 @@ from .importance import importance_weighted_scorer as importance_weighted_scorer
 from .information import MutualInformation as MutualInformation
 from .information import diagnose as diagnose
 from .information import divergence as divergence
+from .information import drift_over_time as drift_over_time
+from .information import drift_report as drift_report
 from .information import mutual_information as mutual_information
 from .information import score_test as score_test
 from .information import shift_importance as shift_importance

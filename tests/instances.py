@@ -32,6 +32,7 @@ def _table():
     # Few steps, and large ones.
     steps = {"max_iter": 50, "learning_rate": 0.01}
     network = {"hidden_features": (16, 16), "n_estimators": 2} | steps
+    annealing = {"normalizer": "annealing", "n_chains": 20, "n_steps": 5}
     tiny = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50}
     return {
         "AlignedClassifier": [{"estimator": LogisticRegression()}],
@@ -83,9 +84,8 @@ def _table():
         "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
         "RatioDensity": [
-            {"ratio": GaussianRatio()},
-            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")}
-            | {"normalizer": "annealing", "n_chains": 20, "n_steps": 5},
+            {"ratio": GaussianRatio()} | annealing,
+            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")} | annealing,
         ],
         "TargetedSampler": [
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}

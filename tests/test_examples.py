@@ -12,7 +12,7 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer
 from sklearn.preprocessing import FunctionTransformer
 
-from skdre import inspection
+from skdre import AutoRatio, inspection
 from skdre.datasets import make_known_ratio
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -89,7 +89,7 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
 
 def test_weights_restore_conformal_coverage(tmp_path, capsys):
     example = load("plot_conformal_under_shift")
-    table = example.main(draws=15, n_samples=600, save=tmp_path / "conformal.png")
+    table = example.main(draws=8, n_samples=600, save=tmp_path / "conformal.png")
     assert "coverage" in capsys.readouterr().out
     assert (tmp_path / "conformal.png").stat().st_size > 10_000
     coverage, error = table["coverage"], table["std. error"]
@@ -214,6 +214,47 @@ def test_flow_and_classifier_together_or_apart(tmp_path, capsys):
     # Only the log loss alone leaves the likelihood out.
     likelihood = table["log likelihood"].drop("classifier in x")
     assert likelihood.idxmin() == "discriminative"
+
+
+def test_drift_over_months_is_that_of_the_table(tmp_path, capsys):
+    example = load("plot_drift_over_months")
+    rng = np.random.default_rng(0)
+    # No test of one column could see it.
+    for month, sign in ((0, 1), (8, -1)):
+        table = example.draw(2000, rng, month)
+        assert sign * table[["balance", "spending"]].corr().iloc[0, 1] > 0.5
+        assert table["spending"].std() == pytest.approx(1, abs=0.06)
+    quick = AutoRatio(AutoRatio.default_candidates()[6:7], cv=2, random_state=0)
+    example.drift_over_time = partial(example.drift_over_time, estimator=quick, cv=2)
+    history = example.main(n_months=4, n_rows=150, save=tmp_path / "months.png")
+    assert "month 4" in capsys.readouterr().out
+    assert (tmp_path / "months.png").stat().st_size > 10_000
+    assert history.to_frame().shape == (4, 8)
+
+
+def test_change_points_are_where_the_series_changes(tmp_path, capsys):
+    example = load("plot_change_points")
+    example.main(save=tmp_path / "changes.png")
+    assert (tmp_path / "changes.png").stat().st_size > 10_000
+    found = capsys.readouterr().out.rpartition("[")[2].rstrip("]\n").split(",")
+    assert example.n_found([int(each) for each in found], tolerance=12) == 3
+    # The score by its definition, and no change without one.
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(2, 50, 1))
+    assert example.relative_divergence(p, q) < 0.2
+    assert example.relative_divergence(p + 3, q) > 1
+
+
+def test_novel_rows_have_small_ratios(tmp_path, capsys):
+    example = load("plot_novelty")
+    known, new, is_novel = example.draw("digits", 0)
+    assert known.shape[1] == new.shape[1] == 10
+    assert 0.08 < is_novel.mean() < 0.12
+    # The choice among many takes seconds.
+    example.CANDIDATES = slice(1, 2)
+    table = example.main(repeats=1, save=tmp_path / "novelty.png")
+    assert (tmp_path / "novelty.png").stat().st_size > 10_000
+    assert table.loc["digits", ("area", "LSIFRatio")] > 0.85
 
 
 def test_moving_helps_where_there_is_nothing_to_weight(tmp_path, capsys):

@@ -19,11 +19,19 @@ the value of the new one are known. Mean of 200 draws::
 
     python examples/causal/plot_off_policy.py --draws 200
 
-=====================================  ===============  ======
-estimate                               bias             spread
-=====================================  ===============  ======
-OFF_POLICY_TABLE
-=====================================  ===============  ======
+================================  =============  ======
+estimate                          bias           spread
+================================  =============  ======
+mean of the log                   -.089 ± .001     .009
+reward model alone                -.092 ± .001     .009
+weighted, old rule known          +.000 ± .001     .016
+weighted, estimated ratio         +.004 ± .001     .013
+self-normalised, estimated ratio  +.001 ± .001     .013
+doubly robust, estimated ratio    +.002 ± .001     .013
+================================  =============  ======
+
+The value of the new rule is .405. Estimated weights have less spread than the true
+ones: they also take out what chance made of the log.
 """
 
 # %%

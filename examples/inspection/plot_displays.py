@@ -26,11 +26,14 @@ from skdre import (
     TimeScoreRatio,
     balance_table,
     balance_weights,
+    drift_over_time,
 )
 from skdre.datasets import make_mixture_shift
 from skdre.inspection import (
     BridgeLogRatiosDisplay,
     CandidatesDisplay,
+    DriftDisplay,
+    DriftHistoryDisplay,
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
     LogRatioSurfaceDisplay,
@@ -172,6 +175,25 @@ LovePlotDisplay.from_table(
     },
     ax=ax,
 )
+
+# %%
+# Drift of a table
+# ----------------
+# New rows of the numerator in three parts, each held against the denominator. On the
+# left: the columns of the first part by what the ratio loses without them. On the
+# right: the divergence of each part.
+
+history = drift_over_time(
+    shift.denominator,
+    new.numerator,
+    [f"part {1 + 3 * row // options.samples}" for row in range(options.samples)],
+    estimators["kmm"],
+    n_permutations=199,
+    random_state=0,
+)
+figure, axes = plt.subplots(1, 2, figsize=(10, 3.6), layout="constrained")
+DriftDisplay.from_report(history.reports[0], ax=axes[0])
+DriftHistoryDisplay.from_history(history, ax=axes[1])
 
 # %%
 # Each Display keeps its numbers and its artists: ``plot`` draws it again elsewhere, and

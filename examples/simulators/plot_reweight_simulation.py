@@ -17,11 +17,15 @@ cannot. Here the truth is known as well. Means of 10 draws of 10,000 events::
 
     python examples/simulators/plot_reweight_simulation.py --draws 10 --samples 10000
 
-==========================  ==============  ==================
-weights                     closure AUC     error of the ratio
-==========================  ==============  ==================
-CLOSURE_TABLE
-==========================  ==============  ==================
+======================  ===========  ==================
+weights                 closure AUC  error of the ratio
+======================  ===========  ==================
+none                    .657 ± .003                .466
+LSIF, signed            .513 ± .005                .123
+LSIF, signs ignored     .565 ± .005                .303
+boosted trees, ignored  .574 ± .003                .320
+true ratio              .502 ± .006                .000
+======================  ===========  ==================
 """
 
 # %%

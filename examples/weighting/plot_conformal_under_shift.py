@@ -20,7 +20,10 @@ rows, are controls. Coverage of the target's rows, mean of 100 draws::
 ==================  ===========  ============  ========
 weights             coverage     median width  infinite
 ==================  ===========  ============  ========
-CONFORMAL_TABLE
+none                .697 ± .002           2.3      .000
+estimated ratio     .903 ± .003           4.7      .001
+true ratio          .903 ± .003           4.7      .000
+permuted estimate   .700 ± .003           2.3      .001
 ==================  ===========  ============  ========
 """
 

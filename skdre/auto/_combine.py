@@ -1,6 +1,6 @@
 """How held-out rows decide: balanced log losses, and weights on a simplex."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import expit
@@ -55,6 +55,30 @@ class HeldOut:
         share /= np.bincount(row, share)[row]
         sign = np.where(rows.is_numerator[row], 1.0, -1.0)
         return cls(row, fold, sign, share * rows.weight[row], cluster)
+
+    def of_rows(self, here):
+        """Those of some of the rows."""
+        cluster = None if self.cluster is None else self.cluster[here]
+        return replace(
+            self,
+            row=self.row[here],
+            fold=self.fold[here],
+            sign=self.sign[here],
+            weight=self.weight[here],
+            cluster=cluster,
+        )
+
+    def cluster_of_rows(self, n_rows):
+        """The cluster in which most of each row lies; None without clusters.
+
+        A row that no fold holds out is one of its own.
+        """
+        if self.cluster is None:
+            return None
+        cluster = self.cluster.max() + 1 + np.arange(n_rows)
+        order = np.argsort(self.weight, kind="stable")
+        cluster[self.row[order]] = self.cluster[order]
+        return cluster
 
     @property
     def balanced(self):

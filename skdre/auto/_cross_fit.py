@@ -5,27 +5,47 @@ fold in each member anyway, so one fit of theirs gives the same. Boosting is sto
 where its held-out loss is least over all folds together.
 """
 
-from dataclasses import dataclass
+import math
+import time
+import warnings
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
+from joblib import effective_n_jobs
 from sklearn.base import clone
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.utils.parallel import Parallel, delayed
 
 from skdre._core.folds import members_hold_out
 from skdre._core.inner import fit_weighted
 from skdre._core.rows import repeats_of
+from skdre.auto._inside import groups_kept, stopped_at
 from skdre.base import predict_log_ratio
 from skdre.classification import ClassifierRatio, MLPRatio
 from skdre.waymarks import TelescopingRatio
 
-__all__ = ["CrossFit", "StoppedTrees", "cross_fit", "mean_log_ratio"]
+__all__ = [
+    "CrossFit",
+    "Manner",
+    "StoppedTrees",
+    "cross_fit",
+    "mean_log_ratio",
+    "training_shares",
+]
 
 # Trees of the first look; each further one doubles them.
 _FIRST_TREES = 40
 # Where the best number of trees is below this share of those grown, more do not help.
 _WELL_WITHIN = 0.7
+# All further trees together gain no more than so many times what the last doubling did.
+_REACH = 3.0
+# Distinct rows from which the first fold of a candidate may end it, and from which each
+# fold is fitted on two others only.
+_MANY_ROWS, _VERY_MANY_ROWS = 5000, 50_000
+# How much worse than the best the first fold may be, in standard errors.
+_HOPELESS = 3.0
 
 
 @dataclass(frozen=True)
@@ -110,7 +130,39 @@ def _with_a_member_each(estimator, n_folds):
     return estimator
 
 
-def cross_fit(estimator, X, rows, shares, held_out, *, run, categorical=None):
+@dataclass(frozen=True)
+class Manner:
+    """How candidates are fitted.
+
+    Attributes
+    ----------
+    run : callable
+        ``with run(estimator, task_name)`` goes around each fit.
+    categorical : ndarray of bool of shape (n_features,), default=None
+        Columns of codes, for boosting.
+    n_jobs : int, default=None
+        Folds that are fitted at the same time.
+    deadline : float, default=inf
+        When, on the clock of ``time.perf_counter``, candidates are to stop.
+    best : ndarray of shape (n_held_out,), default=None
+        Losses at the held-out rows of the best candidate so far.
+    cluster : ndarray of int of shape (n_rows,), default=None
+        Groups of the distinct rows, which estimators inside are to keep together.
+    """
+
+    run: Any
+    categorical: Any = None
+    n_jobs: int | None = None
+    deadline: float = math.inf
+    best: Any = None
+    cluster: Any = None
+
+    @property
+    def is_late(self):
+        return time.perf_counter() > self.deadline
+
+
+def cross_fit(estimator, X, rows, shares, held_out, manner):
     """Fit a candidate so that each held-out row is told by what has not seen it.
 
     Parameters
@@ -125,43 +177,109 @@ def cross_fit(estimator, X, rows, shares, held_out, *, run, categorical=None):
         The share of each row that a fold holds out.
     held_out : HeldOut
         The same, as rows.
-    run : callable
-        ``with run(estimator, task_name)`` goes around each fit.
-    categorical : ndarray of bool of shape (n_features,), default=None
-        Columns of codes, for boosting.
+    manner : Manner
 
     Returns
     -------
-    fit : CrossFit
+    fit : CrossFit or None
+        None where the time ended before all folds were fitted, or the first fold of
+        many rows was hopeless.
     """
     estimator = _with_a_member_each(estimator, len(shares))
     if _has_members(estimator, len(shares)):
-        return _fit_members(estimator, X, rows, shares, held_out, run)
+        return _fit_members(estimator, X, rows, shares, held_out, manner)
+    training = [rows.weight * share for share in training_shares(shares)]
     if _is_boosting(estimator):
-        with run(estimator, "fit"):
-            return _fit_boosting(estimator, X, rows, shares, held_out, categorical)
-    log_ratio, models = np.empty(len(held_out.row)), []
-    for k, share in enumerate(shares):
-        weight = rows.weight * (1 - share)
-        models.append(_fit(estimator, X, rows, weight, run))
+        with manner.run(estimator, "fit"):
+            return _fit_boosting(estimator, X, rows, training, held_out, manner)
+    return _fit_folds(estimator, X, rows, training, held_out, manner)
+
+
+def training_shares(shares):
+    """Share of each row that each fold is fitted on: all that it does not hold out.
+
+    Of very many rows, the two folds that come next: the mean over the fits has seen all
+    rows twice, at half the cost.
+    """
+    n_folds, n_rows = shares.shape
+    is_dealt_once = np.allclose(shares.sum(axis=0), 1)
+    if n_rows <= _VERY_MANY_ROWS or n_folds < 4 or not is_dealt_once:
+        return 1 - shares
+    return np.roll(shares, -1, axis=0) + np.roll(shares, -2, axis=0)
+
+
+def _fit_folds(estimator, X, rows, training, held_out, manner):
+    n_folds, models = len(training), []
+    log_ratio = np.empty(len(held_out.row))
+
+    def is_hopeless():
+        """Whether the first fold says that the others are not worth their time."""
+        if manner.best is None or len(X) <= _MANY_ROWS:
+            return False
+        here = held_out.fold == 0
+        part = held_out.of_rows(here)
+        gain = manner.best[here] - part.losses(log_ratio[here])
+        mean, error = part.mean_and_error(gain)
+        return mean < -_HOPELESS * error
+
+    def keep(k, model):
+        models.append(model)
         here = held_out.fold == k
-        log_ratio[here] = predict_log_ratio(models[-1], X[held_out.row[here]])
+        log_ratio[here] = predict_log_ratio(model, X[held_out.row[here]])
+
+    if effective_n_jobs(manner.n_jobs) > 1:
+        n_alone = 1 if len(X) > _MANY_ROWS else 0
+    else:
+        n_alone = n_folds
+    for k in range(n_alone):
+        if manner.is_late:
+            return None
+        with manner.run(estimator, "fit"):
+            keep(k, _fit(estimator, X, rows, training[k], manner))
+        if k == 0 and is_hopeless():
+            return None
+    if n_alone < n_folds:
+        if manner.is_late:
+            return None
+        with manner.run(estimator, "fit"):
+            fits = Parallel(n_jobs=manner.n_jobs)(
+                delayed(_fit_quietly)(
+                    estimator, X, rows, training[k], replace(manner, run=None)
+                )
+                for k in range(n_alone, n_folds)
+            )
+        for k, model in enumerate(fits, n_alone):
+            keep(k, model)
     return CrossFit(models, log_ratio)
 
 
-def _fit(estimator, X, rows, weight, run):
+def _fit_quietly(*arguments):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return _fit(*arguments)
+
+
+def _fit(estimator, X, rows, weight, manner):
     kept = weight > 0
-    weight = None if (weight[kept] == 1).all() else weight[kept]
+    repeats = None if (weight[kept] == 1).all() else weight[kept]
     estimator = clone(estimator)
-    with run(estimator, "fit"):
-        return fit_weighted(
-            estimator, X[kept], rows.is_numerator[kept], weight, "estimator"
-        )
+    is_p = rows.is_numerator[kept]
+    with (
+        stopped_at(estimator, manner.deadline),
+        groups_kept(estimator, X[kept], is_p, weight[kept], manner.cluster, kept),
+    ):
+        return fit_weighted(estimator, X[kept], is_p, repeats, "estimator")
 
 
-def _fit_members(estimator, X, rows, shares, held_out, run):
-    with members_hold_out(X, rows.is_numerator, shares):
-        model = _fit(estimator, X, rows, rows.weight, run)
+def _fit_members(estimator, X, rows, shares, held_out, manner):
+    estimator = clone(estimator)
+    weight = None if (rows.weight == 1).all() else rows.weight
+    with (
+        manner.run(estimator, "fit"),
+        members_hold_out(X, rows.is_numerator, shares),
+        stopped_at(estimator, manner.deadline),
+    ):
+        model = fit_weighted(estimator, X, rows.is_numerator, weight, "estimator")
     log_ratios = model._member_log_ratios(X[held_out.row])
     fold = np.arange(log_ratios.shape[1]) % len(shares)
     log_ratio = np.empty(len(held_out.row))
@@ -171,37 +289,80 @@ def _fit_members(estimator, X, rows, shares, held_out, run):
     return CrossFit([model], log_ratio)
 
 
-def _fit_boosting(estimator, X, rows, shares, held_out, categorical):
+def _fit_boosting(estimator, X, rows, training, held_out, manner):
     given = estimator.estimator
     params = {"warm_start": True, "class_weight": None}
     if isinstance(given.categorical_features, str):
-        params["categorical_features"] = categorical
+        params["categorical_features"] = manner.categorical
     most = given.max_iter
-    trees = [clone(given).set_params(**params) for _ in shares]
-    training = [_training_rows(rows, rows.weight * (1 - share)) for share in shares]
+    trees = [clone(given).set_params(**params) for _ in training]
+    inputs = [_training_rows(rows, weight) for weight in training]
+    held = [np.flatnonzero(held_out.fold == k) for k in range(len(training))]
     n_trees = min(_FIRST_TREES, most)
-    while True:
-        stages = np.empty((n_trees, len(held_out.row)))
-        for k, (each, (row, weight, prior)) in enumerate(
-            zip(trees, training, strict=True)
-        ):
-            each.set_params(max_iter=n_trees)
-            each.fit(X[row], rows.is_numerator[row], sample_weight=weight)
-            here = held_out.fold == k
-            stages[:, here] = [
-                np.ravel(stage) - prior
-                for stage in each.staged_decision_function(X[held_out.row[here]])
-            ]
+    found = None
+    while found is None or not manner.is_late:
+        grown = _grow(trees, n_trees, X, rows, inputs, held_out, held, manner)
+        if grown is None:
+            break
+        # Growing goes on in copies where it is done by several processes.
+        trees, stages = grown
         losses = [held_out.loss(stage) for stage in stages]
         best = int(np.argmin(losses))
+        found = best, stages[best]
         if best + 1 <= _WELL_WITHIN * n_trees or n_trees >= most:
             break
+        if _is_out_of_reach(losses, manner, held_out):
+            break
         n_trees = min(2 * n_trees, most)
+    if found is None:
+        return None
+    best, log_ratio = found
     models = [
         StoppedTrees(each, best + 1, prior)
-        for each, (_, _, prior) in zip(trees, training, strict=True)
+        for each, (_, _, prior) in zip(trees, inputs, strict=True)
     ]
-    return CrossFit(models, stages[best])
+    return CrossFit(models, log_ratio)
+
+
+def _grow(trees, n_trees, X, rows, inputs, held_out, held, manner):
+    """Trees of all folds, and their log ratios at held-out rows, stage by stage.
+
+    None if the time ended before all folds had so many.
+    """
+    stages = np.empty((n_trees, len(held_out.row)))
+    if effective_n_jobs(manner.n_jobs) > 1:
+        grown = Parallel(n_jobs=manner.n_jobs)(
+            delayed(_grow_one)(each, n_trees, X, rows.is_numerator, *given)
+            for each, given in zip(trees, inputs, strict=True)
+        )
+    else:
+        grown = []
+        for each, given in zip(trees, inputs, strict=True):
+            if manner.is_late:
+                return None
+            grown.append(_grow_one(each, n_trees, X, rows.is_numerator, *given))
+    for each, here, (_, _, prior) in zip(grown, held, inputs, strict=True):
+        stages[:, here] = [
+            np.ravel(stage) - prior
+            for stage in each.staged_decision_function(X[held_out.row[here]])
+        ]
+    return grown, stages
+
+
+def _grow_one(trees, n_trees, X, is_numerator, row, weight, prior):
+    trees.set_params(max_iter=n_trees)
+    return trees.fit(X[row], is_numerator[row], sample_weight=weight)
+
+
+def _is_out_of_reach(losses, manner, held_out):
+    """Whether more trees will not bring the loss down to that of the best so far.
+
+    Each doubling of the trees brings less than the one before it.
+    """
+    if manner.best is None:
+        return False
+    last_gain = losses[len(losses) // 2 - 1] - losses[-1]
+    return losses[-1] - _REACH * last_gain > held_out.balanced @ manner.best
 
 
 def _training_rows(rows, weight):

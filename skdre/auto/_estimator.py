@@ -4,7 +4,7 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -31,8 +31,8 @@ from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.auto._bridges import form_of_bridges
 from skdre.auto._candidates import NormalScoresRatio, default_candidates, normal_scores
 from skdre.auto._columns import learn_columns
-from skdre.auto._cross_fit import CrossFit, cross_fit, mean_log_ratio
-from skdre.auto._decide import Decision, Trial, decide, is_worth_a_try
+from skdre.auto._cross_fit import CrossFit, Manner, cross_fit, mean_log_ratio
+from skdre.auto._decide import Decision, Trial, best_losses, decide, is_worth_a_try
 from skdre.auto._folds import deal
 from skdre.auto._report import report
 from skdre.auto._table import Candidate, CandidateTable
@@ -102,9 +102,14 @@ class AutoRatio(
     cv : int, cross-validation generator or iterable, default=5
         Folds, at least 2, None for 5: each holds out its share of the observations.
         Fewer where a sample has fewer. Of other splits the test rows are held out.
+    n_jobs : int, default=None
+        Folds of a candidate to fit at the same time, as in scikit-learn: None is one
+        unless in a ``joblib.parallel_config``, -1 all cores. The result is the same;
+        networks are trained as one anyway.
     time_budget : float, default=None
-        Seconds after which no further candidate is begun; the answer is the best of
-        those that are done. The first is always fitted.
+        Seconds after which no further candidate is begun, and the one at hand stops:
+        networks with the 25 steps that they are in and boosting with the trees that it
+        has, and others are left out. The first is always fitted to its end.
     verbose : int, default=0
         Above 0, print a line for each candidate.
     random_state : int, RandomState instance or None, default=None
@@ -140,20 +145,28 @@ class AutoRatio(
 
     Notes
     -----
-    **How it decides.** Each row is held out once, and the candidate with the least
-    class-balanced log loss there is taken; or a mixture of several log ratios, with
-    weights that minimise that loss, where it is better by two standard errors of the
-    difference. What is not better than a log ratio of 0 by 1.5 of them is left for
-    that. Nothing is fitted again: the log ratio is the mean over the fits of the folds.
-    Networks hold out a fold in each member anyway, so they are fitted once. Boosting
-    without early stopping of its own is stopped where its loss over all folds is least.
+    **How it decides.** Each row is held out once. The simplest candidate is taken, the
+    first of the list, whose class-balanced log loss there is within half a standard
+    error of the smallest; or a mixture of several log ratios, with weights that
+    minimise that loss, where it is better than all of them by two standard errors. All
+    errors are those of the difference. What is not better than a log ratio of 0 by 1.5
+    of them is left for that. Nothing is fitted again: the log ratio is the mean over
+    the fits of the folds. Networks hold out a fold in each member anyway, so they are
+    fitted once. Boosting without early stopping of its own is stopped where its loss
+    over all folds is least, or where more trees would not bring it up to the best so
+    far.
 
-    Where the samples lie apart (half the symmetric divergence above 1 nat, as the best
-    candidate so far has it), or of more than 5,000 rows, a network is tried either on
-    the columns as they are or on normal scores, wherever the plug-in and RuLSIF are
-    better. RuLSIF is left out from 2.5 nats on. Telescoping is tried only where the
-    samples lie apart, with a member for each fold at least: on normal scores if a
-    column has heavy tails within a sample, else on the columns as they are.
+    **What is left out.** A network is tried either on the columns as they are or on
+    normal scores, wherever the plug-in and RuLSIF are better; of more than 5,000 rows
+    RuLSIF too, and a candidate whose first fold is worse than the best so far by three
+    standard errors is not fitted to the others. Of more than 50,000 rows each fit sees
+    two of the five folds, none its own. Quadratic logistic regression is tried on up to
+    20 columns.
+
+    **Samples that lie apart.** RuLSIF is left out where half the symmetric divergence,
+    as the best candidate so far has it, is above 2.5 nats. Telescoping is tried only
+    above 1 nat, with a member for each fold at least: on normal scores if a column has
+    heavy tails within a sample, else on the columns as they are.
 
     The log loss says little of the size of a log ratio where samples lie apart. So
     telescoping is taken if it is better than the Gaussian plug-in by two standard
@@ -161,6 +174,10 @@ class AutoRatio(
     loss by three. Otherwise the plug-in is taken above 2.5 nats, with the same
     exception. The plug-in in the other form, of which the bridges say nothing, is left
     where it has the least log loss.
+
+    **What exceeds `time_budget`.** The first candidate, and a fit that is neither of
+    networks nor of boosting: that of one fold, or of as many as `n_jobs` says. Boosting
+    may exceed it by what it grows at once in a fold, 40 trees or as many as it has.
 
     **Folds.** Copies of a row share a fold unless it is made of discrete values alone,
     whose repeats are observations; so do rows of one of `groups`.
@@ -196,6 +213,7 @@ class AutoRatio(
     _parameter_constraints = {  # noqa: RUF012
         "candidates": [StrOptions({"auto"}), list, tuple],
         "cv": ["cv_object"],
+        "n_jobs": [Integral, None],
         "time_budget": [Interval(Real, 0, None, closed="neither"), None],
         "verbose": ["verbose"],
         "random_state": ["random_state"],
@@ -206,12 +224,14 @@ class AutoRatio(
         candidates: str | Sequence[tuple[str, Any]] = "auto",
         *,
         cv: Any = 5,
+        n_jobs: int | None = None,
         time_budget: float | None = None,
         verbose: int = 0,
         random_state: RandomState = None,
     ) -> None:
         self.candidates = candidates
         self.cv = cv
+        self.n_jobs = n_jobs
         self.time_budget = time_budget
         self.verbose = verbose
         self.random_state = random_state
@@ -296,7 +316,19 @@ class AutoRatio(
             trials, decision = _fit_of_a_single_row(inputs, rows, run)
         else:
             trials = self._try(
-                candidates, columns, inputs, rows, shares, held_out, rng, run, began
+                candidates,
+                inputs,
+                rows,
+                shares,
+                held_out,
+                rng,
+                Manner(
+                    run,
+                    columns.categorical,
+                    self.n_jobs,
+                    began + (self.time_budget or np.inf),
+                    cluster=held_out.cluster_of_rows(len(rows.index)),
+                ),
             )
             decision = decide(trials, held_out, (inputs, rows, shares, rng))
         used = [
@@ -357,9 +389,7 @@ class AutoRatio(
             check_is_ratio(inner, f"candidates[{name!r}]")
         return pairs
 
-    def _try(
-        self, candidates, columns, inputs, rows, shares, held_out, rng, run, began
-    ):
+    def _try(self, candidates, inputs, rows, shares, held_out, rng, manner):
         """Fit one candidate after the other, while there is time."""
         trials, bridges = [], None
         given_forms = [form_and_estimator(each) for _, each in candidates]
@@ -367,14 +397,16 @@ class AutoRatio(
             bridges = form_of_bridges(inputs["plain"], rows.is_numerator, rows.weight)
         for (name, _), (form, estimator) in zip(candidates, given_forms, strict=True):
             seed = draw_seed(rng)
-            late = (
-                self.time_budget is not None
-                and time.perf_counter() - began > self.time_budget
-            )
-            if late and trials:
+            if trials and manner.is_late:
                 continue
-            if not is_worth_a_try(estimator, form, trials, held_out, bridges):
+            X = inputs[form]
+            if not is_worth_a_try(
+                estimator, form, trials, held_out, bridges, X.shape[1]
+            ):
                 continue
+            best = best_losses(trials, held_out)
+            # The first is fitted to its end, for there has to be an answer.
+            deadline = manner.deadline if trials else np.inf
             start = time.perf_counter()
             with warnings.catch_warnings():
                 # Of what is one candidate of many, and judged at held-out rows.
@@ -383,20 +415,17 @@ class AutoRatio(
                     give_seeds(
                         clone(estimator), np.random.RandomState(seed), replace=False
                     ),
-                    inputs[form],
+                    X,
                     rows,
                     shares,
                     held_out,
-                    run=run,
-                    categorical=columns.categorical,
+                    replace(manner, best=best, deadline=deadline),
                 )
-            if fit is None:
-                continue
             seconds = time.perf_counter() - start
-            trials.append(Trial(name, estimator, form, fit, seconds))
+            if fit is not None:
+                trials.append(Trial(name, estimator, form, fit, seconds))
             if self.verbose:
-                loss = held_out.loss(fit.log_ratio)
-                print(f"{name}: held-out loss {loss:.4f} nats, {seconds:.2f} s")
+                print(f"{name}: {_said_of(fit, held_out)}, {seconds:.2f} s")
         return trials
 
     def decision_function(self, X: Rows) -> Floats:
@@ -422,6 +451,12 @@ class AutoRatio(
             models, form = self.estimators_[name], self._form_of[name]
             log_ratio += weight * mean_log_ratio(models, inputs[form])
         return log_ratio
+
+
+def _said_of(fit, held_out):
+    if fit is None:
+        return "not fitted to its end"
+    return f"held-out loss {held_out.loss(fit.log_ratio):.4f} nats"
 
 
 def _has_bridges(estimator):

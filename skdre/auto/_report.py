@@ -112,6 +112,11 @@ def report(decision, names, columns, coded, rows):
             f"The answer is that of {names[order[0]]}, by the losses of the bridges "
             "between the samples."
         )
+    elif decision.reason == "simplest":
+        sentences.append(
+            f"The answer is that of {names[order[0]]}, the simplest candidate whose "
+            "loss is within half a standard error of the smallest."
+        )
     else:
         sentences.append(
             f"The answer is that of {names[order[0]]}, whose loss is the smallest."

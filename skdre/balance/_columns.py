@@ -7,7 +7,13 @@ import numpy as np
 from scipy.sparse import issparse
 
 from skdre._core.columns import as_matrix, check_rows, refuse_times
-from skdre._core.frames import as_objects, is_frame, missing_mask, to_numbers
+from skdre._core.frames import (
+    as_objects,
+    is_frame,
+    is_numeric,
+    missing_mask,
+    to_numbers,
+)
 
 __all__ = ["ColumnPair", "paired_columns"]
 
@@ -91,18 +97,9 @@ def _is_category(values):
     """Whether the type says so, or there are words."""
     if str(values.dtype).startswith(("category", "Categorical", "Enum")):
         return True
-    if values.dtype.kind in "US" if isinstance(values.dtype, np.dtype) else False:
-        return True
-    if _has_numbers(values):
+    if is_numeric(values):
         return False
     return any(isinstance(each, str | bytes) for each in _listed(values))
-
-
-def _has_numbers(values):
-    dtype = values.dtype
-    if hasattr(dtype, "is_numeric"):  # polars
-        return dtype.is_numeric()
-    return getattr(dtype, "kind", "O") in "biuf"
 
 
 def _listed(values):

@@ -77,7 +77,7 @@ def additive(n_p, n_q, rng, n_features=8, n_steps=3, n_waves=3, step=0.3, waves=
 
 def _step_and_wave_densities(X, n_steps, n_waves, step, waves):
     column = np.arange(X.shape[1])
-    steps = np.where(X < step, 2.0, (1 - 2 * step) / (1 - step))
+    steps = np.where(step > X, 2.0, (1 - 2 * step) / (1 - step))
     sines = 1 + 0.8 * np.sin(2 * np.pi * waves * X)
     is_wave = column < n_steps + n_waves
     return np.where(column < n_steps, steps, np.where(is_wave, sines, 1.0))

@@ -58,7 +58,7 @@ class Annealing:
         Logarithm of the integral of the density, in nats.
     standard_error : float
         Of `log_normalizer`, in nats. See the notes of
-        :func:`annealed_importance_sampling`.
+        :func:`skdre.annealed_importance_sampling`.
     error_parts : dict of str to float
         What the standard error is made of: "groups", "tail" and "mixing".
     particles : ndarray of shape (n_chains, n_features)
@@ -82,7 +82,7 @@ class Annealing:
 
     Examples
     --------
-    >>> from skdre.density import annealed_importance_sampling
+    >>> from skdre import annealed_importance_sampling
     >>> result = annealed_importance_sampling(
     ...     lambda X: -((X**2).sum(axis=1)), 2, n_steps=50, random_state=0
     ... )
@@ -144,7 +144,7 @@ def _mixing_error(estimate, plan, n_moves, gathered, independent):
     one over the number of their moves, so the estimate differs from that of the pilot
     run, which has made fewer. And their log weights gather a variance of s^2 on the way
     where chains that forget would have less: the mean of normal ones lies s^2 / 2 below
-    the logarithm of the mean weight, and resampling makes good about half of that.
+    the logarithm of the mean weight, and resampling makes good a part of that only.
     """
     excess = max(0.0, gathered - _USUAL_CORRELATION * independent)
     change = estimate - plan.log_normalizer
@@ -152,7 +152,7 @@ def _mixing_error(estimate, plan, n_moves, gathered, independent):
     if change >= 0:
         share = min(plan.n_moves / max(n_moves, 1.0), 0.5)
         beyond *= share / (1 - share)
-    return float(max(excess / 4, beyond))
+    return float(max(excess / 2, beyond))
 
 
 def _variances(values, weights, groups):
@@ -186,7 +186,7 @@ class _Chains:
         self.groups = _Groups(n_chains)
         Z = rng.normal(size=(n_chains, target.n_features))
         self.n_before = target.n_evaluations
-        self.state = plan.kernel.start(target, Z)
+        self.state = plan.kernel._start(target, Z)
         self.log_weights = np.zeros(n_chains)
         self.log_sums = np.zeros(len(self.groups.sizes))
         # Variances of the log weights: as they are, and of chains that forget.
@@ -217,7 +217,7 @@ class _Chains:
             effective_sample_size(normal_shares(self.total_log_weights()))
         )
         self.n_resampled.append(self._resample())
-        self.state, acceptance = self.plan.kernel.move(
+        self.state, acceptance = self.plan.kernel._move(
             self.target, beta, self.state, self.plan.tunings[k], self.rng
         )
         self.acceptance.append(acceptance)
@@ -306,9 +306,10 @@ def plan_for(
             )
         check_kernel(plan.kernel, target)
         return plan
-    kernel = check_kernel(kernel, target)
     temperatures = check_schedule(schedule, n_steps)
-    return make_plan(target, kernel, temperatures, n_steps, n_chains, rng)
+    return make_plan(
+        target, check_kernel(kernel, target), temperatures, n_steps, n_chains, rng
+    )
 
 
 def check_n_chains(n_chains):
@@ -370,8 +371,9 @@ def annealed_importance_sampling(
         sample size, by a pilot run [3]_. An array rises from 0 to 1. An earlier result
         brings its temperatures and its tuned kernel, and no pilot run is made.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
-        How chains move: :class:`HMC` follows gradients, :class:`EllipticalSlice` needs
-        none. "auto" is HMC where there are gradients.
+        How chains move: :class:`skdre.density.HMC` follows gradients,
+        :class:`skdre.density.EllipticalSlice` needs none. "auto" is HMC where there are
+        gradients.
     gradient : callable, "torch" or None, default=None
         Gradient of the log density by the rows, of shape (n, n_features), with a
         Gaussian base. "torch" if `log_density` takes a tensor of rows, in double
@@ -407,7 +409,7 @@ def annealed_importance_sampling(
 
     See Also
     --------
-    skdre.density.raise_bound : A bound from the other side, at rows of a test set.
+    skdre.raise_bound : A bound from the other side, at rows of a test set.
 
     Notes
     -----
@@ -439,7 +441,7 @@ def annealed_importance_sampling(
     The integral of exp(-|x|) over the plane is 4:
 
     >>> import numpy as np
-    >>> from skdre.density import annealed_importance_sampling
+    >>> from skdre import annealed_importance_sampling
     >>> result = annealed_importance_sampling(
     ...     lambda X: -np.abs(X).sum(axis=1), 2, n_steps=200, random_state=0
     ... )

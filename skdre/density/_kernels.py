@@ -71,19 +71,19 @@ class Kernel(BaseEstimator):
     _parameter_constraints: ClassVar[dict[str, list[Any]]]
     name: ClassVar[str]
 
-    def start(self, target, Z):
+    def _start(self, target, Z):
         """The state of chains at latent rows."""
         raise NotImplementedError
 
-    def move(self, target, beta, state, tuning, rng):
+    def _move(self, target, beta, state, tuning, rng):
         """The chains after one move, and the share of proposals that was accepted."""
         raise NotImplementedError
 
-    def tune(self, target, beta, state, tuning, rng):
+    def _tune(self, target, beta, state, tuning, rng):
         """The chains after a few moves, and the tuning learnt from them."""
         raise NotImplementedError
 
-    def between(self, betas, tunings, wanted):
+    def _between(self, betas, tunings, wanted):
         """Tunings at other temperatures than those they were learnt at."""
         raise NotImplementedError
 
@@ -103,7 +103,7 @@ class HMC(Kernel):
     See Also
     --------
     EllipticalSlice : Without gradients.
-    skdre.density.annealed_importance_sampling : Takes it as its `kernel`.
+    skdre.annealed_importance_sampling : Takes it as its `kernel`.
 
     Notes
     -----
@@ -138,22 +138,22 @@ class HMC(Kernel):
         self.n_leapfrogs = n_leapfrogs
         self.target_acceptance = target_acceptance
 
-    def start(self, target, Z):
+    def _start(self, target, Z):
         return State(Z, *target.log_ratio_and_gradient(Z))
 
-    def move(self, target, beta, state, tuning, rng):
+    def _move(self, target, beta, state, tuning, rng):
         return hamiltonian_move(target, beta, state, tuning, self.n_leapfrogs, rng)
 
-    def tune(self, target, beta, state, tuning, rng):
+    def _tune(self, target, beta, state, tuning, rng):
         longest = _LONGEST / self.n_leapfrogs
         step = longest if tuning is None else tuning
         for _ in range(self._n_tuning):
-            state, acceptance = self.move(target, beta, state, step, rng)
+            state, acceptance = self._move(target, beta, state, step, rng)
             step *= np.exp(self._rate * (acceptance - self.target_acceptance))
             step = min(step, longest)
         return state, float(step)
 
-    def between(self, betas, tunings, wanted):
+    def _between(self, betas, tunings, wanted):
         return np.exp(np.interp(wanted, betas, np.log(tunings)))
 
 
@@ -198,7 +198,7 @@ class EllipticalSlice(Kernel):
     See Also
     --------
     HMC : With gradients, and far better in many dimensions.
-    skdre.density.annealed_importance_sampling : Takes it as its `kernel`.
+    skdre.annealed_importance_sampling : Takes it as its `kernel`.
 
     Notes
     -----
@@ -231,10 +231,10 @@ class EllipticalSlice(Kernel):
     def __init__(self, n_sweeps: int = 2) -> None:
         self.n_sweeps = n_sweeps
 
-    def start(self, target, Z):
+    def _start(self, target, Z):
         return State(Z, target.log_ratio(Z))
 
-    def move(self, target, beta, state, tuning, rng):
+    def _move(self, target, beta, state, tuning, rng):
         n_moves = 0
         for _ in range(self.n_sweeps):
             # A random order, so that the kernel is its own reverse.
@@ -243,7 +243,7 @@ class EllipticalSlice(Kernel):
             n_moves += tries
         return state, len(state.Z) * self.n_sweeps / n_moves
 
-    def tune(self, target, beta, state, tuning, rng):
+    def _tune(self, target, beta, state, tuning, rng):
         visited = [state.Z]
         ellipse = Ellipse.of(state.Z)
         for k in range(self._n_tuning):
@@ -255,7 +255,7 @@ class EllipticalSlice(Kernel):
             ellipse = Ellipse.of(np.concatenate(visited[k // 2 + 1 :]))
         return state, ellipse
 
-    def between(self, betas, tunings, wanted):
+    def _between(self, betas, tunings, wanted):
         nearest = np.searchsorted(betas, wanted).clip(0, len(betas) - 1)
         return [tunings[each] for each in nearest]
 
@@ -333,7 +333,7 @@ def elliptical_move(target, beta, state, ellipse, rng):
 _KERNELS = {"hmc": HMC, "slice": EllipticalSlice}
 
 
-def check_kernel(kernel, target):
+def check_kernel(kernel: str | Kernel, target: Any) -> Kernel:
     """The kernel of a name, or a copy of one; ValueError if it does not fit."""
     validate_parameter_constraints(
         {"kernel": [StrOptions({"auto", *_KERNELS}), Kernel]},
@@ -342,15 +342,15 @@ def check_kernel(kernel, target):
     )
     if kernel == "auto":
         kernel = "hmc" if target.has_gradient else "slice"
-    kernel = _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
+    found: Kernel = _KERNELS[kernel]() if isinstance(kernel, str) else clone(kernel)
     validate_parameter_constraints(
-        kernel._parameter_constraints,
-        kernel.get_params(),
-        caller_name=type(kernel).__name__,
+        found._parameter_constraints,
+        found.get_params(),
+        caller_name=type(found).__name__,
     )
-    if isinstance(kernel, HMC) and not target.has_gradient:
+    if isinstance(found, HMC) and not target.has_gradient:
         raise ValueError(
             f"kernel={kernel!r} needs the gradient of {target.name.lower()}: give "
             "`gradient`, take a ratio estimator of networks, or set kernel='slice'."
         )
-    return kernel
+    return found

@@ -134,13 +134,15 @@ def make_plan(
     sizes, so that each step has the same one.
     """
     start = target.n_evaluations
-    state = kernel.start(target, rng.normal(size=(n_chains, target.n_features)))
+    state = kernel._start(target, rng.normal(size=(n_chains, target.n_features)))
     if not np.isfinite(state.log_ratio).any():
         raise ValueError(
             f"{target.name} is minus infinity at all of {n_chains} draws of the base: "
             "the two have no common support."
         )
-    betas, lengths, tunings = [0.0], [], []
+    betas = [0.0]
+    lengths: list[float] = []
+    tunings: list[Any] = []
     tuning = None
     log_normalizer = 0.0
     shares = np.full(n_chains, 1 / n_chains)
@@ -157,10 +159,10 @@ def make_plan(
                 "enough. It may be unbounded, or the base too far from it."
             )
         betas.append(beta)
-        lengths.append(np.sqrt(max(1 / size - 1, 0.0)))
+        lengths.append(float(np.sqrt(max(1 / size - 1, 0.0))))
         weights = normal_shares(step * state.log_ratio)
         drawn = resample(weights, method="systematic", random_state=rng)
-        state, tuning = kernel.tune(target, beta, state.take(drawn), tuning, rng)
+        state, tuning = kernel._tune(target, beta, state.take(drawn), tuning, rng)
         tunings.append(tuning)
     learnt = np.array(betas[1:])
     if temperatures is None:
@@ -172,7 +174,7 @@ def make_plan(
     return Plan(
         temperatures,
         kernel,
-        kernel.between(learnt, tunings, temperatures[1:]),
+        kernel._between(learnt, tunings, temperatures[1:]),
         log_normalizer,
         float(np.sqrt(np.sum(np.square(lengths)) / n_chains)),
         (target.n_evaluations - start) / n_chains,

@@ -95,14 +95,14 @@ class RatioDensity(
         rows of X.
     normalizer : {"mean", "annealing"} or None, default="mean"
         How Z is estimated: by the mean of the ratio over 10,000 further draws of the
-        base, by :func:`annealed_importance_sampling`, or, with None, not at all: it is
-        taken for 1, as the direct estimates of the papers are.
+        base, by :func:`skdre.annealed_importance_sampling`, or, with None, not at all:
+        it is taken for 1, as the direct estimates of the papers are.
     n_chains : int, default=100
         Chains of the annealing, at least 20.
     n_steps : int, default=200
         Temperatures of the annealing, of ``normalizer="annealing"`` and ``sample``.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
-        How its chains move, see :func:`annealed_importance_sampling`.
+        How its chains move, see :func:`skdre.annealed_importance_sampling`.
     verbose : int, default=0
         Above 0, print a line for each tenth of the annealing.
     %(random_state) Draws from the base, the annealing, and the seeds of `base` and
@@ -127,15 +127,15 @@ class RatioDensity(
 
     See Also
     --------
-    skdre.density.annealed_importance_sampling : The constant with more effort.
-    skdre.density.raise_bound : A bound on the likelihood from the other side.
+    skdre.annealed_importance_sampling : The constant with more effort.
+    skdre.raise_bound : A bound on the likelihood from the other side.
     skdre.TargetedSampler : Samples of one of two distributions, without a density.
 
     Notes
     -----
     A ratio that is wrong far from the data still counts in Z, and a mean over draws of
     the base does not find what lies where the base has none. Before a likelihood is
-    believed, look whether annealing and :func:`skdre.density.raise_bound` agree with
+    believed, look whether annealing and :func:`skdre.raise_bound` agree with
     it.
 
     Ctrl-C while the ratio is fitted raises KeyboardInterrupt; a ratio that keeps its
@@ -152,13 +152,12 @@ class RatioDensity(
     --------
     >>> import numpy as np
     >>> from sklearn.datasets import make_moons
-    >>> from skdre import MLPRatio, RatioDensity
+    >>> from skdre import LSIFRatio, RatioDensity
     >>> X, _ = make_moons(2000, noise=0.1, random_state=0)
-    >>> ratio = MLPRatio((32, 32), n_estimators=4, random_state=0)
-    >>> density = RatioDensity(ratio, random_state=0).fit(X)
+    >>> density = RatioDensity(LSIFRatio(), random_state=0).fit(X)
     >>> X_new, _ = make_moons(500, noise=0.1, random_state=1)
     >>> gaussian = density.base_.score_samples(X_new).mean()
-    >>> bool(density.score(X_new) > gaussian + 0.8)
+    >>> bool(density.score(X_new) > gaussian + 0.5)
     True
     """
 
@@ -261,12 +260,12 @@ class RatioDensity(
         target = ratio_target(base, ratio, Z.shape[1])
         # Also where the constant does not see it.
         target.log_ratio(Z)
-        log_normalizer, error, annealing = self._normalize(target, rng, interrupt)
+        log_normalizer, spread, annealing = self._normalize(target, rng, interrupt)
 
         # Nothing is set before everything is fitted: a failed fit changes nothing.
         validate_data(self, X, skip_check_array=True)
         self.base_, self.ratio_ = base, ratio
-        self.log_normalizer_, self.log_normalizer_std_ = log_normalizer, error
+        self.log_normalizer_, self.log_normalizer_std_ = log_normalizer, spread
         self.annealing_ = annealing
         self.kernel_ = clone(self.kernel, safe=False)
         self.n_chains_, self.n_steps_ = self.n_chains, self.n_steps
@@ -402,7 +401,7 @@ class RatioDensity(
         # Chains that were drawn twice part again.
         plan, state = result._plan, result._latent.take(rng.permutation(drawn))
         for _ in range(_PARTING_MOVES):
-            state, _ = plan.kernel.move(target, 1.0, state, plan.tunings[-1], rng)
+            state, _ = plan.kernel._move(target, 1.0, state, plan.tunings[-1], rng)
         return target.from_latent(state.Z)
 
 

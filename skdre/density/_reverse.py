@@ -47,7 +47,7 @@ class RaiseBound:
     Examples
     --------
     >>> import numpy as np
-    >>> from skdre.density import raise_bound
+    >>> from skdre import raise_bound
     >>> X = np.random.default_rng(0).normal(size=(50, 2)) / np.sqrt(2)
     >>> bound = raise_bound(
     ...     lambda X: -((X**2).sum(axis=1)), X, 2, n_steps=50, random_state=0
@@ -79,11 +79,11 @@ def reverse_log_weights(
     itself, to z_0; this is the sum of (beta_k - beta_(k - 1)) l(z_(k - 1)), whose
     mean is at least the log normaliser where z comes from the density.
     """
-    state = plan.kernel.start(target, Z)
+    state = plan.kernel._start(target, Z)
     total = np.zeros(len(Z))
     betas = plan.temperatures
     for k in range(plan.n_steps, 0, -1):
-        state, _ = plan.kernel.move(target, betas[k], state, plan.tunings[k - 1], rng)
+        state, _ = plan.kernel._move(target, betas[k], state, plan.tunings[k - 1], rng)
         total += (betas[k] - betas[k - 1]) * state.log_ratio
     return total
 
@@ -115,11 +115,11 @@ def raise_bound(
     Parameters
     ----------
     log_density : callable, torch.nn.Module or RatioDensity
-        As of :func:`annealed_importance_sampling`.
+        As of :func:`skdre.annealed_importance_sampling`.
     X : array-like of shape (n_samples, n_features)
         Rows of a test set, in the space of the data.
     base : int, pair of mean and covariance, or density estimator, default=None
-        As of :func:`annealed_importance_sampling`.
+        As of :func:`skdre.annealed_importance_sampling`.
     n_chains : int, default=1
         Chains that start at each row. Their weights are averaged, which makes the bound
         tighter; log weights are averaged over the rows.
@@ -127,12 +127,12 @@ def raise_bound(
         Steps from the density to the base.
     schedule : {"adaptive", "linear", "sigmoid"}, array or Annealing, \
             default="adaptive"
-        As of :func:`annealed_importance_sampling`; its result brings temperatures and
-        kernel, and saves the pilot run.
+        As of :func:`skdre.annealed_importance_sampling`; its result brings temperatures
+        and kernel, and saves the pilot run.
     kernel : {"auto", "hmc", "slice"}, HMC or EllipticalSlice, default="auto"
-        As of :func:`annealed_importance_sampling`.
+        As of :func:`skdre.annealed_importance_sampling`.
     gradient : callable, "torch" or None, default=None
-        As of :func:`annealed_importance_sampling`.
+        As of :func:`skdre.annealed_importance_sampling`.
     verbose : int, default=0
         Above 0, print a line for each thousand chains.
     %(random_state)
@@ -156,7 +156,7 @@ def raise_bound(
 
     See Also
     --------
-    skdre.density.annealed_importance_sampling : The estimate from the other side.
+    skdre.annealed_importance_sampling : The estimate from the other side.
 
     Notes
     -----
@@ -173,7 +173,7 @@ def raise_bound(
     Examples
     --------
     >>> import numpy as np
-    >>> from skdre.density import annealed_importance_sampling, raise_bound
+    >>> from skdre import annealed_importance_sampling, raise_bound
     >>> def log_density(X):  # of N(1, 1), times 3
     ...     return -0.5 * ((X - 1) ** 2).sum(axis=1) - np.log(2 * np.pi) + np.log(3)
     >>> forward = annealed_importance_sampling(

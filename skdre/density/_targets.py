@@ -36,6 +36,17 @@ def log_normal(Z):
     return -0.5 * (np.sum(Z**2, axis=1) + Z.shape[1] * np.log(2 * np.pi))
 
 
+def one_each(values, n_rows, name):
+    """Values as an array, if there is one for each row."""
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape != (n_rows,):
+        raise ValueError(
+            f"{name} must give one value for each row, shape ({n_rows},), got shape "
+            f"{values.shape}."
+        )
+    return values
+
+
 class StandardNormal:
     """The base N(0, I): rows are their own features."""
 
@@ -117,22 +128,11 @@ class Target:
         """The same, with its gradients."""
         assert self._log_ratio_and_gradient is not None
         values, gradients = self._log_ratio_and_gradient(Z)
-        gradients = np.asarray(gradients, dtype=np.float64)
-        if gradients.shape != Z.shape:
-            raise ValueError(
-                f"The gradient of {self.name} must have the shape of the rows, "
-                f"{Z.shape}, got {gradients.shape}."
-            )
         return self._checked(values, Z), gradients
 
     def _checked(self, values, Z):
         self.n_evaluations += len(Z)
-        values = np.asarray(values, dtype=np.float64)
-        if values.shape != (len(Z),):
-            raise ValueError(
-                f"{self.name} must give one value for each row, shape ({len(Z)},), got "
-                f"shape {values.shape}."
-            )
+        values = one_each(values, len(Z), self.name)
         # Minus infinity is a density of 0.
         wrong = np.isnan(values) | np.isposinf(values)
         if wrong.any():
@@ -269,11 +269,19 @@ def make_target(log_density: Any, base: Any, gradient: Any) -> Target:
 
     def log_ratio(Z):
         X = np.asarray(base.inverse_transform(Z), dtype=np.float64)
-        return np.asarray(log_density(X), dtype=np.float64) - base.score_samples(X)
+        values = one_each(log_density(X), len(X), "log_density")
+        return values - base.score_samples(X)
 
     def log_ratio_and_gradient(Z):
         X = base.inverse_transform(Z)
         values, gradients = both(X)
+        values = one_each(values, len(X), "log_density")
+        gradients = np.asarray(gradients, dtype=np.float64)
+        if gradients.shape != X.shape:
+            raise ValueError(
+                f"The gradient of log_density must have the shape of the rows, "
+                f"{X.shape}, got {gradients.shape}."
+            )
         # The gradient of log N(z; 0, I) is -z.
         return values - base.score_samples(X), base.pull_back(gradients) + Z
 

@@ -160,6 +160,7 @@ class ImportanceWeighted(
     importance_weighted_score : Importance-weighted validation of any estimator.
     importance_weighted_scorer : The same as ``scoring=`` of a search.
     skdre.SourceFold : Folds for target rows in X.
+    skdre.WeightedConformalRegressor : Intervals around the predictions.
     skdre.weighting : The weights, step by step.
 
     Notes

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from scipy.sparse import hstack, issparse
@@ -26,10 +27,85 @@ from skdre.information._cross_fit import held_out
 from skdre.information._pool import domain_rows
 from skdre.metrics import ratio_log_loss
 
-__all__ = ["shift_importance"]
+__all__ = ["ShiftImportance", "importances_of", "names_of_columns", "shift_importance"]
 
 
-def _minus_log_loss(estimator, X, is_numerator):
+class ShiftImportance(Bunch):
+    """What :func:`shift_importance` returns: a Bunch that knows the columns' names.
+
+    Parameters
+    ----------
+    **kwargs : dict
+        The attributes.
+
+    Attributes
+    ----------
+    importances_mean : ndarray of shape (n_features,)
+    importances_std : ndarray of shape (n_features,)
+    importances : ndarray of shape (n_features, n_folds * n_repeats)
+    feature_names : list of str
+        Names of the columns; x0, x1 and so on of a table without names.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skdre.information import ShiftImportance
+    >>> found = ShiftImportance(
+    ...     importances_mean=np.array([0.0, 0.3]),
+    ...     importances_std=np.array([0.1, 0.1]),
+    ...     importances=np.array([[0.0], [0.3]]),
+    ...     feature_names=["age", "income"],
+    ... )
+    >>> list(found.to_frame().index)
+    ['income', 'age']
+    """
+
+    def to_frame(self) -> Any:
+        """The table as a pandas DataFrame, the most important column first.
+
+        Returns
+        -------
+        frame : pandas.DataFrame of shape (n_features, 2)
+            Indexed by the names, with the columns importance and std.
+        """
+        import pandas as pd
+
+        frame = pd.DataFrame(
+            {"importance": self.importances_mean, "std": self.importances_std},
+            index=pd.Index(self.feature_names, name="column"),
+        )
+        return frame.sort_values("importance", ascending=False, kind="stable")
+
+
+def names_of_columns(X):
+    """Names of a frame's columns as str; x0, x1 and so on of other tables."""
+    if is_frame(X):
+        return [str(name) for name in X.columns]
+    return [f"x{j}" for j in range(X.shape[1])]
+
+
+def importances_of(rows, table, labels, scoring, n_repeats, *, n_jobs, rng):
+    """Permutation importances at the held-out rows of each fold, of each column."""
+    return np.hstack(
+        [
+            permutation_importance(
+                ratio,
+                np.tile(np.arange(len(test))[:, None], table.shape[1]),
+                np.asarray(labels)[test],
+                scoring=_Shuffled(
+                    check_scoring(ratio, scoring), safe_indexing(table, test)
+                ),
+                n_repeats=n_repeats,
+                n_jobs=n_jobs,
+                random_state=rng,
+            ).importances
+            for ratio, test in zip(rows.ratios, rows.tests, strict=True)
+        ]
+    )
+
+
+def minus_log_loss(estimator, X, is_numerator):
+    """Not a ratio's own ``score``, which of a bagging or voting is the accuracy."""
     return -ratio_log_loss(is_numerator, predict_log_ratio(estimator, X))
 
 
@@ -91,7 +167,7 @@ def shift_importance(
     cv: CrossValidator | str = 5,
     n_jobs: int | None = None,
     random_state: RandomState = None,
-) -> Bunch:
+) -> ShiftImportance:
     """Find the columns in which two samples differ, as a ratio sees it.
 
     The permutation importance of each column at held-out rows: what the ratio loses
@@ -118,8 +194,9 @@ def shift_importance(
 
     Returns
     -------
-    result : :class:`~sklearn.utils.Bunch`
-        As of :func:`sklearn.inspection.permutation_importance`:
+    result : skdre.information.ShiftImportance
+        As of :func:`sklearn.inspection.permutation_importance`, and
+        ``result.to_frame()`` is a table by name, the most important column first:
 
         importances_mean : ndarray of shape (n_features,)
             Mean over folds and repeats.
@@ -127,6 +204,8 @@ def shift_importance(
             Standard deviation over folds and repeats.
         importances : ndarray of shape (n_features, n_folds * n_repeats)
             Each of them.
+        feature_names : list of str
+            Names of the columns.
 
     Raises
     ------
@@ -139,6 +218,7 @@ def shift_importance(
     See Also
     --------
     two_sample_test : Whether there is a difference at all.
+    drift_report : Importances beside tests of each column.
     sklearn.inspection.permutation_importance : The same for one fitted estimator.
 
     Notes
@@ -169,26 +249,13 @@ def shift_importance(
     # A clone of a fold knows the domains as 0 and 1.
     labels = column_or_1d(y) if isinstance(cv, str) else is_numerator.astype(int)
     if scoring is None:
-        # Not their own ``score``, which of a bagging or voting is the accuracy.
-        labels, scoring = is_numerator, _minus_log_loss
-    importances = np.hstack(
-        [
-            permutation_importance(
-                ratio,
-                np.tile(np.arange(len(test))[:, None], table.shape[1]),
-                np.asarray(labels)[test],
-                scoring=_Shuffled(
-                    check_scoring(ratio, scoring), safe_indexing(table, test)
-                ),
-                n_repeats=n_repeats,
-                n_jobs=n_jobs,
-                random_state=rng,
-            ).importances
-            for ratio, test in zip(rows.ratios, rows.tests, strict=True)
-        ]
+        labels, scoring = is_numerator, minus_log_loss
+    importances = importances_of(
+        rows, table, labels, scoring, n_repeats, n_jobs=n_jobs, rng=rng
     )
-    return Bunch(
+    return ShiftImportance(
         importances_mean=importances.mean(axis=1),
         importances_std=importances.std(axis=1),
         importances=importances,
+        feature_names=names_of_columns(table),
     )

@@ -1,13 +1,15 @@
 """Displays: pictures of density ratios, in scikit-learn's form.
 
-Each class has ``from_estimator``, for a fitted estimator, most have
-``from_predictions``, for what it predicted, and each has ``plot(ax=...)``, which sets
-``ax_`` and ``figure_``. matplotlib is loaded when something is drawn.
+Most classes have ``from_estimator``, for a fitted estimator, and ``from_predictions``,
+for what it predicted; those of drift have ``from_report`` and ``from_history``. Each
+has ``plot(ax=...)``, which sets ``ax_`` and ``figure_``. matplotlib is loaded when
+something is drawn.
 """
 
 from skdre.inspection._bridges import BridgeLogRatiosDisplay, TimeScoreDisplay
 from skdre.inspection._calibration import RatioCalibrationDisplay
 from skdre.inspection._candidates import CandidatesDisplay
+from skdre.inspection._drift import DriftDisplay, DriftHistoryDisplay
 from skdre.inspection._log_ratios import (
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
@@ -20,6 +22,8 @@ from skdre.inspection._weights import WeightConcentrationDisplay
 __all__ = [
     "BridgeLogRatiosDisplay",
     "CandidatesDisplay",
+    "DriftDisplay",
+    "DriftHistoryDisplay",
     "LogRatioHistogramDisplay",
     "LogRatioScatterDisplay",
     "LogRatioSurfaceDisplay",

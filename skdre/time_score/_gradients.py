@@ -41,4 +41,4 @@ def log_ratio_and_gradient(estimator, X):
         values = time_score(network, path, many, t).reshape(len(z), -1)
         return (values * weights).sum(dim=1)
 
-    return value_and_gradient(log_ratio, X, device=device, n_rows=integrator.chunk)
+    return value_and_gradient(log_ratio, X, device=device, n_rows=integrator._chunk)

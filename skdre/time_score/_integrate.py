@@ -119,13 +119,13 @@ class GaussLegendre(Integrator):
         return times, weights * (end - start) / 2
 
     @property
-    def chunk(self) -> int:
+    def _chunk(self) -> int:
         """Rows that are worked on at once."""
         return max(_CHUNK_EVALUATIONS // self.n_nodes, 1)
 
     def _integrate(self, integrand, rows, start, end):
         times, weights = self.nodes(start, end)
-        chunk = self.chunk
+        chunk = self._chunk
         integral = np.empty(len(rows))
         for k in range(0, len(rows), chunk):
             part = rows[k : k + chunk]

@@ -1,10 +1,13 @@
 """AutoRatio: what it takes where the best answer is known, and what it says of it."""
 
 import warnings
+from types import SimpleNamespace
 
+import joblib
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator
+from sklearn.dummy import DummyClassifier
 
 from skdre import (
     AutoRatio,
@@ -16,6 +19,7 @@ from skdre import (
     TelescopingRatio,
     pool,
 )
+from skdre._core.folds import member_folds
 from skdre.auto._candidates import NormalScoresRatio
 from skdre.datasets import make_known_ratio, make_warped_shift
 from skdre.metrics import log_ratio_mse
@@ -304,7 +308,123 @@ def test_time_budget():
     X, y = make_warped_shift(200, 2, random_state=0).pool()
     ratio = auto([*QUICK, NETWORK], time_budget=1e-9).fit(X, y)
     assert [each.name for each in ratio.candidates_] == ["constant", "logistic"]
-    assert len(auto(QUICK, time_budget=60).fit(X, y).candidates_) == 3
+    assert len(auto(QUICK, time_budget=600).fit(X, y).candidates_) == 3
+
+
+class Dealing(DensityRatioMixin, BaseEstimator):
+    """A plug-in that says what folds it was told to deal."""
+
+    def __init__(self, cv=3):
+        self.cv = cv
+
+    def fit(self, X, y, sample_weight=None):
+        type(self).last_cv, type(self).last_rows = self.cv, X
+        self.plug_in_ = GaussianRatio().fit(X, y, sample_weight)
+        self.classes_, self.n_features_in_ = self.plug_in_.classes_, X.shape[1]
+        return self
+
+    def decision_function(self, X):
+        return self.plug_in_.decision_function(X)
+
+
+def test_networks_stop_with_the_steps_that_they_are_in(monkeypatch):
+    """Where the clock says that the time ended while a network is trained."""
+    late = SimpleNamespace(perf_counter=lambda: np.inf)
+    monkeypatch.setattr("skdre.auto._inside.time", late)
+    X, y = make_warped_shift(100, 2, random_state=0).pool()
+    endless = MLPRatio(
+        hidden_features=(16,), n_estimators=5, max_iter=10**6, learning_rate=0.02
+    )
+    useless = ("useless", ClassifierRatio(DummyClassifier()))
+    ratio = auto([useless, ("network", endless)], time_budget=1000).fit(X, y)
+    assert ratio.choice_ == "network"
+    assert ratio.estimators_["network"][0].n_iter_ == 25
+
+
+def test_stopped_networks_keep_no_callback():
+    X, y = make_warped_shift(60, 2, random_state=0).pool()
+    network = MLPRatio(hidden_features=(4,), n_estimators=5, max_iter=50)
+    pair = [QUICK[1], ("network", network)]
+    ratio = auto(pair, time_budget=100, random_state=0).fit(X, y)
+    free = auto(pair, random_state=0).fit(X, y)
+    for each in (ratio, free):
+        assert all(m.callbacks is None for m in each.estimators_.get("network", []))
+    np.testing.assert_array_equal(ratio.decision_function(X), free.decision_function(X))
+
+
+def test_folds_at_the_same_time():
+    X, y = make_warped_shift(80, 2, warp="exp", random_state=0).pool()
+    few = [each for each in CHEAP if each[0] in ("RuLSIF", "boosted stumps")]
+    alone = auto(few, random_state=0).fit(X, y)
+    with joblib.parallel_config("threading"):
+        together = auto(few, random_state=0, n_jobs=2).fit(X, y)
+    assert [(each.name, each.loss) for each in alone.candidates_] == [
+        (each.name, each.loss) for each in together.candidates_
+    ]
+    np.testing.assert_array_equal(
+        alone.decision_function(X), together.decision_function(X)
+    )
+
+
+def test_hopeless_candidates_end_with_their_first_fold(monkeypatch):
+    shift = make_known_ratio("scale_d5", 150, random_state=0)
+    X, y = shift.pool()
+    useless = ClassifierRatio(DummyClassifier())
+    candidates = [QUICK[1], ("useless", useless)]
+    assert len(auto(candidates).fit(X, y).candidates_) == 3
+    monkeypatch.setattr("skdre.auto._cross_fit._MANY_ROWS", 100)
+    ratio = auto([*candidates, ("dealing", Dealing())]).fit(X, y)
+    assert [each.name for each in ratio.candidates_] == [
+        "constant",
+        "plug-in",
+        "dealing",
+    ]
+
+
+def test_groups_stay_together_inside_a_candidate():
+    X, y, groups = grouped()
+    group_of = {tuple(row): group for row, group in zip(X, groups, strict=True)}
+    auto([("dealing", Dealing())], cv=2).fit(X, y, groups=groups)
+    name = np.array([group_of[tuple(row)] for row in Dealing.last_rows])
+    assert len(Dealing.last_cv) == 3
+    for train, test in Dealing.last_cv:
+        np.testing.assert_array_equal(
+            np.sort(np.concatenate([train, test])), np.arange(len(name))
+        )
+        assert not np.intersect1d(name[train], name[test]).size
+    auto([("dealing", Dealing())], cv=2).fit(X, y)
+    assert Dealing.last_cv == 3
+
+
+def test_models_have_their_own_folds_back():
+    X, y = make_known_ratio("scale_d5", 60, random_state=0).pool()
+    groups = np.arange(120) % 30
+    ratio = auto([("dealing", Dealing())], cv=2).fit(X, y, groups=groups)
+    assert ratio.choice_ == "dealing"
+    assert Dealing.last_cv != 3
+    assert [each.cv for each in ratio.estimators_["dealing"]] == [3, 3]
+
+
+def test_networks_without_a_member_for_each_fold_hold_out_groups(monkeypatch):
+    X, y, groups = grouped()
+    group_of = {tuple(row): group for row, group in zip(X, groups, strict=True)}
+    split = []
+
+    def spy(rows, n_members):
+        found = member_folds(rows, n_members)
+        for held in found:
+            name = np.array([group_of[tuple(row)] for row in rows.X])
+            split.append(np.intersect1d(name[held > 0], name[held < rows.weight]))
+        return found
+
+    monkeypatch.setattr("skdre.classification._mlp.member_folds", spy)
+    network = MLPRatio(hidden_features=(4,), n_estimators=2, max_iter=25)
+    auto([("network", network)], cv=3).fit(X, y, groups=groups)
+    assert len(split) == 6
+    assert not any(len(each) for each in split)
+    split.clear()
+    auto([("network", network)], cv=3).fit(X, y)
+    assert any(len(each) for each in split)
 
 
 def test_verbose(capsys):

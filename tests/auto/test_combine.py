@@ -1,18 +1,29 @@
 """Weights, losses and folds against formulas and a general solver."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.optimize import minimize
+from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import GroupKFold
 
-from skdre import AutoRatio
+from skdre import AutoRatio, ClassifierRatio, GaussianRatio
 from skdre.auto._bridges import compare_on_bridges
 from skdre.auto._combine import HeldOut, simplex_weights
+from skdre.auto._cross_fit import (
+    CrossFit,
+    Manner,
+    _is_out_of_reach,
+    cross_fit,
+    training_shares,
+)
+from skdre.auto._decide import Trial, decide, is_worth_a_try
 from skdre.auto._folds import deal
 from skdre.base import check_pool, distinct_rows
+from skdre.datasets import make_warped_shift
 from skdre.metrics import ratio_log_loss
 
 
@@ -167,3 +178,118 @@ def test_groups_are_dealt_evenly():
         assert shares[:, domain].sum(axis=1).min() > 0.15 * domain.sum()
     for group in range(12):
         assert shares[:, groups == group].any(axis=1).sum() == 1
+
+
+def trial(name, log_ratio, estimator=None):
+    return Trial(name, estimator, "plain", CrossFit([], log_ratio), 0.0)
+
+
+def test_the_simplest_of_those_that_are_as_good():
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 200)
+    rows = held_out(y, np.ones(400))
+    best = rng.normal(2.0 * y - 1, 1)
+    # One is a little worse in the mean, and in no way surely: losses as wanted, and the
+    # log ratios that have them.
+    losses = rows.losses(best)
+    wanted = losses * (1 + 0.3 * np.sin(np.arange(400.0)))
+    wanted += 1e-4 - rows.balanced @ (wanted - losses)
+    as_good, worse = -rows.sign * np.log(np.expm1(wanted)), 0.3 * best
+    gain, error = rows.mean_and_error(rows.losses(as_good) - rows.losses(best))
+    assert 0 < gain < 0.5 * error
+    trials = [trial("worse", worse), trial("as good", as_good), trial("best", best)]
+    assert decide(trials, rows).weights.argmax() == 1
+    assert decide(trials[::2], rows).weights.argmax() == 1
+
+
+def test_classifiers_of_too_many_products_are_not_tried():
+    quadratic = dict(AutoRatio.default_candidates())["quadratic logistic regression"]
+    trials = [trial("a", np.zeros(2))]
+    rows = held_out(np.array([0, 1]), np.ones(2))
+    assert is_worth_a_try(quadratic, "plain", trials, rows, n_columns=20)
+    assert not is_worth_a_try(quadratic, "plain", trials, rows, n_columns=21)
+
+
+def test_fits_of_very_many_rows_see_two_folds(monkeypatch):
+    shares = np.eye(5)[:, np.arange(50) % 5]
+    np.testing.assert_array_equal(training_shares(shares), 1 - shares)
+    monkeypatch.setattr("skdre.auto._cross_fit._VERY_MANY_ROWS", 10)
+    training = training_shares(shares)
+    assert not (training * shares).any()
+    np.testing.assert_array_equal(training.sum(axis=0), 2)
+    np.testing.assert_array_equal(training.sum(axis=1), 20)
+    # Splits that hold out only some of the rows stay as they are.
+    np.testing.assert_array_equal(training_shares(shares / 2), 1 - shares / 2)
+
+
+def test_trees_end_where_more_are_no_use():
+    rows = held_out(np.array([0, 1]), np.ones(2))
+    manner = Manner(None, best=np.array([0.5, 0.5]))
+    falling = [0.69, 0.66, 0.63, 0.6]
+    # The last doubling brought .06, and all others bring no more than three times that.
+    assert not _is_out_of_reach(falling, manner, rows)
+    assert _is_out_of_reach([0.69, 0.68, 0.67, 0.66], manner, rows)
+    assert not _is_out_of_reach(falling, Manner(None), rows)
+
+
+def test_cluster_in_which_most_of_a_row_lies():
+    rows = HeldOut(
+        np.array([0, 1, 1, 3]),
+        np.zeros(4, int),
+        np.ones(4),
+        np.array([1.0, 0.2, 0.8, 1.0]),
+        np.array([5, 6, 7, 6]),
+    )
+    cluster = rows.cluster_of_rows(4)
+    assert cluster[[0, 1, 3]].tolist() == [5, 7, 6]
+    assert cluster[2] not in (5, 6, 7)
+    assert held_out(np.array([0, 1]), np.ones(2)).cluster_of_rows(2) is None
+
+
+class Clock:
+    """A second later at every look."""
+
+    def __init__(self):
+        self.now = -1.0
+
+    def perf_counter(self):
+        self.now += 1
+        return self.now
+
+
+@pytest.mark.parametrize(("deadline", "n_fits"), [(1.5, 2), (np.inf, 5)])
+def test_late_folds_are_not_fitted(monkeypatch, deadline, n_fits):
+    monkeypatch.setattr("skdre.auto._cross_fit.time", Clock())
+    X, y = make_warped_shift(30, 2, random_state=0).pool()
+    given = check_pool(AutoRatio(), X, y, None)
+    rows = distinct_rows(given)
+    shares, held = deal(rows, 5, given)
+    fits = []
+
+    def run(estimator, task_name):
+        fits.append(task_name)
+        return nullcontext()
+
+    manner = Manner(run, deadline=deadline)
+    X = X[rows.index]
+    found = cross_fit(GaussianRatio(), X, rows, shares, held, manner)
+    assert len(fits) == n_fits
+    assert (found is None) == (n_fits < 5)
+    late = replace(manner, deadline=-1)
+    boosting = dict(AutoRatio.default_candidates())["boosted stumps"]
+    assert cross_fit(boosting, X, rows, shares, held, late) is None
+
+
+def test_late_trees_are_not_grown(monkeypatch):
+    """Five folds are looked at for the first trees; what comes after is late."""
+    monkeypatch.setattr("skdre.auto._cross_fit.time", Clock())
+    X, y = make_warped_shift(60, 2, mean_shift=3, random_state=0).pool()
+    given = check_pool(AutoRatio(), X, y, None)
+    rows = distinct_rows(given)
+    shares, held = deal(rows, 5, given)
+    slow = HistGradientBoostingClassifier(
+        learning_rate=1e-4, max_iter=100, min_samples_leaf=5, early_stopping=False
+    )
+    manner = Manner(lambda *_: nullcontext(), np.zeros(2, bool), deadline=5.5)
+    found = cross_fit(ClassifierRatio(slow), X[rows.index], rows, shares, held, manner)
+    assert [each.n_trees for each in found.models] == [40] * 5

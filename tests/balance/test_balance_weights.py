@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize
+from scipy.sparse import csr_array
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import balance_table, balance_weights
@@ -76,6 +77,22 @@ def test_one_mean_in_closed_form():
     assert_allclose(
         balanced.effective_sample_size, effective_sample_size(expected), rtol=1e-6
     )
+
+
+def test_the_weights_of_weightit_by_its_formula():
+    """Its objective for method="ebal", minimised by BFGS as there: bw exp(-C Z)."""
+    source, target = samples(d=5)
+    base = np.random.default_rng(3).uniform(0.5, 2, 300)
+    C = (source - target.mean(axis=0)) / target.std(axis=0, ddof=1)
+
+    def loss(Z):
+        weights = base * np.exp(-C @ Z)
+        return np.log(weights.sum()), -(weights / weights.sum()) @ C
+
+    Z = minimize(loss, np.zeros(5), jac=True, method="BFGS", tol=1e-10).x
+    expected = base * np.exp(-C @ Z)
+    balanced = balance_weights(source, target, base)
+    assert_allclose(balanced.weights, expected / expected.mean(), rtol=1e-6)
 
 
 def test_moments_and_quantiles_are_met():
@@ -196,6 +213,28 @@ def test_levels_that_the_target_does_not_have():
     assert (balanced.weights[source["grade"] == "c"] == 0).all()
     assert (balanced.weights[source["grade"] != "c"] > 0).all()
     assert balanced.table.largest_difference < 1e-7
+
+
+@pytest.mark.parametrize("dtype", ["U1", object])
+def test_arrays_of_words(dtype):
+    rng = np.random.default_rng(0)
+    source = rng.choice(list("abc"), (100, 2)).astype(dtype)
+    target = rng.choice(list("aabc"), (80, 2)).astype(dtype)
+    w = balance_weights(source, target).weights
+    assert_allclose(
+        np.average(source[:, 0] == "a", weights=w), (target[:, 0] == "a").mean()
+    )
+
+
+def test_dates_and_sparse_matrices_are_refused():
+    dates = pd.DataFrame({"day": pd.date_range("2020-01-01", periods=3)})
+    with pytest.raises(ValueError, match="dates in column 'day'"):
+        balance_weights(dates, dates)
+    with pytest.raises(TypeError, match="X_source"):
+        balance_weights(csr_array(np.eye(3)), np.eye(3))
+    twice = pd.DataFrame(np.eye(3), columns=["a", "b", "a"])
+    with pytest.raises(ValueError, match=r"a column twice, got \['a'\]"):
+        balance_weights(twice, twice)
 
 
 def test_a_single_target_row():

