@@ -8,7 +8,8 @@ printed when it is done, so that a run can be stopped::
 
     python benchmarks/auto_ratio.py --write-doc results.jsonl more.jsonl
 
-writes the table of doc/choosing.md from what was printed, and the report from a fit.
+writes the table of doc/benchmarks/errors.md from what was printed, and the report of
+doc/choosing.md from a fit.
 The others do not depend on AutoRatio: --without-auto measures them once, and --truth
 the weighted means by the true ratio.
 
@@ -35,7 +36,8 @@ from _kinds_of_shift import (
 
 from skdre import AutoRatio
 
-PAGE = Path(__file__).resolve().parent.parent / "doc" / "choosing.md"
+DOC = Path(__file__).resolve().parent.parent / "doc"
+CHOOSING, ERRORS = DOC / "choosing.md", DOC / "benchmarks" / "errors.md"
 
 
 def weighted_errors(log_ratio, X, y, kind, sizes, seed):
@@ -105,7 +107,7 @@ def write_report():
     X, y = make_known_ratio("exp_d6", 500, random_state=0).pool()
     ratio = AutoRatio(random_state=0).fit(X, y)
     text = f"```text\n{ratio.report_}\n{ratio.candidates_}\n```"
-    _report.replace_block(PAGE, "auto-report", text)
+    _report.replace_block(CHOOSING, "auto-report", text)
 
 
 def run_truth(kind, n, seed):
@@ -231,7 +233,7 @@ def write_errors(paths):
     if any(each["estimator"] == "the true ratio" for each in found):
         summary.append(_worse_by_truth(found))
     text = "\n\n".join([_report.markdown(lines, headings), *summary])
-    _report.replace_block(PAGE, "auto-errors", text)
+    _report.replace_block(ERRORS, "auto-errors", text)
 
 
 def _mean(runs, seeds, key="error"):

@@ -6,7 +6,7 @@ says of held-out and of new rows is stored, so that any rule can be looked at::
     OMP_NUM_THREADS=1 python benchmarks/tune_auto.py folder --rows 500 --seeds 1
     python benchmarks/tune_auto.py folder --write-doc
 
-The second writes the table of doc/choosing.md from what the folder holds. Telescoping
+The second writes the table of doc/benchmarks/errors.md from it. Telescoping
 is left out: tune_auto_far.py has it.
 """
 
@@ -31,7 +31,7 @@ from skdre.auto._estimator import Forms, _pooled, _prepare, form_and_estimator
 from skdre.auto._folds import deal
 from skdre.base import check_pool
 
-PAGE = Path(__file__).resolve().parent.parent / "doc" / "choosing.md"
+PAGE = Path(__file__).resolve().parent.parent / "doc" / "benchmarks" / "errors.md"
 # In the order of default_candidates; networks of a member for each fold.
 NETWORKS = [
     ("network5", MLPRatio(n_estimators=5)),

@@ -104,7 +104,8 @@ KNOW_TORCH = {
     "flows",
     "auto",
 }
-LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader"}
+# joblib comes with scikit-learn, which loads it.
+LIGHT = {"numpy", "scipy", "sklearn", "lazy_loader", "joblib"}
 
 
 def room_of(module):

@@ -51,7 +51,7 @@ FLOWS = [
 TINY_SCORE = {"hidden_features": (4,), "max_iter": 2}
 BRIDGES = [
     *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
-    TimeScoreRatio(base_score="gaussian", integrator=RK45(), **TINY_SCORE),
+    TimeScoreRatio(base_score="gaussian", integrator=RK45(1e-2), **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
     MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]

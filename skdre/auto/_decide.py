@@ -96,8 +96,8 @@ def is_worth_a_try(estimator, form, trials, held_out, bridges=None, n_columns=0)
     Telescoping is worth its time where the samples lie apart, in one form only. So are
     networks: of columns as they are or made normal, wherever the cheap candidates have
     their smallest loss. Of many rows least squares are tried in one form too, and left
-    out where the samples are known to hardly overlap. Products of so many columns that their classifier takes longer than
-    all others are not tried.
+    out where the samples are known to hardly overlap. Products of so many columns that
+    their classifier takes longer than all others are not tried.
 
     Parameters
     ----------

@@ -558,8 +558,7 @@ def make_known_ratio(
     * "changing_noise_d3": the spread of a column depends on another, in p another way;
     * "fields_d36": Gaussian random fields on a grid of 6 by 6, p a little smoother;
     * "ring_in_a_box": a ring against a uniform square;
-    * "cut_support_d3": a uniform cube of which p lacks an edge, where the log ratio is
-      minus infinity;
+    * "cut_support_d3": a uniform cube, of which p lacks an edge: log ratio -infinity;
     * "same_tails_d4": p = q, Student's t with 1.4 degrees of freedom.
 
     The last twelve are of the kinds of shift on which the rules of

@@ -233,7 +233,7 @@ def main(arguments=None):
     print(text)
     plot(reported, options.out / f"{name}.png")
     if options.write_doc and not options.quick:
-        replace_block(ROOT / "doc" / "choosing.md", "known-ratios", text)
+        replace_block(ROOT / "doc" / "benchmarks" / "errors.md", "known-ratios", text)
         plot(reported, ROOT / "doc" / "images" / "known_ratios.png")
 
 
