@@ -304,6 +304,8 @@ def table(folder):
     for noise in NOISES:
         for method in METHODS:
             record = Cell(folder, f"{noise} {method}").record
+            if "bits" in (of_noise := Cell(folder, noise).record):
+                record = {"noise_bits": of_noise["bits"]} | record
             line = {"noise": noise, "method": method, "state": record["state"]}
             line["paper"] = " ".join(f"{x:.2f}" for x in PRINTED[noise, method])
             for name, key in (
