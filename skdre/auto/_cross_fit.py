@@ -234,8 +234,10 @@ def _fit_folds(estimator, X, rows, training, held_out, manner):
     for k in range(n_alone):
         if manner.is_late:
             return None
-        with manner.run(estimator, "fit"):
-            keep(k, _fit(estimator, X, rows, training[k], manner))
+        # The task is that of the very estimator that is fitted.
+        own = clone(estimator)
+        with manner.run(own, "fit"):
+            keep(k, _fit(own, X, rows, training[k], manner))
         if k == 0 and is_hopeless():
             return None
     if n_alone < n_folds:
@@ -244,7 +246,7 @@ def _fit_folds(estimator, X, rows, training, held_out, manner):
         with manner.run(estimator, "fit"):
             fits = Parallel(n_jobs=manner.n_jobs)(
                 delayed(_fit_quietly)(
-                    estimator, X, rows, training[k], replace(manner, run=None)
+                    clone(estimator), X, rows, training[k], replace(manner, run=None)
                 )
                 for k in range(n_alone, n_folds)
             )
@@ -262,7 +264,6 @@ def _fit_quietly(*arguments):
 def _fit(estimator, X, rows, weight, manner):
     kept = weight > 0
     repeats = None if (weight[kept] == 1).all() else weight[kept]
-    estimator = clone(estimator)
     is_p = rows.is_numerator[kept]
     with (
         stopped_at(estimator, manner.deadline),
