@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from skdre.auto._pair_models import EllipticPairs, fit_gaussian_copula
+from skdre.auto._pair_models import EllipticPairs, fit_base
 
 __all__ = ["PairNetwork", "fit_network"]
 
@@ -91,7 +91,7 @@ def fit_network(x, y, cluster, seed):
     from torch import nn
     from torch.nn.functional import softplus
 
-    base = fit_gaussian_copula(x, y)
+    base = fit_base(x, y)
     Z = base.columns(x, y)
     n, n_x = len(Z), base.n_x
     cluster = np.arange(n) if cluster is None else cluster

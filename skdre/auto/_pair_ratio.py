@@ -16,7 +16,12 @@ from sklearn.utils.validation import check_is_fitted
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, Rows, Values
 from skdre.auto._combine import HeldOut, simplex_weights
-from skdre.auto._pair_models import fit_gaussian, fit_gaussian_copula, fit_t
+from skdre.auto._pair_models import (
+    fit_few_factors,
+    fit_gaussian,
+    fit_gaussian_copula,
+    fit_t,
+)
 from skdre.auto._pair_network import fit_network
 from skdre.auto._pair_trees import fit_trees
 from skdre.base import DensityRatioMixin
@@ -52,6 +57,7 @@ def _network(x, y, partners, cluster, seed):
 _CANDIDATES = {
     "Gaussian": (_closed(fit_gaussian), True),
     "Gaussian copula": (_closed(fit_gaussian_copula), True),
+    "Gaussian copula of few factors": (_closed(fit_few_factors), True),
     "Student-t copula": (_closed(fit_t), True),
     "boosted trees": (_trees, False),
     "network": (_network, False),
@@ -280,7 +286,8 @@ def _weigh(log_ratios, held_out):
         if not is_better(losses[best], losses[k], _AS_GOOD):
             weights = np.eye(len(F))[k]
             break
-    mixture = simplex_weights(np.vstack([np.zeros(F.shape[1]), F]), held_out)[1:]
+    # Without the constant: what overfitted forms lose is put back, not shrunk further.
+    mixture = simplex_weights(F, held_out)
     if is_better(held_out.losses(mixture @ F), losses[best], _BETTER_THAN_ONE):
         weights = mixture
     return dict(zip(names, weights.tolist(), strict=True))

@@ -7,7 +7,7 @@ import numpy as np
 from scipy.linalg import eigh, svd
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from skdre.auto._pair_models import EllipticPairs, fit_gaussian_copula
+from skdre.auto._pair_models import EllipticPairs, fit_base
 
 __all__ = ["PairTrees", "fit_trees"]
 
@@ -86,7 +86,7 @@ def fit_trees(x, y, partners, seed):
     -------
     trees : PairTrees
     """
-    base = fit_gaussian_copula(x, y)
+    base = fit_base(x, y)
     first, second = _canonical(base)
     rng = np.random.RandomState(seed)
     joint = _features(base, first, second, x, y)

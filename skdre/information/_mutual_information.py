@@ -169,21 +169,22 @@ class MutualInformation(
       bound too large by about half the relative variance of that mean.
 
     Joint and permuted rows share their margins, and the default uses that: the ratio of
-    a Gaussian, of a Gaussian copula and of a Student-t copula, in closed form; boosted
-    trees on normal scores, canonical variates and their differences; and a
-    network f(x) @ g(y), to which all pairs of different rows in a batch are permuted
-    ones. Each fold's fits are judged by their log loss at its held-out rows. The answer
-    is the simplest candidate that is about as good as the best, or a mixture of log
-    ratios if that is clearly better. At held-out pairs a closed form of many columns is
-    too small by as much, to first order, as it is too large at its own pairs; half the
-    difference is added to ``mutual_information_`` (``kind="direct"``), so that this is
-    not quite the mean of ``estimate_.log_ratios``. A warning says where the default
-    knows that it may be too small. Where no candidate has a form that fits, as with
-    sharp or entangled dependence of many columns, it is too small without a word.
+    a Gaussian, of a Gaussian copula (of few factors, too) and of a Student-t copula, in
+    closed form; boosted trees on normal scores, canonical variates and their
+    differences; and a network f(x) @ g(y), to which all pairs of different rows in a
+    batch are permuted ones. Each fold's fits are judged by their log loss at its
+    held-out rows. The answer is the simplest candidate that is about as good as the
+    best, or a mixture of log ratios if that is clearly better. At held-out pairs a
+    closed form of many columns is too small by as much, to first order, as it is too
+    large at its own pairs; half the difference is added to ``mutual_information_``
+    (``kind="direct"``), so that this is not quite the mean of ``estimate_.log_ratios``.
+    A warning says where the default knows that it may be too small. Where no candidate
+    has a form that fits, as with sharp or entangled dependence of many columns, it is
+    too small without a word.
 
     The standard error is that of the means over held-out rows. The influence function
-    of the mutual information is log r less its mean, so the error of ``"direct"``
-    counts that a ratio of the right form is estimated, less a part 1 / `n_permutations` of the
+    of the mutual information is log r less its mean, so that of ``"direct"`` counts
+    that a ratio of the right form is estimated, less a part 1 / `n_permutations` of the
     variance; it says nothing about a ratio that is wrong.
     An estimate of the direct kind that lies above both bounds by many standard errors
     is a sign of that, where the bounds have an error that can be trusted (below some
