@@ -31,6 +31,10 @@ from skdre import (
     TimeScoreRatio,
 )
 from skdre._nn.saving import _KNOWN, pack_modules, unpack_modules
+from skdre.auto._pair_models import fit_t
+from skdre.auto._pair_network import fit_network
+from skdre.auto._pair_ratio import PairRatio
+from skdre.auto._pair_trees import fit_trees
 from skdre.datasets import make_warped_shift
 from skdre.paths import PATHS
 from skdre.time_score import RK45
@@ -103,11 +107,38 @@ def test_skops_loads_what_it_is_told_to_trust(index):
     assert_same(fitted(index), again)
 
 
+@cache
+def fitted_pairs():
+    """What the default of mutual information holds, all of its candidates."""
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(120, 1))
+    y = x + rng.normal(size=x.shape)
+    partners = np.roll(np.arange(120), -7)[:, None]
+    models = {
+        "t": fit_t(x, y),
+        "trees": fit_trees(x, y, partners, 0),
+        "network": fit_network(x, y, None, 0),
+    }
+    ratio = PairRatio(models, dict.fromkeys(models, 1 / 3))
+    ratio.classes_, ratio.n_features_in_ = np.array([0, 1]), 2
+    return ratio
+
+
+def test_pairs_are_saved():
+    sio = pytest.importorskip("skops.io")
+    again = sio.loads(sio.dumps(fitted_pairs()), trusted=trusted_types())
+    pairs = np.random.default_rng(1).normal(size=(50, 2))
+    found = fitted_pairs().decision_function(pairs)
+    assert_array_equal(again.decision_function(pairs), found)
+    assert np.corrcoef(found, pairs.prod(axis=1))[0, 1] > 0.3
+
+
 def test_what_is_trusted_is_made_of_ours_and_no_more():
     sio = pytest.importorskip("skops.io")
     needed = {f"{cls.__module__}.{cls.__name__}" for _, cls in all_estimators()}
     for index in range(len(INSTANCES)):
         needed.update(sio.get_untrusted_types(data=sio.dumps(fitted(index))))
+    needed.update(sio.get_untrusted_types(data=sio.dumps(fitted_pairs())))
     assert trusted_types() == sorted(needed)
     for name in trusted_types():
         module, _, attribute = name.rpartition(".")

@@ -30,7 +30,7 @@ class Estimate:
     value : float
         In `unit`.
     standard_error : float
-        Of `value`, given the fitted ratios.
+        Of `value`, for a ratio of the right form.
     kind : str
         Which mean of the ratio was taken.
     log_ratios : ndarray of shape (n_numerator,)
@@ -74,7 +74,7 @@ class Estimate:
         Parameters
         ----------
         level : float, default=0.95
-            Probability that it would cover the truth, were the fitted ratios exact.
+            Probability that it covers the truth, if the ratio is of the right form.
 
         Returns
         -------

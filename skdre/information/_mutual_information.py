@@ -21,7 +21,6 @@ from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.docs import shared_docs
 from skdre._core.groups import group_codes, joined_groups
 from skdre._core.rows import observations
-from skdre._core.seeds import draw_seed
 from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import (
     AtomicFitMixin,
@@ -46,6 +45,9 @@ _KINDS = {"direct": log_ratio_mean, "nwj": nwj, "dv": donsker_varadhan}
 
 # Fewer rows than this in effect give no mean of the ratio to rely on, nor an error.
 _MIN_EFFECTIVE_ROWS = 30
+
+# What the network of the default may lose at held-out pairs, in nats.
+_LARGE_GAP = 0.1
 
 # Columns with a larger share of repeated values are taken for discrete.
 _MAX_REPEATED = 0.1
@@ -115,9 +117,8 @@ class MutualInformation(
     ----------
     ratio : ratio estimator, default=None
         Any estimator of the contract (:class:`skdre.DensityRatioMixin`), or a pipeline
-        that ends in one; joint rows are the numerator. None is
-        :class:`skdre.AutoRatio` with its defaults and the `random_state` given here;
-        one that is given keeps its own.
+        that ends in one; joint rows are the numerator. One that is given keeps its own
+        `random_state`. None tries what is made for pairs, see Notes.
     kind : {"direct", "nwj", "dv"}, default="direct"
         What is made of the log ratio at held-out rows, see Notes.
     cv : int or splitter, default=5
@@ -140,6 +141,8 @@ class MutualInformation(
         (n_pairs, n_permutations), at the same x with permuted partners.
     ratios_ : list of ratio estimators
         One for each fold.
+    weights_ : dict or None
+        Candidates of the default and their weights; None where `ratio` is given.
     %(n_features_in_)
     %(feature_names_in_)
 
@@ -165,10 +168,24 @@ class MutualInformation(
       The logarithm of a mean of few rows is too small in expectation, which makes the
       bound too large by about half the relative variance of that mean.
 
-    The standard error is that of the means over held-out rows, given the fitted ratios.
-    For ``"direct"`` it leaves out that the ratio itself is estimated: with a ratio of
-    the right form (a Gaussian plug-in on Gaussians) it covers as it says, less a part
-    1 / `n_permutations` of the variance; it says nothing about a ratio that is wrong.
+    Joint and permuted rows share their margins, and the default uses that: the ratio of
+    a Gaussian, of a Gaussian copula (of few factors, too) and of a Student-t copula, in
+    closed form; boosted trees on normal scores, canonical variates and their
+    differences; and a network f(x) @ g(y), to which all pairs of different rows in a
+    batch are permuted ones. Each fold's fits are judged by their log loss at its
+    held-out rows. The answer is the simplest candidate that is about as good as the
+    best, or a mixture of log ratios if that is clearly better. At held-out pairs a
+    closed form of many columns is too small by as much, to first order, as it is too
+    large at its own pairs; half the difference is added to ``mutual_information_``
+    (``kind="direct"``), so that this is not quite the mean of ``estimate_.log_ratios``.
+    A warning says where the default knows that it may be too small. Where no candidate
+    has a form that fits, as with sharp or entangled dependence of many columns, it is
+    too small without a word.
+
+    The standard error is that of the means over held-out rows. The influence function
+    of the mutual information is log r less its mean, so that of ``"direct"`` counts
+    that a ratio of the right form is estimated, less a part 1 / `n_permutations` of the
+    variance; it says nothing about a ratio that is wrong.
     An estimate of the direct kind that lies above both bounds by many standard errors
     is a sign of that, where the bounds have an error that can be trusted (below some
     log n nats).
@@ -280,9 +297,9 @@ class MutualInformation(
         -----
         UserWarning
             If values repeat, so that a variable may be discrete; if a column of Y is a
-            monotone function of one of X; if the ratio is constant; or if the mean of
-            the ratio over permuted rows, which ``kind="nwj"`` and ``"dv"`` need, rests
-            on a few of them.
+            monotone function of one of X; if the ratio is constant; if the default may
+            be too small; or if the mean of the ratio over permuted rows, which
+            ``kind="nwj"`` and ``"dv"`` need, rests on a few of them.
         """
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
@@ -300,9 +317,6 @@ class MutualInformation(
         x, y = np.split(pairs, [x.shape[1]], axis=1)
         rng = check_random_state(self.random_state)
         parts = self._split(x, rng, cluster, codes)
-        ratio = self.ratio
-        if ratio is None:
-            ratio = _default_ratio(draw_seed(rng))
         partners = [
             tuple(
                 shifted_partners(
@@ -324,12 +338,17 @@ class MutualInformation(
             (root.subcontext(task_name="fold", task_id=k), self)
             for k in range(len(parts))
         ]
-        results = cross_fit(
-            ratio,
-            folds_of_pairs(x, y, parts, partners),
-            n_jobs=self.n_jobs,
-            tasks=tasks,
-        )
+        correction = 0.0
+        if self.ratio is None:
+            fit = _fit_default(x, y, parts, partners, cluster, rng, self.n_jobs)
+            results, correction = fit.results, fit.correction
+        else:
+            results = cross_fit(
+                self.ratio,
+                folds_of_pairs(x, y, parts, partners),
+                n_jobs=self.n_jobs,
+                tasks=tasks,
+            )
 
         # A small last fold may have fewer permutations than the others.
         n_shifts = min(in_test.shape[1] for _, in_test in partners)
@@ -345,6 +364,8 @@ class MutualInformation(
             permuted[test] = by_shift[1 : n_shifts + 1].T
             columns[test] = test[own[:, :n_shifts]]
         value, error = _KINDS[self.kind](log_ratios, permuted, columns, cluster)
+        if self.kind == "direct":
+            value += correction
         if np.ptp(log_ratios) == 0 and np.ptp(permuted) == 0:
             warnings.warn(
                 "The ratio is the same at all held-out pairs: the estimator sees no "
@@ -356,11 +377,14 @@ class MutualInformation(
         elif self.kind != "direct":
             _check_mean_of_ratio(permuted, self.kind)
 
+        if self.ratio is None and self.kind == "direct":
+            _check_default(fit, value, error, len(y))
         validate_data(self, X, skip_check_array=True)
         self.estimate_ = Estimate(value, error, self.kind, log_ratios, permuted)
         self.mutual_information_ = value
         self.standard_error_ = error
         self.ratios_ = [fitted for fitted, _ in results]
+        self.weights_ = None if self.ratio is not None else fit.weights
         self._n_features_y = y.shape[1]
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -460,11 +484,34 @@ class MutualInformation(
         return np.mean(log_ratios, axis=0)
 
 
-def _default_ratio(seed):
-    # The only concrete estimator this module knows, loaded when nothing is named.
-    from skdre.auto import AutoRatio
+def _fit_default(x, y, parts, partners, cluster, rng, n_jobs):
+    # Candidates are concrete estimators, which are loaded when nothing is named.
+    from skdre.auto._pair_ratio import fit_pairs
 
-    return AutoRatio(random_state=seed)
+    return fit_pairs(x, y, parts, partners, cluster=cluster, rng=rng, n_jobs=n_jobs)
+
+
+def _check_default(fit, value, error, n_pairs):
+    """Say where the default may be too low."""
+    reason = None
+    if fit.gap > _LARGE_GAP + 2 * error:
+        reason = (
+            f"what the network learned is worth {fit.gap:.2f} nats less at held-out "
+            "pairs than at its own, so there is more to learn than so few pairs show"
+        )
+    elif value > np.log(n_pairs) - 2:
+        reason = (
+            f"{n_pairs} pairs cannot show much more than log(n_pairs) = "
+            f"{np.log(n_pairs):.1f} nats, unless the dependence is that of a Gaussian "
+            "or Student-t copula"
+        )
+    if reason:
+        warnings.warn(
+            f"The mutual information may well be larger than {value:.2f} nats: {reason}"
+            ". Give more pairs, or a `ratio` that suits the dependence.",
+            UserWarning,
+            stacklevel=6,
+        )
 
 
 def _check_mean_of_ratio(log_ratio, kind):
@@ -507,7 +554,7 @@ def mutual_information(
         Second vector of each pair.
     ratio : ratio estimator, default=None
         Any estimator of the contract, or a pipeline, search or ensemble of such. None
-        is :class:`skdre.AutoRatio` with its defaults.
+        tries what is made for pairs, see :class:`MutualInformation`.
     groups : array-like of shape (n_pairs,), default=None
         What pairs belong to that are no observations of their own, see
         :meth:`MutualInformation.fit`.

@@ -1,6 +1,7 @@
 """Mutual information against Gaussians, where it is known, and against bad input."""
 
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -13,17 +14,15 @@ from sklearn.model_selection import KFold, ShuffleSplit, TimeSeriesSplit
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from skdre import (
-    AutoRatio,
     ClassifierRatio,
     KMMRatio,
-    MLPRatio,
     MutualInformation,
-    TelescopingRatio,
     make_pipeline,
     mutual_information,
     pool,
 )
 from skdre.base import DensityRatioMixin
+from skdre.information._mutual_information import _check_default
 from skdre.information._pairs import _joined, shifted_partners
 
 GAUSSIAN = ClassifierRatio(QuadraticDiscriminantAnalysis())
@@ -220,26 +219,83 @@ def test_bounds_lie_below_on_average():
     assert mean["direct"] > mean["dv"]
 
 
-def test_default_ratio(monkeypatch):
-    X, Y = draw(400, rho=0.9)
-    seeds = []
-
-    def quick(random_state):
-        seeds.append(random_state)
-        networks = {"hidden_features": (32, 32), "n_estimators": 5, "max_iter": 300}
-        return AutoRatio(
-            [
-                ("network", MLPRatio(**networks)),
-                ("telescoping", TelescopingRatio(**networks)),
-            ],
-            random_state=random_state,
-        )
-
-    monkeypatch.setattr("skdre.auto.AutoRatio", quick)
-    first, again = (mutual_information(X, Y, random_state=3, cv=2) for _ in range(2))
-    assert seeds[0] == seeds[1]
+@pytest.mark.parametrize("maps", [(lambda x: x, lambda y: y), (np.exp, lambda y: y**3)])
+def test_default_ratio(maps):
+    """A Gaussian copula, whatever the margins, from few pairs."""
+    X, Y = draw(390, rho=0.8)
+    first = mutual_information(maps[0](X), maps[1](Y), cv=2, random_state=3)
+    assert abs(float(first) - truth(1, 0.8)) < 2.5 * first.standard_error
+    assert first.standard_error < 0.05
+    again = mutual_information(maps[0](X), maps[1](Y), cv=2, random_state=3)
     np.testing.assert_array_equal(first.log_ratios, again.log_ratios)
-    assert 0.75 * truth(1, 0.9) < float(first) < 1.25 * truth(1, 0.9)
+
+
+def test_default_ratio_of_dense_columns():
+    """A common factor of 20 + 20 columns: 400 covariances from 530 pairs a fold."""
+    d, n = 20, 800
+    common = np.random.default_rng(0).normal(size=(n, 1))
+    noise = np.random.default_rng(1).normal(size=(n, 2 * d))
+    X, Y = np.split(np.sqrt(0.3) * common + np.sqrt(0.7) * noise, 2, axis=1)
+    # Determinants of 0.7 I + 0.3 J.
+    log_det = [np.log1p(0.3 / 0.7 * k) for k in (d, 2 * d)]
+    true = log_det[0] - log_det[1] / 2
+    model = MutualInformation(cv=3, random_state=0).fit(X, Y)
+    assert abs(model.mutual_information_ - true) < 0.12
+    assert sum(model.weights_.values()) <= 1 + 1e-9
+
+
+def test_default_ratio_of_heavy_tails():
+    """Uncorrelated vectors that share their scale: .375 nats of t, 2 degrees."""
+    rng = np.random.default_rng(0)
+    X, Y = rng.normal(size=(2, 700, 4)) * np.sqrt(2 / rng.chisquare(2, (700, 1)))
+    model = MutualInformation(cv=2, random_state=0).fit(X, Y)
+    assert abs(model.mutual_information_ - 0.375) < 0.12
+    assert model.weights_["Student-t copula"] > 0.5
+    np.testing.assert_allclose(model.pointwise(X[:5], Y[:5]).shape, (5,))
+
+
+def test_default_ratio_of_sharp_dependence():
+    """Y is uniform around X: no copula of the closed forms fits."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(size=(1200, 1))
+    Y = X + rng.uniform(-0.2, 0.2, size=X.shape)
+    estimate = mutual_information(X, Y, cv=2, random_state=0)
+    assert abs(float(estimate) - (0.2 - np.log(0.4))) < 0.13
+
+
+def test_default_ratio_of_independent_vectors():
+    X, Y = draw(390, d=2, rho=0.0)
+    estimate = mutual_information(X, Y, cv=2, random_state=0)
+    assert abs(float(estimate)) < 0.03
+
+
+def test_default_ratio_keeps_groups_together(monkeypatch):
+    """The network's batches pair no rows of one group."""
+    seen = []
+
+    def spy(x, y, cluster, seed):
+        seen.append(cluster)
+        raise RuntimeError("seen")
+
+    monkeypatch.setattr("skdre.auto._pair_ratio.fit_network", spy)
+    X, Y = draw(600, rho=0.5)
+    with pytest.raises(RuntimeError, match="seen"):
+        mutual_information(X, Y, groups=np.arange(600) // 3, random_state=0)
+    assert np.unique(seen[0], return_counts=True)[1].max() == 3
+
+
+@pytest.mark.parametrize(
+    ("gap", "value", "reason"),
+    [(0.3, 0.4, "held-out"), (0.0, 6.5, "log"), (0.05, 0.4, None)],
+)
+def test_default_says_where_it_may_be_too_small(gap, value, reason):
+    fit = SimpleNamespace(gap=gap)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        _check_default(fit, value, 0.02, 1000)
+    messages = [str(each.message) for each in caught]
+    assert len(messages) == (reason is not None)
+    assert all("may well be larger" in each and reason in each for each in messages)
 
 
 def test_kernel_ratio():
