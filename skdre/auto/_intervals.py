@@ -194,8 +194,8 @@ def _missing_coef(terms, log_ratio, is_p, weight, cluster):
     # (C^-1 M C^-1)^-1 = C M^-1 C, M the scores' second moment.
     moved = curvature @ coef
     evidence = moved @ np.linalg.pinv(each.T @ each, hermitian=True) @ moved
-    # What noise alone may well make, one standard deviation above what it does make.
-    noise = len(coef) + np.sqrt(2 * len(coef))
+    # Noise makes as many; but the fits have found some of that already.
+    noise = len(coef) / 2
     if evidence <= noise:
         return np.empty(0)
     return coef * np.sqrt(1 - noise / evidence)
@@ -271,11 +271,9 @@ class Evidence:
     n_folds: int
 
     @classmethod
-    def of(cls, seen, *rows):
-        """That of fits which have seen shares of the rows; see :meth:`Misfit.of`."""
-        return cls(
-            Misfit.of(*rows), Support.of(*rows), jackknife_scale(seen), len(seen)
-        )
+    def of(cls, scale, n_folds, *rows):
+        """That of fits and what they say of held-out rows; see :meth:`Misfit.of`."""
+        return cls(Misfit.of(*rows), Support.of(*rows), scale, n_folds)
 
 
 @dataclass(frozen=True)

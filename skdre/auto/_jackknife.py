@@ -26,7 +26,12 @@ from skdre._core.seeds import give_seeds
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.auto._folds import deal
-from skdre.auto._intervals import Evidence, IntervalMixin, Spread
+from skdre.auto._intervals import (
+    Evidence,
+    IntervalMixin,
+    Spread,
+    jackknife_scale,
+)
 from skdre.base import (
     DensityRatioMixin,
     check_is_ratio,
@@ -115,9 +120,9 @@ class JackknifeRatio(
     rows, with the log ratio as offset, finds what is missing in it as a line in the log
     ratio and its square, a second one what is missing as the columns and their squares
     (where there are 20 rows of each sample for every coefficient). Coefficients are
-    shrunk by James and Stein's factor, so that a right model gets next to 0. The interval is that of a
-    normal error with a bias of this size in an unknown direction, as in [2]_; the ratio
-    itself is not moved.
+    shrunk by James and Stein's factor, so that a right model gets next to 0. The
+    interval is that of a normal error with a bias of this size in an unknown direction,
+    as in [2]_; the ratio itself is not moved.
 
     **Support.** No row of a sample says anything where the sample has none. A row whose
     log ratio is above that of all held-out rows of the denominator, or that lies
@@ -267,7 +272,8 @@ class JackknifeRatio(
                 axis=0,
             )
             evidence = Evidence.of(
-                1 - dealt[0][0],
+                jackknife_scale(1 - dealt[0][0]),
+                n_folds,
                 held_out * n_folds,
                 _numbers(given.X)[rows.index],
                 rows.is_numerator,

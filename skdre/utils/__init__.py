@@ -23,6 +23,7 @@ _HELD = (
     "skdre.auto._intervals.Misfit",
     "skdre.auto._intervals.Quadratic",
     "skdre.auto._intervals.Support",
+    "skdre.auto._spread.Fits",
     "skdre.auto._table.Candidate",
     "skdre.auto._table.CandidateTable",
     "skdre.time_score._scaling.Scaling",
