@@ -348,8 +348,10 @@ def predict_ratio_interval(
 
     Raises
     ------
-    ValueError, TypeError
-        If the estimator has no intervals (an ``InvalidParameterError``, which is both).
+    InvalidParameterError
+        A ValueError and a TypeError, if the estimator has no intervals.
+    ValueError
+        If `level` is not between 0 and 1.
     NotFittedError
         If it is not fitted.
 
