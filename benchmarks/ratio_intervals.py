@@ -155,6 +155,8 @@ def summary(lines):
             }
             | {"least": min(covered), "most": max(covered)}
         )
+        if rows[-1]["width"] == np.inf:
+            rows[-1]["width"] = "open"
     return rows
 
 

@@ -15,10 +15,10 @@ from skdre._core.types import Floats, Rows
 from skdre.base import exp_log_ratio
 
 __all__ = [
+    "Cubic",
     "Evidence",
     "IntervalMixin",
     "Misfit",
-    "Quadratic",
     "Spread",
     "Support",
     "half_width",
@@ -28,6 +28,8 @@ __all__ = [
 
 # Observations for each term of the misfit, at least.
 _PER_TERM = 20
+# Standardised values that the terms of the misfit go to.
+_FAR = 2.5
 # How far beyond the rows of a sample, in parts of their range, a column may reach.
 _MARGIN = 0.25
 # Ratio of bias to standard deviation from which one end alone can be missed.
@@ -76,10 +78,10 @@ def jackknife_std(log_ratios, scale):
 
 @dataclass(frozen=True)
 class Misfit:
-    r"""What held-out rows say is missing in a log ratio, as two quadratic functions.
+    r"""What held-out rows say is missing in a log ratio, as two polynomials.
 
     The log odds of the domain at held-out rows are those of the log ratio f plus
-    :math:`\delta(x)`: a line in f and its square, then the columns and their squares.
+    :math:`\delta(x)`: a polynomial of the third degree in f, then one in the columns.
     One after the other, for f varies over folds, against what they hold out: beside
     columns that f is a line in, nothing but that would be left of it. Either is
     multiplied by the factor of James and Stein, which is 0 where sampling noise alone
@@ -87,7 +89,7 @@ class Misfit:
 
     Attributes
     ----------
-    calibration, columns : Quadratic
+    calibration, columns : Cubic
     """
 
     calibration: Any
@@ -109,9 +111,9 @@ class Misfit:
             Numbers of the independent observations.
         """
         rows = is_numerator, weight, cluster
-        calibration = Quadratic.of(log_ratio[:, None], log_ratio, *rows)
+        calibration = Cubic.of(log_ratio[:, None], log_ratio, *rows)
         found = log_ratio + calibration.at(log_ratio[:, None])
-        return cls(calibration, Quadratic.of(numbers, found, *rows))
+        return cls(calibration, Cubic.of(numbers, found, *rows))
 
     def at(self, log_ratio, numbers):
         """What is missing in the log ratio at rows."""
@@ -119,54 +121,55 @@ class Misfit:
 
 
 @dataclass(frozen=True)
-class Quadratic:
-    """A function of variables and their squares.
+class Cubic:
+    """A polynomial of the third degree in each variable, without products.
 
     Attributes
     ----------
     center, scale : ndarray of shape (n_variables,)
-    low, high : ndarray of shape (n_variables,)
-        Standardised values that rows beyond are drawn in to.
-    coef : ndarray of shape (1 + 2 * n_variables,)
-        Of 1, the variables and their squares; empty where all are 0.
+        Median, and a standard deviation by the quartiles.
+    coef : ndarray of shape (1 + 3 * n_variables,)
+        Of 1, the variables, their squares and cubes; empty where all are 0.
     """
 
     center: np.ndarray
     scale: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
     coef: np.ndarray
 
     @classmethod
     def of(cls, variables, log_ratio, is_p, weight, cluster):
         """What the log ratio lacks, by logistic regression of the domain."""
         n_p, n_q = (len_of(cluster, weight, part) for part in (is_p, ~is_p))
-        if min(n_p, n_q) < _PER_TERM * (2 * variables.shape[1] + 1):
-            return cls(*np.empty((5, 0)))
-        known = np.isfinite(variables)
-        values = np.where(known, variables, 0.0)
-        n_known = np.maximum(known.sum(axis=0), 1)
-        center = values.sum(axis=0) / n_known
-        scale = np.sqrt((np.where(known, values - center, 0) ** 2).sum(0) / n_known)
-        scale[~(scale > 1e-12 * np.abs(center))] = np.inf
-        Z = np.where(known, (values - center) / scale, 0.0)
+        if min(n_p, n_q) < _PER_TERM * (3 * variables.shape[1] + 1):
+            return cls(*np.empty((3, 0)))
+        center, scale = np.array([_middle(each) for each in variables.T]).T
         balanced = weight / np.where(is_p, weight[is_p].sum(), weight[~is_p].sum())
         balanced *= (n_p + n_q) / 2
-        terms = cls.terms(Z)
+        terms = cls(center, scale, np.empty(0)).terms(variables)
         coef = _missing_coef(terms, log_ratio, is_p, balanced, cluster)
-        return cls(center, scale, Z.min(axis=0), Z.max(axis=0), coef)
+        return cls(center, scale, coef)
 
-    @staticmethod
-    def terms(Z):
-        """Terms of standardised variables."""
-        return np.column_stack([np.ones(len(Z)), Z, Z**2])
+    def terms(self, variables):
+        """Its terms at rows; far values, which would own them, are drawn in."""
+        Z = np.nan_to_num((variables - self.center) / self.scale)
+        Z = np.clip(Z, -_FAR, _FAR)
+        return np.column_stack([np.ones(len(Z)), Z, Z**2, Z**3 / 3])
 
     def at(self, variables):
         """Its values."""
         if not self.coef.size:
             return np.zeros(len(variables))
-        Z = np.nan_to_num((variables - self.center) / self.scale)
-        return self.terms(np.clip(Z, self.low, self.high)) @ self.coef
+        return self.terms(variables) @ self.coef
+
+
+def _middle(values):
+    """Median and scale of finite values; an infinite scale where they are equal."""
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, np.inf
+    low, center, high = np.quantile(values, [0.25, 0.5, 0.75])
+    scale = (high - low) / (2 * norm.ppf(0.75)) or values.std()
+    return center, scale if scale > 1e-12 * abs(center) else np.inf
 
 
 def len_of(cluster, weight, part):

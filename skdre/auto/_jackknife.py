@@ -117,9 +117,10 @@ class JackknifeRatio(
     together.
 
     **Misfit.** Spread knows no bias. A logistic regression of the domain at held-out
-    rows, with the log ratio as offset, finds what is missing in it as a line in the log
-    ratio and its square, a second one what is missing as the columns and their squares
-    (where there are 20 rows of each sample for every coefficient). Coefficients are
+    rows, with the log ratio as offset, finds what is missing in it as a polynomial of
+    the third degree in the log ratio, a second one what is missing as such polynomials
+    in the columns (where there are 20 rows of each sample for every coefficient, and
+    without products of columns). Coefficients are
     shrunk by James and Stein's factor, so that a right model gets next to 0. The
     interval is that of a normal error with a bias of this size in an unknown direction,
     as in [2]_; the ratio itself is not moved.
