@@ -20,6 +20,7 @@ from . import waymarks as waymarks
 from . import weighting as weighting
 from ._version import __version__ as __version__
 from .auto._estimator import AutoRatio as AutoRatio
+from .auto._jackknife import JackknifeRatio as JackknifeRatio
 from .balance import balance_table as balance_table
 from .balance import balance_weights as balance_weights
 from .balance import treatment_weights as treatment_weights

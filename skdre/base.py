@@ -29,8 +29,10 @@ from skdre._core.pool import pool
 from skdre._core.pool import pool_rows as pool_rows
 from skdre._core.ratio_estimators import (
     check_is_ratio,
+    has_ratio_interval,
     is_ratio_estimator,
     predict_log_ratio,
+    predict_ratio_interval,
 )
 from skdre._core.samples import LabelledRows, TwoSamples, distinct_rows
 from skdre._core.types import Floats, Rows, Values
@@ -47,11 +49,13 @@ __all__ = [
     "check_pool",
     "distinct_rows",
     "encode_domains",
+    "has_ratio_interval",
     "is_ratio_estimator",
     "log_of_ratio",
     "pool",
     "predict_log_ratio",
     "predict_ratio",
+    "predict_ratio_interval",
     "split_samples",
 ]
 

@@ -65,6 +65,10 @@ def _table():
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},
         ],
+        "JackknifeRatio": [
+            {"estimator": GaussianRatio(), "n_folds": 3, "n_repeats": 2},
+            {"estimator": LSIFRatio(gamma=1.0, ridge=0.1), "n_repeats": 1},
+        ],
         "KLIEPRatio": [{"n_components": 15}, {"gamma": 0.5, "intercept": False}],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],

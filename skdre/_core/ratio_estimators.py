@@ -22,7 +22,13 @@ from sklearn.utils.validation import check_is_fitted
 from skdre._compat import InvalidParameterError
 from skdre._core.types import Floats, Rows
 
-__all__ = ["check_is_ratio", "is_ratio_estimator", "predict_log_ratio"]
+__all__ = [
+    "check_is_ratio",
+    "has_ratio_interval",
+    "is_ratio_estimator",
+    "predict_log_ratio",
+    "predict_ratio_interval",
+]
 
 # What a search has, also one of another package: what it tries, or what it has found.
 _MARKS_OF_SEARCH = ("best_estimator_", "param_grid", "param_distributions")
@@ -275,3 +281,101 @@ def predict_log_ratio(estimator: Any, X: Rows) -> Floats:
     probability = np.asarray(estimator.predict_proba(X), dtype=np.float64)
     log_q, log_p = np.log(np.maximum(probability, np.finfo(np.float64).tiny)).T
     return log_p - log_q
+
+
+def _with_interval(estimator):
+    """What has the intervals, and the fitted steps before it; None without any."""
+    steps = []
+    while not hasattr(estimator, "ratio_interval"):
+        if isinstance(estimator, Pipeline):
+            steps.append(estimator[:-1])
+            estimator = estimator.steps[-1][1]
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            estimator = estimator.estimator
+        else:
+            return None
+    return estimator, [each for each in steps if len(each)]
+
+
+def has_ratio_interval(estimator: object) -> bool:
+    """Whether a fitted ratio estimator has intervals of the ratio.
+
+    Parameters
+    ----------
+    estimator : object
+        Fitted.
+
+    Returns
+    -------
+    has_interval : bool
+        True for what has a method ``ratio_interval``, and for a pipeline, search or
+        frozen estimator of such.
+
+    Examples
+    --------
+    >>> from skdre import GaussianRatio, JackknifeRatio
+    >>> from skdre.base import has_ratio_interval
+    >>> has_ratio_interval(JackknifeRatio(GaussianRatio()))
+    True
+    >>> has_ratio_interval(GaussianRatio())
+    False
+    """
+    return _with_interval(estimator) is not None
+
+
+def predict_ratio_interval(
+    estimator: Any, X: Rows, level: float = 0.9
+) -> tuple[Floats, Floats]:
+    """Intervals of the ratio, also inside scikit-learn's wrappers.
+
+    Parameters
+    ----------
+    estimator : ratio estimator
+        Fitted: :class:`skdre.JackknifeRatio`, :class:`skdre.AutoRatio` or another with
+        a method ``ratio_interval``, or a pipeline, search or
+        :class:`~sklearn.frozen.FrozenEstimator` of such.
+    X : array-like or DataFrame of shape (n_samples, n_features)
+        Rows.
+    level : float, default=0.9
+        Probability with which an interval is to hold the ratio, between 0 and 1.
+
+    Returns
+    -------
+    lower, upper : ndarray of shape (n_samples,)
+        Of the ratio; 0 and infinity where an end is open.
+
+    Raises
+    ------
+    InvalidParameterError
+        A ValueError and a TypeError, if the estimator has no intervals.
+    ValueError
+        If `level` is not between 0 and 1.
+    NotFittedError
+        If it is not fitted.
+
+    Examples
+    --------
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from sklearn.preprocessing import StandardScaler
+    >>> from skdre import GaussianRatio, JackknifeRatio
+    >>> from skdre.base import predict_ratio_interval
+    >>> from skdre.datasets import make_warped_shift
+    >>> X, y = make_warped_shift(100, 2, random_state=0).pool()
+    >>> ratio = make_pipeline(StandardScaler(), JackknifeRatio(GaussianRatio()))
+    >>> lower, upper = predict_ratio_interval(ratio.fit(X, y), X)
+    >>> bool((lower < upper).all())
+    True
+    """
+    found = _with_interval(estimator)
+    if found is None:
+        raise InvalidParameterError(
+            f"{estimator!r} has no ratio_interval: take skdre.AutoRatio, or put "
+            "skdre.JackknifeRatio(...) around a ratio estimator before it is fitted."
+        )
+    check_is_fitted(estimator)
+    estimator, steps = found
+    for each in steps:
+        X = each.transform(X)
+    return estimator.ratio_interval(X, level=level)

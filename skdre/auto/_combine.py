@@ -80,6 +80,14 @@ class HeldOut:
         cluster[self.row[order]] = self.cluster[order]
         return cluster
 
+    def means(self, values, n_rows):
+        """Mean of held-out values of each row; NaN where no fold holds it out."""
+        total, weight = (
+            np.bincount(self.row, each, n_rows)
+            for each in (self.weight * values, self.weight)
+        )
+        return np.divide(total, weight, np.full(n_rows, np.nan), where=weight > 0)
+
     @property
     def balanced(self):
         """Weights that sum to 1/2 in each sample."""

@@ -31,6 +31,7 @@ __all__ = [
     "Manner",
     "StoppedTrees",
     "cross_fit",
+    "fold_log_ratios",
     "mean_log_ratio",
     "training_shares",
 ]
@@ -97,6 +98,18 @@ def mean_log_ratio(models, X):
         for model in models
     )
     return total / len(models)
+
+
+def fold_log_ratios(models, X, n_folds):
+    """Log ratios of a candidate's fits without each fold, of shape (n_folds, n_rows).
+
+    A single model's members hold out the folds in turn.
+    """
+    if len(models) == n_folds:
+        return np.array([mean_log_ratio([each], X) for each in models])
+    members = models[0]._member_log_ratios(X)
+    fold = np.arange(members.shape[1]) % n_folds
+    return np.array([members[:, fold == k].mean(axis=1) for k in range(n_folds)])
 
 
 def _is_boosting(estimator):

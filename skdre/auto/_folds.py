@@ -1,5 +1,6 @@
 """Which share of each row a fold holds out: copies, and rows of a group, together."""
 
+from dataclasses import replace
 from numbers import Integral
 
 import numpy as np
@@ -12,7 +13,7 @@ from skdre.auto._combine import HeldOut
 __all__ = ["deal"]
 
 
-def deal(rows, cv, given, groups=None):
+def deal(rows, cv, given, groups=None, random_state=None):
     """Deal distinct rows to folds.
 
     Parameters
@@ -25,6 +26,8 @@ def deal(rows, cv, given, groups=None):
         The rows as they came.
     groups : ndarray of int of shape (n_samples,), default=None
         Codes of their groups; a group stays in one fold.
+    random_state : RandomState, default=None
+        Draws other folds, of a number of them; None deals by a fixed rule.
 
     Returns
     -------
@@ -39,11 +42,26 @@ def deal(rows, cv, given, groups=None):
     if not isinstance(cv, Integral):
         return _shares_of_splits(rows, cv, given, groups, weight)
     if groups is not None:
-        return _deal_groups(rows, cv, groups, weight)
-    weights = held_out_weights(rows, cv)
+        return _deal_groups(rows, cv, groups, weight, random_state)
+    weights = _deal_rows(rows, cv, random_state)
     if weights is None:
         return None, None
     return weights / rows.weight, HeldOut.of(rows, weights / rows.weight)
+
+
+def _deal_rows(rows, n_folds, random_state):
+    if random_state is None:
+        return held_out_weights(rows, n_folds)
+    # In another order, the denominator's rows still first.
+    order = np.lexsort((random_state.uniform(size=len(rows.index)), rows.is_numerator))
+    shuffled = replace(
+        rows,
+        index=rows.index[order],
+        weight=rows.weight[order],
+        is_atom=rows.is_atom[order],
+    )
+    dealt = held_out_weights(shuffled, n_folds)
+    return None if dealt is None else dealt[:, np.argsort(order)]
 
 
 def _shares_of_splits(rows, cv, given, groups, weight):
@@ -78,14 +96,22 @@ def _joined(rows, row, group):
     return joined_groups(group, np.where(rows.is_atom[row], own, row))
 
 
-def _deal_groups(rows, n_folds, groups, weight):
+def _deal_groups(rows, n_folds, groups, weight, random_state=None):
     present = np.flatnonzero(rows.row >= 0)
     row, weight = rows.row[present], weight[present]
     joined = _joined(rows, row, groups[present])
     mass = np.zeros((2, joined.max() + 1))
     np.add.at(mass, (rows.is_numerator[row].astype(int), joined), weight)
     _check_folds(n_folds, mass)
-    fold = balanced_folds(mass, n_folds, _first_rows(rows, row, joined))
+    order = _first_rows(rows, row, joined)
+    if random_state is None:
+        fold = balanced_folds(mass, n_folds, order)
+    else:
+        # Groups of unequal sizes would be dealt in one and the same way each time.
+        rank = np.argsort(np.argsort(order))
+        blur = random_state.lognormal(0, 0.5, mass.shape[1])[rank]
+        drawn = random_state.permutation(mass.shape[1])[rank]
+        fold = balanced_folds(mass * blur, n_folds, drawn)
     shares = np.zeros((n_folds, len(rows.index)))
     np.add.at(shares, (fold[joined], row), weight)
     held_out = HeldOut.of_clusters(rows, row, fold[joined], joined, weight)

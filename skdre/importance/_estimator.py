@@ -12,6 +12,7 @@ from skdre._compat import (
     CallbackSupportMixin,
     HasMethods,
     Interval,
+    StrOptions,
     fit_context,
     with_callbacks,
 )
@@ -23,6 +24,7 @@ from skdre.base import (
     check_is_ratio,
     pool_rows,
     predict_log_ratio,
+    predict_ratio_interval,
 )
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._rows import TargetRows, named_target
@@ -57,6 +59,13 @@ def _check_effective_sample_size(weights, n_source):
     return size
 
 
+def _nearest_to_one(log_ratio, lower, upper):
+    """Log ratios moved towards 0 as far as their intervals reach."""
+    with np.errstate(divide="ignore"):
+        lower, upper = np.log(lower), np.log(upper)
+    return np.where(log_ratio > 0, np.maximum(lower, 0), np.minimum(upper, 0))
+
+
 def fit_parts(owner, root, data, labelled, target_rows, *, apart, normalize=True):
     """Fit the ratio target/source, and the inner estimator with its weights.
 
@@ -67,7 +76,7 @@ def fit_parts(owner, root, data, labelled, target_rows, *, apart, normalize=True
     """
     source, labels, weight = labelled
     target, target_weight = target_rows
-    ratio = None
+    ratio, clip = None, owner.clip
     log_ratio: Floats = np.zeros(len(labels))
     if target is not None:
         ratio = _default_ratio() if owner.ratio is None else clone(owner.ratio)
@@ -82,11 +91,15 @@ def fit_parts(owner, root, data, labelled, target_rows, *, apart, normalize=True
                 "ratio",
             )
         log_ratio = predict_log_ratio(ratio, source)
+        if clip == "interval":
+            log_ratio = _nearest_to_one(
+                log_ratio, *predict_ratio_interval(ratio, source)
+            )
     weights = importance_weights(
         log_ratio,
         sample_weight=weight,
         flattening=owner.flattening,
-        clip=owner.clip,
+        clip=None if clip == "interval" else clip,
         normalize=normalize,
     )
     n_source = len(labels) if weight is None else np.count_nonzero(weight)
@@ -127,8 +140,11 @@ class ImportanceWeighted(
     flattening : float, default=1.0
         Exponent of the ratio: 1 aims at the target's risk, 0 ignores the shift,
         between them bias is traded for variance.
-    clip : float, default=None
-        Largest value of the flattened ratio, before it is scaled.
+    clip : float or "interval", default=None
+        Largest value of the flattened ratio, before it is scaled. "interval", for a
+        ratio that has intervals (:class:`skdre.JackknifeRatio`,
+        :class:`skdre.AutoRatio`), takes of each row's 90 % interval the ratio that is
+        nearest to 1: the weights say no more than what is known.
     normalize : bool, default=True
         Scale the weights to mean 1 over the source rows, so that the inner estimator's
         penalty (``C``, ``alpha``) weighs as much as without weights.
@@ -230,7 +246,11 @@ class ImportanceWeighted(
         "estimator": [HasMethods(["fit", "predict"])],
         "ratio": [HasMethods(["fit"]), None],
         "flattening": [Interval(Real, 0, None, closed="left")],
-        "clip": [Interval(Real, 0, None, closed="neither"), None],
+        "clip": [
+            Interval(Real, 0, None, closed="neither"),
+            StrOptions({"interval"}),
+            None,
+        ],
         "normalize": ["boolean"],
     }
 
@@ -240,7 +260,7 @@ class ImportanceWeighted(
         ratio: BaseEstimator | None = None,
         *,
         flattening: float = 1.0,
-        clip: float | None = None,
+        clip: float | str | None = None,
         normalize: bool = True,
     ) -> None:
         self.estimator = estimator
@@ -285,7 +305,8 @@ class ImportanceWeighted(
         Raises
         ------
         ValueError
-            If the inner estimator cannot be weighted or is neither classifier nor
+            If `clip` is "interval" and the ratio has no intervals, if the inner
+            estimator cannot be weighted or is neither classifier nor
             regressor, if target rows come both ways, or if -1 marks rows but leaves
             one class. What the rows may hold, the ratio and the inner estimator say.
         TypeError

@@ -9,11 +9,11 @@ from scipy.special import logsumexp
 from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 
-from skdre._compat import HasMethods, StrOptions, validate_params
+from skdre._compat import HasMethods, StrOptions, safe_indexing, validate_params
 from skdre._core.docs import shared_docs
 from skdre._core.groups import error_of_means
 from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
-from skdre.base import check_is_ratio
+from skdre.base import check_is_ratio, has_ratio_interval, predict_ratio_interval
 from skdre.information._calibration_line import calibration_line
 from skdre.information._cross_fit import held_out
 from skdre.information._divergences import DIVERGENCES, divergence_of, separated
@@ -36,6 +36,9 @@ _FEW_OUTSIDE, _MANY_OUTSIDE = 0.01, 0.1
 # Of a ratio whose mean is 1, a sample's mean is above 20 one time in 20 at most
 # (Markov), whatever its tail.
 _LARGEST_MEAN = 20
+
+# Of a typical interval of the log ratio, in nats: a factor of 2 between its ends, of 10.
+_NARROW, _WIDE = np.log(2), np.log(10)
 
 _COLORS = {"good": "#2e7d32", "fair": "#a86500", "poor": "#b71c1c", "unknown": "#666"}
 
@@ -325,6 +328,27 @@ def _calibration(p, q, clusters):
     return figures
 
 
+def _interval_width(ratios, tests, X):
+    """The typical width of intervals at held-out rows, of ratios that have them."""
+    widths = []
+    for ratio, test in zip(ratios, tests, strict=True):
+        ends = predict_ratio_interval(ratio, safe_indexing(X, test))
+        with np.errstate(divide="ignore"):
+            lower, upper = np.log(ends)
+        widths.append(upper - lower)
+    width = np.concatenate(widths)
+    middle, n_open = float(np.median(width)), int(np.isinf(width).sum())
+    if middle == np.inf:
+        grade = "poor"
+        words = "most rows lie where a sample has none: their ratio is not known"
+    else:
+        grade = "good" if middle <= _NARROW else "fair" if middle <= _WIDE else "poor"
+        words = f"the ratio is known up to a factor of {np.exp(middle / 2):.2g}"
+        if n_open:
+            words += f", but open at {n_open} of {len(width)} rows"
+    return Figure("width of intervals", middle, np.nan, grade, words, "nats (90 %)", 2)
+
+
 def diagnosis_of(numerator, denominator, clusters=(None, None)):
     """Diagnose a ratio by its finite logarithms at held-out rows of both samples.
 
@@ -439,6 +463,10 @@ def diagnose(
       then close to 0, with a small standard error, for the true ratio too; and close to
       1 for many a wrong one. So it is "unknown" wherever the tail index, the effective
       rows or the rows outside are not good, unless it is above 20, which is poor.
+    * ``"interval_width"``, of a ratio with intervals (:class:`skdre.JackknifeRatio`,
+      :class:`skdre.AutoRatio`): the median over the rows of what lies between the ends
+      of the interval of the log ratio, at a level of 90 %. Good up to a factor of 2,
+      poor above 10.
 
     The first three look at the ratio, the others at what weights it gives: a perfect
     ratio of samples that lie far apart has useless weights.
@@ -466,4 +494,8 @@ def diagnose(
     given = domain_rows("diagnose", X, y, groups).distinct()
     rows = held_out(estimator, given, cv=cv, rng=rng, n_jobs=n_jobs)
     clusters = (None, None) if groups is None else given.clusters()
-    return diagnosis_of(rows.numerator, rows.denominator, clusters)
+    diagnosis = diagnosis_of(rows.numerator, rows.denominator, clusters)
+    if all(map(has_ratio_interval, rows.ratios)):
+        figure = _interval_width(rows.ratios, rows.tests, given.X)
+        diagnosis.figures["interval_width"] = figure
+    return diagnosis

@@ -6,6 +6,7 @@ has ``plot(ax=...)``, which sets ``ax_`` and ``figure_``. matplotlib is loaded w
 something is drawn.
 """
 
+from skdre.inspection._band import LogRatioBandDisplay
 from skdre.inspection._bridges import BridgeLogRatiosDisplay, TimeScoreDisplay
 from skdre.inspection._calibration import RatioCalibrationDisplay
 from skdre.inspection._candidates import CandidatesDisplay
@@ -24,6 +25,7 @@ __all__ = [
     "CandidatesDisplay",
     "DriftDisplay",
     "DriftHistoryDisplay",
+    "LogRatioBandDisplay",
     "LogRatioHistogramDisplay",
     "LogRatioScatterDisplay",
     "LogRatioSurfaceDisplay",
