@@ -224,6 +224,8 @@ def write_errors(paths):
         "squares": ("squares", "{}"),
         "indicators": ("indicators", "{}"),
     }
+    if not any(line["before"] for line in lines):
+        del headings["before"]
     summary = [
         f"{size} rows a side: error over that of the best of all others, where that is "
         f"above .02: geometric mean {np.exp(np.mean(np.log(each))):.2f}, median "
