@@ -38,19 +38,23 @@ print(f"known truth: {truth:.2f} nats, estimate {known}")
 # ----------------------
 # Size (radius and texture; perimeter and area are all but functions of the radius, and
 # the information of functions of each other is infinite) and shape (smoothness,
-# concavity, symmetry, fractal dimension). Zeros of the concavity are repeated values,
-# which no continuous variable has: those few tumours are left out.
+# concavity, symmetry). Variables must be continuous: the few tumours whose concavity is
+# 0 are left out, and what was rounded off is put back at random.
 
 data = load_breast_cancer(as_frame=True).data
 data = data[data["mean concavity"] > 0]
 size, shape = ["radius", "texture"], ["smoothness", "concavity", "symmetry"]
 
 
-def block(prefix, names):
-    return data[[f"{prefix} {name}" for name in names]].to_numpy()
-
-
 rng = np.random.default_rng(1)
+
+
+def block(prefix, names):
+    values = data[[f"{prefix} {name}" for name in names]].to_numpy()
+    digit = [np.diff(np.unique(each)).min() for each in values.T]
+    return values + rng.uniform(-0.5, 0.5, values.shape) * digit
+
+
 blocks = {
     "mean size, worst size": (block("mean", size), block("worst", size)),
     "mean shape, worst shape": (block("mean", shape), block("worst", shape)),

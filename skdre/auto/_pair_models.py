@@ -6,6 +6,7 @@ its diagonal blocks; and margins can be made what suits, column by column.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular, svd
@@ -45,7 +46,7 @@ class Scores:
         normal.
     """
 
-    columns: list
+    columns: list[Any]
     degrees: float = np.inf
 
     @classmethod

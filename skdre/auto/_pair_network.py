@@ -6,6 +6,7 @@ small matrices: that is what the product form is for.
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -27,14 +28,13 @@ class PairNetwork:
     Attributes
     ----------
     base : EllipticPairs
-    n_x : int
     first, second : list of (ndarray, ndarray)
         Weights and biases of the layers of f and of g.
     """
 
     base: EllipticPairs
-    first: list
-    second: list
+    first: list[Any]
+    second: list[Any]
 
     def log_ratio(self, x, y):
         """Log ratio at pairs."""

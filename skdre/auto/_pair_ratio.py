@@ -118,8 +118,9 @@ class PairRatio(DensityRatioMixin, BaseEstimator):
             In nats.
         """
         check_is_fitted(self, "classes_")
-        X = self._validate_rows(X)
-        return _log_ratio(self.models, self.weights, *np.split(X, [self.n_x], axis=1))
+        pairs = self._validate_rows(X)
+        x, y = np.split(pairs, [self.n_x], axis=1)
+        return _log_ratio(self.models, self.weights, x, y)
 
 
 def _log_ratio(models, weights, x, y):
@@ -147,9 +148,9 @@ class PairsFit:
         was fitted on than of those held out, in nats.
     """
 
-    results: list
+    results: list[Any]
     correction: float
-    weights: dict
+    weights: dict[str, float]
     gap: float
 
 
@@ -175,9 +176,7 @@ def fit_pairs(x, y, parts, partners, *, cluster=None, rng, n_jobs=None):
     """
     held_out = _held_out(parts, partners, cluster)
     n_folds = len(parts)
-    models: dict = {}
-    log_ratios: dict = {}
-    excess: dict = {}
+    models, log_ratios, excess = {}, {}, {}
 
     def run(name, seed, folds):
         fit = _CANDIDATES[name][0]

@@ -312,8 +312,10 @@ class MutualInformation(
         pairs = pairs[first]
         if codes is not None:
             cluster, codes = joined_groups(codes, observation)[first], codes[first]
-        # There are no two samples yet: every other pair stands for one.
-        pairs = without_extremes(pairs, pairs, np.arange(len(pairs)) % 2 == 0)
+        if self.ratio is not None:
+            # There are no two samples yet: every other pair stands for one. To the
+            # ranks of the default extremes do no harm.
+            pairs = without_extremes(pairs, pairs, np.arange(len(pairs)) % 2 == 0)
         x, y = np.split(pairs, [x.shape[1]], axis=1)
         rng = check_random_state(self.random_state)
         parts = self._split(x, rng, cluster, codes)
