@@ -8,7 +8,7 @@ Each line is printed when it is done, as JSON, so that a run can be stopped::
     python benchmarks/ratio_intervals.py --write-doc results.jsonl more.jsonl
 
 writes the tables of doc/intervals_of_the_ratio.md from what was printed. The rules were
-chosen on seeds below 50, on a mean shift and a change of scale.
+chosen on seeds below 50, on a mean shift, a change of scale and heavy tails.
 """
 
 import argparse

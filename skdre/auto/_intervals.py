@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 # Observations for each term of the misfit, at least.
-_PER_TERM = 20
+_PER_TERM = 12
 # Standardised values that the terms of the misfit go to.
 _FAR = 2.5
 # How far beyond the rows of a sample, in parts of their range, a column may reach.

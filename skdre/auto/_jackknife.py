@@ -119,7 +119,7 @@ class JackknifeRatio(
     **Misfit.** Spread knows no bias. A logistic regression of the domain at held-out
     rows, with the log ratio as offset, finds what is missing in it as a polynomial of
     the third degree in the log ratio, a second one what is missing as such polynomials
-    in the columns (where there are 20 rows of each sample for every coefficient, and
+    in the columns (where there are 12 rows of each sample for every coefficient, and
     without products of columns). Coefficients are
     shrunk by James and Stein's factor, so that a right model gets next to 0. The
     interval is that of a normal error with a bias of this size in an unknown direction,
