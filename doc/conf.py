@@ -63,7 +63,12 @@ sphinx_gallery_conf = {
     "backreferences_dir": "generated/backreferences",
     "doc_module": ("skdre",),
     "ignore_pattern": r"(__init__|/papers/)",
-    "subsection_order": ["../examples/choosing", "../examples/weighting", "*"],
+    "subsection_order": [
+        "../examples/start",
+        "../examples/choosing",
+        "../examples/weighting",
+        "*",
+    ],
     "within_subsection_order": "ExampleTitleSortKey",
     "show_memory": False,
     "show_signature": False,

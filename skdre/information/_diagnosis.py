@@ -37,7 +37,7 @@ _FEW_OUTSIDE, _MANY_OUTSIDE = 0.01, 0.1
 # (Markov), whatever its tail.
 _LARGEST_MEAN = 20
 
-# Of a typical interval of the log ratio, in nats: a factor of 2 between its ends, of 10.
+# Of a typical interval of the log ratio, in nats: a factor of 2 between its ends, 10.
 _NARROW, _WIDE = np.log(2), np.log(10)
 
 _COLORS = {"good": "#2e7d32", "fair": "#a86500", "poor": "#b71c1c", "unknown": "#666"}
