@@ -30,7 +30,7 @@ X, noise = rng.normal(size=(2, n, 5))
 Y = noise.copy()
 Y[:, :2] = rho * X[:, :2] + np.sqrt(1 - rho**2) * noise[:, :2]
 truth = -np.log(1 - rho**2)
-known = mutual_information(np.exp(X), Y**3, random_state=0)
+known = mutual_information(np.exp(X), Y**3, cv=3, random_state=0)
 print(f"known truth: {truth:.2f} nats, estimate {known}")
 
 # %%
@@ -65,7 +65,7 @@ blocks = {
     ),
 }
 found = {
-    name: mutual_information(*pair, n_permutations=3, random_state=0)
+    name: mutual_information(*pair, cv=3, random_state=0)
     for name, pair in blocks.items()
 }
 for name, estimate in found.items():
