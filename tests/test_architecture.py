@@ -255,7 +255,7 @@ MAY_KNOW = {
     "core.test_atomic": {"utils"},
     "test_architecture": {"_names"},
     "test_compat": {"_compat"},
-    "test_saving": {"_nn"},
+    "test_saving": {"_nn", "auto"},
 }
 BUILT_ON = {"_core", "_nn"}
 
