@@ -181,10 +181,14 @@ def fit_few_factors(x, y):
     return replace(model, matrix=matrix)
 
 
+def are_many(x, y):
+    """Whether columns are so many that correlations are hard to tell from noise."""
+    return _MANY_PRODUCTS * x.shape[1] * y.shape[1] > len(x)
+
+
 def fit_base(x, y):
     """What trees and networks start from: few factors where columns are many."""
-    many = _MANY_PRODUCTS * x.shape[1] * y.shape[1] > len(x)
-    return (fit_few_factors if many else fit_gaussian_copula)(x, y)
+    return (fit_few_factors if are_many(x, y) else fit_gaussian_copula)(x, y)
 
 
 def fit_t(x, y):

@@ -17,6 +17,7 @@ from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, Rows, Values
 from skdre.auto._combine import HeldOut, simplex_weights
 from skdre.auto._pair_models import (
+    are_many,
     fit_few_factors,
     fit_gaussian,
     fit_gaussian_copula,
@@ -53,11 +54,13 @@ def _network(x, y, partners, cluster, seed):
     return fit_network(x, y, cluster, seed)
 
 
+# Tried where columns are many; of few it only makes exact zeros.
+_FEW = "Gaussian copula of few factors"
 # Name -> how it is fitted, and whether it is in closed form. The simplest first.
 _CANDIDATES = {
     "Gaussian": (_closed(fit_gaussian), True),
     "Gaussian copula": (_closed(fit_gaussian_copula), True),
-    "Gaussian copula of few factors": (_closed(fit_few_factors), True),
+    _FEW: (_closed(fit_few_factors), True),
     "Student-t copula": (_closed(fit_t), True),
     "boosted trees": (_trees, False),
     "network": (_network, False),
@@ -195,6 +198,8 @@ def fit_pairs(x, y, parts, partners, *, cluster=None, rng, n_jobs=None):
 
     for name, (_, is_closed) in _CANDIDATES.items():
         seed = draw_seed(rng)
+        if name == _FEW and not are_many(x, y):
+            continue
         if name == "network" and min(len(a) for a, _ in parts) < _LEAST_FOR_NETWORK:
             continue
         if is_closed:
