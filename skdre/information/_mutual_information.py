@@ -35,6 +35,7 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
+from skdre.information._pair_checks import check_columns, check_functions
 from skdre.information._pairs import folds_of_pairs, shifted_partners
 from skdre.information._pool import without_extremes
 from skdre.weighting import effective_sample_size
@@ -48,54 +49,6 @@ _MIN_EFFECTIVE_ROWS = 30
 
 # What the network of the default may lose at held-out pairs, in nats.
 _LARGE_GAP = 0.1
-
-# Columns with a larger share of repeated values are taken for discrete.
-_MAX_REPEATED = 0.1
-
-
-def _check_columns(X, name):
-    """Reject constant columns, warn of discrete ones."""
-    n_rows = len(X)
-    repeated = []
-    for column, values in enumerate(X.T):
-        n_distinct = len(np.unique(values))
-        if n_distinct == 1:
-            raise ValueError(
-                f"{name} has a constant column, number {column}, which carries no "
-                "information: leave it out."
-            )
-        if n_distinct < (1 - _MAX_REPEATED) * n_rows:
-            repeated.append(column)
-    if repeated:
-        warnings.warn(
-            f"{name} repeats values in column(s) {repeated}, as continuous variables "
-            "do not. If they are discrete, there may be no density ratio, and the "
-            "result means nothing: use "
-            "sklearn.feature_selection.mutual_info_classif. If rows stand twice, the "
-            "same pair is fitted and held out, and the result is too large: leave the "
-            "repeats out.",
-            UserWarning,
-            stacklevel=7,
-        )
-
-
-def _check_functions(X, Y):
-    """Warn where a column of Y is a monotone function of one of X."""
-    orders = {}
-    for column, values in enumerate(X.T):
-        orders.setdefault(np.argsort(values, kind="stable").tobytes(), column)
-    for column, values in enumerate(Y.T):
-        for signed in (values, -values):
-            same = orders.get(np.argsort(signed, kind="stable").tobytes())
-            if same is not None:
-                warnings.warn(
-                    f"Column {column} of Y is a monotone function of column {same} of "
-                    "X: the mutual information of continuous vectors is infinite then, "
-                    "and the estimate only says how much the ratio can resolve.",
-                    UserWarning,
-                    stacklevel=7,
-                )
-                return
 
 
 class MutualInformation(
@@ -412,9 +365,9 @@ class MutualInformation(
                 f"{2 * n_folds} pairs are the least, two for each fold, got n_samples="
                 f"{len(X)} with cv={self.cv!r}."
             )
-        _check_columns(X, "X")
-        _check_columns(Y, "Y")
-        _check_functions(X, Y)
+        check_columns(X, "X")
+        check_columns(Y, "Y")
+        check_functions(X, Y)
         return X, Y
 
     def _split(self, X, rng, cluster, groups):
