@@ -35,12 +35,8 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
-from skdre.information._pairs import (
-    check_continuous,
-    check_functions,
-    folds_of_pairs,
-    shifted_partners,
-)
+from skdre.information._pair_checks import check_columns, check_functions
+from skdre.information._pairs import folds_of_pairs, shifted_partners
 from skdre.information._pool import without_extremes
 from skdre.weighting import effective_sample_size
 
@@ -369,8 +365,8 @@ class MutualInformation(
                 f"{2 * n_folds} pairs are the least, two for each fold, got n_samples="
                 f"{len(X)} with cv={self.cv!r}."
             )
-        check_continuous(X, "X")
-        check_continuous(Y, "Y")
+        check_columns(X, "X")
+        check_columns(Y, "Y")
         check_functions(X, Y)
         return X, Y
 

@@ -1,65 +1,10 @@
 """Rows of pairs: as they are, and with partners of other pairs."""
 
-import warnings
-
 import numpy as np
 
 from skdre.information._pool import Fold
 
-__all__ = [
-    "check_continuous",
-    "check_functions",
-    "folds_of_pairs",
-    "shifted_partners",
-]
-
-# Columns with a larger share of repeated values are taken for discrete.
-_MAX_REPEATED = 0.1
-
-
-def check_continuous(X, name):
-    """Reject constant columns, warn of discrete ones."""
-    n_rows = len(X)
-    repeated = []
-    for column, values in enumerate(X.T):
-        n_distinct = len(np.unique(values))
-        if n_distinct == 1:
-            raise ValueError(
-                f"{name} has a constant column, number {column}, which carries no "
-                "information: leave it out."
-            )
-        if n_distinct < (1 - _MAX_REPEATED) * n_rows:
-            repeated.append(column)
-    if repeated:
-        warnings.warn(
-            f"{name} repeats values in column(s) {repeated}, as continuous variables "
-            "do not. If they are discrete, there may be no density ratio, and the "
-            "result means nothing: use "
-            "sklearn.feature_selection.mutual_info_classif. If rows stand twice, the "
-            "same pair is fitted and held out, and the result is too large: leave the "
-            "repeats out.",
-            UserWarning,
-            stacklevel=7,
-        )
-
-
-def check_functions(X, Y):
-    """Warn where a column of Y is a monotone function of one of X."""
-    orders = {}
-    for column, values in enumerate(X.T):
-        orders.setdefault(np.argsort(values, kind="stable").tobytes(), column)
-    for column, values in enumerate(Y.T):
-        for signed in (values, -values):
-            same = orders.get(np.argsort(signed, kind="stable").tobytes())
-            if same is not None:
-                warnings.warn(
-                    f"Column {column} of Y is a monotone function of column {same} of "
-                    "X: the mutual information of continuous vectors is infinite then, "
-                    "and the estimate only says how much the ratio can resolve.",
-                    UserWarning,
-                    stacklevel=7,
-                )
-                return
+__all__ = ["folds_of_pairs", "shifted_partners"]
 
 
 def shifted_partners(n_pairs, n_shifts, rng, cluster=None):
