@@ -148,7 +148,7 @@ def test_displays(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
     names = runpy.run_path(str(path_of("plot_displays")))
     pictures = sorted(tmp_path.iterdir())
-    assert len(pictures) == 8
+    assert len(pictures) == 9
     assert min(picture.stat().st_size for picture in pictures) > 10_000
     # Each Display of the package is shown.
     shown = {name for name in names if name.endswith("Display")}

@@ -69,6 +69,8 @@ class TestKnownRatios:
             name
             for name, cls in all_estimators()
             if issubclass(cls, skdre.DensityRatioMixin)
+            # It answers as the estimator that it is given.
+            and cls is not skdre.JackknifeRatio
         }
         run = [type(make(0)).__name__ for make in known_ratios.ESTIMATORS.values()]
         assert set(run) == every

@@ -34,6 +34,7 @@ from skdre.inspection import (
     CandidatesDisplay,
     DriftDisplay,
     DriftHistoryDisplay,
+    LogRatioBandDisplay,
     LogRatioHistogramDisplay,
     LogRatioScatterDisplay,
     LogRatioSurfaceDisplay,
@@ -157,6 +158,15 @@ TrainingCurveDisplay.from_estimator(estimators["mlp"], ax=axes[2])
 
 figure, ax = plt.subplots(figsize=(6, 4), layout="constrained")
 CandidatesDisplay.from_estimator(estimators["auto"], ax=ax)
+
+# %%
+# How sure is it?
+# ---------------
+# The log ratio along the first column, the other one at its median, and an interval that
+# holds the true one with a probability of 90 % where the samples have rows.
+
+figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
+LogRatioBandDisplay.from_estimator(estimators["auto"], new.pool()[0], 0, ax=ax)
 
 # %%
 # Column by column
