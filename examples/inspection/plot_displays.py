@@ -162,8 +162,8 @@ CandidatesDisplay.from_estimator(estimators["auto"], ax=ax)
 # %%
 # How sure is it?
 # ---------------
-# The log ratio along the first column, the other one at its median, and an interval that
-# holds the true one with a probability of 90 % where the samples have rows.
+# The log ratio along the first column, the other one at its median. The interval holds
+# the true one with a probability of 90 %, where the samples have rows.
 
 figure, ax = plt.subplots(figsize=(6, 3.4), layout="constrained")
 LogRatioBandDisplay.from_estimator(estimators["auto"], new.pool()[0], 0, ax=ax)
