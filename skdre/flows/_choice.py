@@ -20,8 +20,8 @@ _MOST_ROWS = 1000
 # Share of the numerator in the mixture that the loss is relative to. It bounds what a
 # few rows with a large ratio weigh.
 _SHARE = 0.25
-# Standard errors within which a simpler one is as good. With a whole one a funnel was
-# left as it is in two of seven draws, with half of one in one.
+# Standard errors within which a simpler one is as good. A whole one often left bent
+# shifts as they are.
 _AS_GOOD = 0.5
 
 

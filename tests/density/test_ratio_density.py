@@ -182,7 +182,7 @@ def test_bits_per_dimension():
 
 
 def test_in_a_search():
-    """The true ratio wins over one that is too steep, and one that knows nothing."""
+    """The true ratio scores above one that is too steep, and above a constant."""
     search = GridSearchCV(known(), {"ratio__factor": [0.0, 1.0, 3.0]}, cv=3)
     assert search.fit(X).best_params_ == {"ratio__factor": 1.0}
     scores = search.cv_results_["mean_test_score"]

@@ -488,7 +488,7 @@ def test_signed_weights_find_the_ratio():
 
 def test_signed_copies_are_one_row():
     X, y, weight = signed_simulation(2, n=100, share=0.1)
-    # The scale of the columns goes by the sizes of the weights, which differ.
+    # Columns are scaled with the absolute weights, which differ.
     params = {"gamma": 0.3, "ridge": 0.1, "standardize": False}
     params["allow_negative_weight"] = True
     one = LSIFRatio(**params, random_state=0).fit(X, y, weight)
