@@ -15,13 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skdre.base import RATIO_FLOOR
 from skdre.kernel._linear_algebra import damped_inverse, eigen
 from skdre.kernel._search import log_loss
 
 # Where the relative ratio is near its bound 1 / alpha it says that the ratio is large,
 # and no more: p / q is then this.
-_LARGEST_RATIO = 1 / RATIO_FLOOR
+_LARGEST_RATIO = 1000.0
+# Where the estimate is near 0 it says that the ratio is small, and no more: the ratio
+# is then one of these, of which the search takes the middle one.
+_LEAST_RATIOS = 10.0 ** -np.arange(1, 5.1, 0.5)
+SEARCH_FLOOR = 1e-3
+# Rows of the numerator, beyond those that there are, that a least ratio is held
+# against: that none of n rows has a smaller one does not show that none would.
+_UNSEEN_ROWS = 0.5
 # A kernel's mean below this is not told from 0.
 _TINY = 1e-200
 
@@ -114,18 +120,16 @@ def relative_of_ratio(ratio, alpha):
     return 1 / (alpha + (1 - alpha) / ratio)
 
 
-def leave_one_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha, scoring):
-    """Leave-one-out score of each ridge at one bandwidth, higher being better.
+def _of_rows_left_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha):
+    """Relative ratios at the rows of p, and of q, each fitted to all other rows.
 
-    Each row of each sample is left out in turn, and its own term of the score is taken
-    with the ratio fitted to all other rows of both samples. Nothing is paired, so the
-    samples may be of any sizes. Centres stay where they are. `repeats` holds the
-    observations that each row of p, and of q, stands for.
+    Slices of rows and their ratios, see :func:`left_out_ratios`; None where every
+    kernel vanishes at the rows of q.
     """
     p_weight, q_weight = kernel_p.weight, kernel_q.weight
     p, q = moments(kernel_p, gamma), moments(kernel_q, gamma)
     if vanish(kernel_q, q):
-        return np.full(len(ridges), -np.inf)
+        return None
     grown_p, share_p = one_row_less(p_weight, repeats[0])
     grown_q, share_q = one_row_less(q_weight, repeats[1])
     eigen_p = eigen(alpha * grown_p * p.second + (1 - alpha) * q.second)
@@ -151,22 +155,63 @@ def leave_one_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha, scoring):
         (1 - alpha) * share_q,
         np.zeros(len(q_weight)),
     )
+    return without_p, without_q
+
+
+def leave_one_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha, scoring):
+    """Leave-one-out score of each ridge at one bandwidth, higher being better.
+
+    Each row of each sample is left out in turn, and its own term of the score is taken
+    with the ratio fitted to all other rows of both samples. Nothing is paired, so the
+    samples may be of any sizes. Centres stay where they are. `repeats` holds the
+    observations that each row of p, and of q, stands for.
+    """
+    left_out = _of_rows_left_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha)
+    if left_out is None:
+        return np.full(len(ridges), -np.inf)
+    without_p, without_q = left_out
+    p_weight, q_weight = kernel_p.weight, kernel_q.weight
     # Each score is a sum over the rows, so that no row's ratios need be kept.
     loss = np.zeros(len(ridges))
     none = np.empty((0, len(ridges)))
     for rows, r in without_p:
         w = p_weight[rows] / p_weight.sum()
         if scoring == "log_loss":
-            loss += log_loss(ratio_of_relative(r, alpha), w, none, np.empty(0))
+            ratio = ratio_of_relative(r, alpha)
+            loss += log_loss(ratio, w, none, np.empty(0), SEARCH_FLOOR)
         else:
             loss += w @ (alpha / 2 * r**2 - r)
     for rows, r in without_q:
         w = q_weight[rows] / q_weight.sum()
         if scoring == "log_loss":
-            loss += log_loss(none, np.empty(0), ratio_of_relative(r, alpha), w)
+            ratio = ratio_of_relative(r, alpha)
+            loss += log_loss(none, np.empty(0), ratio, w, SEARCH_FLOOR)
         else:
             loss += w @ ((1 - alpha) / 2 * r**2)
     return -loss
+
+
+def least_ratio(kernel_p, kernel_q, repeats, gamma, ridge, alpha):
+    """The floor of the ratio that has the least log loss at rows left out.
+
+    Where the estimate is clipped, or nearly, this is about the share of the numerator's
+    rows there over that of the denominator's. The arguments are those of
+    :func:`leave_one_out`, with a single ridge.
+    """
+    ridges = np.array([ridge])
+    left_out = _of_rows_left_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha)
+    if left_out is None:
+        return SEARCH_FLOOR
+    without_p, without_q = left_out
+    p_weight, q_weight = kernel_p.weight, kernel_q.weight
+    loss = _UNSEEN_ROWS / repeats[0].sum() * np.log1p(1 / _LEAST_RATIOS)
+    for rows, r in without_p:
+        ratio = np.maximum(ratio_of_relative(r, alpha), _LEAST_RATIOS)
+        loss += p_weight[rows] @ np.log1p(1 / ratio) / p_weight.sum()
+    for rows, r in without_q:
+        ratio = np.maximum(ratio_of_relative(r, alpha), _LEAST_RATIOS)
+        loss += q_weight[rows] @ np.log1p(ratio) / q_weight.sum()
+    return float(_LEAST_RATIOS[np.argmin(loss)])
 
 
 def solve_ridge(p, q, alpha, ridge):

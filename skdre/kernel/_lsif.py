@@ -18,6 +18,7 @@ from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_gri
 from skdre.kernel._centers import center_kernels
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._least_squares import (
+    least_ratio,
     leave_one_out,
     moments,
     ratio_of_relative,
@@ -55,10 +56,10 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         from 1/128 to 32 times that of "median", is searched by leave-one-out. "median"
         is 1 / (2 m^2), with m the median distance between pairs of rows; "scale" is 1 /
         (n_features * variance).
-    alpha : float, default=0.0
+    alpha : float, default=0.1
         Share of p in the denominator of the relative ratio, in [0, 1). The relative
-        ratio is at most 1 / alpha, and so easier to fit where p / q is large. See
-        Notes.
+        ratio is at most 1 / alpha, and so easier to fit where p / q is large; 0 fits
+        p / q itself. See Notes.
     ridge : float, list of float or "cv", default="cv"
         Penalty on the squared coefficients. A list, or "cv", which stands for 13 values
         from 1e-5 to 10, is searched by leave-one-out.
@@ -97,6 +98,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         intercept_ where that is positive.
     intercept_ : float
         The constant.
+    floor_ : float
+        Least ratio that is predicted. See Notes.
     range_ : ndarray of shape (2, n_features)
         Least and greatest value of each standardised column over both samples. Rows
         outside are predicted as the nearest point between. See Notes.
@@ -119,9 +122,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    The log ratio is at least log(0.01). For alpha > 0 the relative ratio r_a is turned
-    back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is defined below the
-    bound 1 / alpha of r_a, and is at most 100.
+    The estimate may be 0 or less, and says no more there than that the ratio is small:
+    the log ratio is at least log(floor_), the floor between 1e-5 and 0.1 with the least
+    log loss at rows left out, which is about the share of the numerator's rows where
+    the estimate is smaller over that of the denominator's. For alpha > 0 the relative
+    ratio r_a is turned back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is
+    defined below the bound 1 / alpha of r_a, and is at most 1000. "The least ratio of
+    kernel estimators" in the documentation has the errors with other floors, and other
+    alpha.
 
     *Beyond the data.* Where no kernel reaches, the constant alone would decide, and it
     is set by what the kernels leave over, not by rows out there. A row outside the
@@ -164,7 +172,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     >>> from skdre.datasets import make_warped_shift
     >>> shift = make_warped_shift(500, 2, random_state=0)
     >>> X, y = shift.pool()
-    >>> ratio = LSIFRatio(alpha=0.1, random_state=0).fit(X, y)
+    >>> ratio = LSIFRatio(random_state=0).fit(X, y)
     >>> ratio.predict_ratio(shift.denominator).shape
     (500,)
     >>> bool(ratio.predict_relative_ratio(X).max() < 10)
@@ -195,7 +203,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self,
         gamma: float | Sequence[float] | Literal["cv", "median", "scale"] = "cv",
         *,
-        alpha: float = 0.0,
+        alpha: float = 0.1,
         ridge: float | Sequence[float] | Literal["cv"] = "cv",
         n_components: int = 100,
         intercept: bool = True,
@@ -251,10 +259,10 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         for kernel, sign in zip((kernel_q, kernel_p), signs, strict=True):
             kernel.weight = kernel.weight * sign
 
+        repeats = repeats_in(samples)
         scores = np.full((len(gammas), len(ridges)), np.nan)
         # A single value in a list is scored, one given by itself is not.
         if scores.size > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1:
-            repeats = repeats_in(samples)
             for i, gamma in enumerate(gammas):
                 scores[i] = leave_one_out(
                     kernel_p, kernel_q, repeats, gamma, ridges, self.alpha, self.scoring
@@ -272,6 +280,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         theta = solve_ridge(p, q, self.alpha, ridge)
+        floor = least_ratio(kernel_p, kernel_q, repeats, gamma, ridge, self.alpha)
 
         self.classes_ = samples.classes
         self.center_, self.scale_ = center, scale
@@ -281,6 +290,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.centers_ = kernel_p.centers
         self.dual_coef_ = theta[: len(self.centers_)]
         self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
+        self.floor_ = floor
         self.range_ = range_of(samples)
         return self
 
@@ -294,13 +304,13 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         log_ratio : ndarray of shape (n_samples,)
-            In nats, at least log(0.01), and at most log(100) if alpha > 0.
+            In nats, at least log(floor_), and at most log(1000) if alpha > 0.
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         Z = np.clip(Z, *self.range_)
         relative = kernel_product(Z, self.centers_, self.dual_coef_, self.gamma_)
         relative = np.maximum(relative + self.intercept_, 0)
-        return log_of_ratio(ratio_of_relative(relative, self.alpha_))
+        return log_of_ratio(ratio_of_relative(relative, self.alpha_), self.floor_)
 
     def predict_relative_ratio(self, X: Rows) -> Floats:
         """Relative ratio p / (alpha p + (1 - alpha) q) at the rows of X.
