@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from sklearn.model_selection import check_cv
 
+from skdre._core.folds import split_pool
 from skdre._core.rows import repeats_of
 
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
@@ -121,35 +121,5 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
         ]
         parts = zip(train[0], held[0], train[1], held[1], strict=True)
     else:
-        parts = _split_pool(cv, samples, X, y, sample_weight)
+        parts = split_pool(cv, samples, X, y, sample_weight)
     return [Fold(*part) for part in parts]
-
-
-def _split_pool(cv, samples, X, y, sample_weight):
-    """Weights of the rows in each part of the splits of the pool.
-
-    Whoever gives the splits decides whether the copies of a row stay together.
-    """
-    y = np.ravel(np.asarray(y))
-    given = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-    (_, q_weight), (_, p_weight) = samples.parts
-    domains = (
-        (samples.numerator_index, samples.numerator_row, p_weight),
-        (samples.denominator_index, samples.denominator_row, q_weight),
-    )
-    for train, held in check_cv(cv, y, classifier=True).split(X, y):
-        part = []
-        for index, row, weight in domains:
-            for rows, name in ((train, "train"), (held, "test")):
-                inside = np.zeros(len(y), bool)
-                inside[rows] = True
-                share = np.bincount(row, given[index] * inside[index], len(weight))
-                share /= np.bincount(row, given[index], len(weight))
-                part.append(weight * share)
-                if not part[-1].any():
-                    raise ValueError(
-                        "Each split of cv must have rows of both classes on either "
-                        f"side, but a {name} side has none of class "
-                        f"{y[index[0]]!r}; use a stratified splitter or a number."
-                    )
-        yield part
