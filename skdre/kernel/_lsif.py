@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Literal, Self
 
@@ -11,21 +12,21 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.reduce import InMemory
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_grid
-from skdre.kernel._centers import center_kernels
+from skdre.kernel._centers import choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._least_squares import (
+    kernel_sums,
     leave_one_out,
-    moments,
     ratio_of_relative,
     relative_of_ratio,
     solve_ridge,
     vanish,
 )
-from skdre.kernel._search import repeats_in
 from skdre.kernel._signed import signed_samples
 from skdre.kernel._standardize import range_of, standardize, standardize_samples
 
@@ -244,26 +245,25 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
             ridges = positive_grid("ridge", self.ridge)
+        (_, _), (X_p, p_weight) = samples.parts
+        centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        kernel_p, kernel_q, _ = center_kernels(
-            samples, self.n_components, constant, random_state
+        kernels = InMemory.of(samples, signs).prepared(
+            partial(kernel_of, centers=centers, constant=constant)
         )
-        for kernel, sign in zip((kernel_q, kernel_p), signs, strict=True):
-            kernel.weight = kernel.weight * sign
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
         # A single value in a list is scored, one given by itself is not.
         if scores.size > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1:
-            repeats = repeats_in(samples)
-            for i, gamma in enumerate(gammas):
-                scores[i] = leave_one_out(
-                    kernel_p, kernel_q, repeats, gamma, ridges, self.alpha, self.scoring
-                )
+            scores = leave_one_out(
+                kernels, len(centers), gammas, ridges, self.alpha, self.scoring
+            )
         best = best_bandwidth(gammas, scores.max(axis=1), samples)
         gamma = gammas[best]
         ridge = ridges[np.argmax(scores[best])]
-        p, q = moments(kernel_p, gamma), moments(kernel_q, gamma)
-        if vanish(kernel_q, q):
+        q, p = kernels.totals(partial(kernel_sums, gammas=[gamma]))
+        q, p = q.moments(0), p.moments(0)
+        if vanish(q, len(centers)):
             warnings.warn(
                 f"With gamma={gamma:.3g} every kernel of LSIFRatio vanishes at all "
                 "rows of the denominator: the ratio is only known to be large at the "
@@ -278,7 +278,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.gamma_, self.ridge_ = float(gamma), float(ridge)
         self.alpha_ = float(self.alpha)
         self.gammas_, self.ridges_, self.loo_scores_ = gammas, ridges, scores
-        self.centers_ = kernel_p.centers
+        self.centers_ = centers
         self.dual_coef_ = theta[: len(self.centers_)]
         self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
         self.range_ = range_of(samples)
