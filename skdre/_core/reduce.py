@@ -9,7 +9,7 @@ another, and one on chunks that no process holds at once:
 * ``partial_fit`` adds the sums of each call to those before;
 * :class:`skdre._core.chunks.ChunkedRows` adds the sums of the chunks of a collection.
 
-Both classes have the same three methods.
+Both classes have the same methods.
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ import numpy as np
 from skdre._core.rows import repeats_of
 from skdre._core.samples import TwoSamples
 
-__all__ = ["InMemory", "Portion", "Sums"]
+__all__ = ["InMemory", "Portion", "Sums", "nothing"]
 
 
 class Sums:
@@ -67,6 +67,10 @@ class Portion:
     count: np.ndarray
 
 
+def nothing(portion: Any) -> None:
+    """Reducer of a sample that a pass does not need."""
+
+
 class InMemory:
     """Two samples, one portion each.
 
@@ -75,6 +79,8 @@ class InMemory:
     denominator, numerator : Portion or object
         What the reducers are given.
     """
+
+    in_memory = True
 
     def __init__(self, denominator: Any, numerator: Any):
         self._portions = denominator, numerator
@@ -92,9 +98,24 @@ class InMemory:
             )
         )
 
-    def prepared(self, function: Callable[[Any], Any]) -> "InMemory":
-        """The samples after a function of a portion, such as its kernel's values."""
-        return InMemory(*map(function, self._portions))
+    def prepared(
+        self, of_denominator: Callable[[Any], Any], of_numerator: Any = None
+    ) -> "InMemory":
+        """The samples after a function of a portion, such as its kernel's values.
+
+        Where portions come anew with each pass, it is applied in each pass.
+        """
+        q, p = self._portions
+        return InMemory(of_denominator(q), (of_numerator or of_denominator)(p))
+
+    def held(
+        self, of_denominator: Callable[[Any], Any], of_numerator: Any = None
+    ) -> "InMemory":
+        """:meth:`prepared`, by a function that is applied once, and its values kept.
+
+        They stay where the rows are.
+        """
+        return self.prepared(of_denominator, of_numerator)
 
     def totals(
         self, of_denominator: Callable[[Any], Any], of_numerator: Any = None

@@ -1,18 +1,20 @@
 """LSIFRatio: the closed form, leave-one-out against refitting, and the truth."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from portions import InPortions, cut
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import LSIFRatio
-from skdre._core.reduce import InMemory
+from skdre._core.reduce import InMemory, Portion
 from skdre.base import RATIO_FLOOR, pool
 from skdre.datasets import make_warped_shift
-from skdre.kernel._centers import CenterKernel
+from skdre.kernel._centers import CenterKernel, kernel_of
 from skdre.kernel._least_squares import (
     kernel_sums,
     leave_one_out,
@@ -530,29 +532,15 @@ def test_signed_weights_are_refused():
 def test_sums_of_portions_are_those_of_the_whole(alpha, scoring):
     """Whoever adds them: the search and the moments need no rows at once."""
 
-    class InPortions(InMemory):
-        def totals(self, of_q, of_p=None):
-            q, p = self._portions
-            return tuple(
-                function(first) + function(second)
-                for function, (first, second) in ((of_q, q), (of_p or of_q, p))
-            )
-
-        def passes(self, n_models, size):
-            return [np.arange(2), np.arange(2, n_models)]
-
     rng = np.random.default_rng(0)
     samples = [(rng.normal(i, 1, (50, 2)), rng.uniform(1, 2, 50)) for i in range(2)]
     centers, gammas = samples[1][0][:5], np.array([0.1, 1e12, 1.0])
 
-    def kernel(X, weight):
-        return CenterKernel(X, weight, centers, 3.0)
-
+    of_kernel = partial(kernel_of, centers=centers, constant=3.0)
     rest = 5, gammas, np.array([1e-2, 1.0]), alpha, scoring
-    whole = leave_one_out(InMemory(*(kernel(*each) for each in samples)), *rest)
-    parts = InPortions(
-        *([kernel(X[i:j], w[i:j]) for i, j in ((0, 7), (7, 50))] for X, w in samples)
-    )
+    memory = InMemory(*(Portion(X, w, np.ones(50)) for X, w in samples))
+    whole = leave_one_out(memory.prepared(of_kernel), *rest)
+    parts = InPortions(*(cut(X, w, 7) for X, w in samples))
     assert (whole[1] == -np.inf).all()
     assert np.isfinite(whole[0]).all()
-    assert_allclose(leave_one_out(parts, *rest), whole, rtol=1e-9)
+    assert_allclose(leave_one_out(parts.prepared(of_kernel), *rest), whole, rtol=1e-9)
