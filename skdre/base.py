@@ -7,6 +7,7 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skdre._compat import check_sample_weight
 from skdre._core.atomic import AtomicFitMixin, atomic
+from skdre._core.chunks import over_chunks
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
@@ -226,6 +228,30 @@ class DocumentedMixin:
             fill_class(cls)
 
 
+def _one(estimator):
+    """An empty column of predictions, which a lazy one is like."""
+    return np.empty(0)
+
+
+def _two(estimator):
+    return np.empty((0, 2))
+
+
+def _label(estimator):
+    return estimator.classes_[:0]
+
+
+# What predicts lazily at the rows of a collection.
+_PREDICTIONS = {
+    "decision_function": _one,
+    "predict_ratio": _one,
+    "predict_relative_ratio": _one,
+    "predict_proba": _two,
+    "predict_log_proba": _two,
+    "predict": _label,
+}
+
+
 class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     """Everything a density-ratio estimator offers, from its ``decision_function``.
 
@@ -266,6 +292,12 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     array([1.])
     """
 
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name, like in _PREDICTIONS.items():
+            if isfunction(method := vars(cls).get(name)):
+                setattr(cls, name, over_chunks(like)(method))
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
@@ -276,6 +308,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         check_is_fitted(self)
         return validate_rows(self, X, **check_params)
 
+    @over_chunks(_one)
     def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
 
@@ -291,6 +324,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         return exp_log_ratio(self.decision_function(X))
 
+    @over_chunks(_two)
     def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
 
@@ -306,6 +340,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_ratio = self.decision_function(X)
         return np.column_stack([expit(-log_ratio), expit(log_ratio)])
 
+    @over_chunks(_two)
     def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
 
@@ -321,6 +356,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_ratio = self.decision_function(X)
         return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
 
+    @over_chunks(_label)
     def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
 

@@ -7,7 +7,8 @@ another, and one on chunks that no process holds at once:
 
 * :class:`InMemory` holds the two samples, one portion each;
 * ``partial_fit`` adds the sums of each call to those before;
-* :class:`skdre._core.chunks.ChunkedRows` adds the sums of the chunks of a collection.
+* :class:`skdre._core.chunked_rows.ChunkedRows` adds the sums of the chunks of a
+  collection.
 
 Both classes have the same methods.
 """
@@ -21,7 +22,7 @@ import numpy as np
 from skdre._core.rows import repeats_of
 from skdre._core.samples import TwoSamples
 
-__all__ = ["InMemory", "Portion", "Sums", "nothing"]
+__all__ = ["ByLabel", "InMemory", "Portion", "Sums", "nothing"]
 
 
 class Sums:
@@ -47,6 +48,16 @@ class Sums:
         """Sums in which every row counts `factor` times what it did."""
         names = [each.name for each in fields(self)]  # type: ignore[arg-type]
         return type(self)(*(getattr(self, n) * factor for n in names))
+
+
+class ByLabel(dict):
+    """Sums of each label."""
+
+    def __add__(self, other):
+        found = ByLabel(self)
+        for label, sums in other.items():
+            found[label] = found[label] + sums if label in found else sums
+        return found
 
 
 @dataclass(frozen=True)

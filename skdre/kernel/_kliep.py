@@ -22,17 +22,23 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.chunked_rows import ChunkedRows
+from skdre._core.chunks import is_collection
 from skdre._core.reduce import InMemory, Sums, nothing
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth
-from skdre.kernel._centers import center_kernels
+from skdre.kernel._centers import center_kernels, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._linear_algebra import submatrix
 from skdre.kernel._mixture import TINY, MixturePasses, MixtureRows, solve_mixture
 from skdre.kernel._search import log_loss, make_folds
-from skdre.kernel._standardize import standardize, standardize_samples
+from skdre.kernel._standardize import (
+    standardize,
+    standardize_chunks,
+    standardize_in_memory,
+)
 
 # A start that leaves a row with less of its largest component than this is given up:
 # the Hessian, of its inverse square, would overflow.
@@ -365,26 +371,38 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If a parameter or the input is invalid, or a split of `cv` leaves a sample
             without rows to fit or to score.
         """
-        samples = split_samples(self, X, y, sample_weight)
+        if is_collection(X):
+            chunks = ChunkedRows(self, X, y, sample_weight)
+            standardized = standardize_chunks(chunks, self.standardize)
+        else:
+            samples = split_samples(self, X, y, sample_weight)
+            standardized = standardize_in_memory(samples, self.standardize)
+        samples = standardized.some
         random_state = check_random_state(self.random_state)
-        samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
+        constant = float(self.intercept)
         kernel_p, kernel_q, center_of_row = center_kernels(
-            samples, self.n_components, float(self.intercept), random_state
+            samples, self.n_components, constant, random_state
         )
         limits = {"tol": self.tol, "max_iter": self.max_iter}
 
         scores = np.full(len(gammas), np.nan)
         # A single bandwidth in a list is scored, one given by itself is not.
         if len(gammas) > 1 or np.ndim(self.gamma) == 1:
-            folds = make_folds(self.cv, samples, X, y, sample_weight, random_state)
+            folds = self._folds(samples, X, y, sample_weight, random_state)
             if folds:
                 scores = cross_validate(
                     kernel_p, kernel_q, folds, center_of_row, gammas, **limits
                 )
         gamma = gammas[best_bandwidth(gammas, scores, samples)]
-        kernels = InMemory(kernel_q, kernel_p)
-        alpha, mixture = fit_all_rows(kernels, len(kernel_p.centers), gamma, **limits)
+        centers = kernel_p.centers
+        if standardized.rows.in_memory:
+            kernels = InMemory(kernel_q, kernel_p)
+        else:
+            kernels = standardized.rows.prepared(
+                partial(kernel_of, centers=centers, constant=constant)
+            )
+        alpha, mixture = fit_all_rows(kernels, len(centers), gamma, **limits)
         if not mixture.converged:
             warnings.warn(
                 f"KLIEPRatio stopped after {mixture.n_iter} steps with a duality gap "
@@ -395,14 +413,25 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             )
 
         self.classes_ = samples.classes
-        self.center_, self.scale_ = center, scale
+        self.center_, self.scale_ = standardized.center, standardized.scale
         self.gamma_, self.gammas_, self.cv_scores_ = float(gamma), gammas, scores
-        self.centers_ = kernel_p.centers
+        self.centers_ = centers
         self.dual_coef_ = alpha[: len(self.centers_)]
         self.intercept_ = float(alpha[-1]) if self.intercept else 0.0
         self.objective_, self.dual_gap_ = mixture.objective, mixture.gap
         self.n_iter_ = max(mixture.n_iter, 1)
         return self
+
+    def _folds(self, samples, X, y, sample_weight, random_state):
+        if not is_collection(X):
+            return make_folds(self.cv, samples, X, y, sample_weight, random_state)
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            raise ValueError(
+                f"cv must be a number of folds where X is a collection, got {self.cv!r}"
+                ": the bandwidth is then chosen on rows drawn at random from its "
+                "chunks, which a splitter does not know."
+            )
+        return make_folds(self.cv, samples, None, None, None, random_state)
 
     def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.

@@ -12,7 +12,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
-from skdre._core.reduce import InMemory
+from skdre._core.chunked_rows import ChunkedRows
+from skdre._core.chunks import is_collection
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio
@@ -28,7 +29,11 @@ from skdre.kernel._least_squares import (
     vanish,
 )
 from skdre.kernel._signed import signed_samples
-from skdre.kernel._standardize import range_of, standardize, standardize_samples
+from skdre.kernel._standardize import (
+    standardize,
+    standardize_chunks,
+    standardize_in_memory,
+)
 
 # Ridges of the search, which cost next to nothing: the best lay among them.
 RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
@@ -236,19 +241,26 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If a parameter or the input is invalid, or weights are negative where
             `allow_negative_weight` is false, or sum to 0 or less in a sample.
         """
-        samples, signs = signed_samples(
-            self, X, y, sample_weight, self.allow_negative_weight
-        )
+        if is_collection(X):
+            chunks = ChunkedRows(self, X, y, sample_weight)
+            classes = chunks.classes
+            standardized = standardize_chunks(chunks, self.standardize)
+        else:
+            samples, signs = signed_samples(
+                self, X, y, sample_weight, self.allow_negative_weight
+            )
+            classes = samples.classes
+            standardized = standardize_in_memory(samples, self.standardize, signs)
+        samples = standardized.some
         random_state = check_random_state(self.random_state)
-        samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
             ridges = positive_grid("ridge", self.ridge)
-        (_, _), (X_p, p_weight) = samples.parts
-        centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
+        _, part_p = samples.parts
+        centers, _ = choose_centers(*part_p, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        kernels = InMemory.of(samples, signs).prepared(
+        kernels = standardized.rows.prepared(
             partial(kernel_of, centers=centers, constant=constant)
         )
 
@@ -273,15 +285,15 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             )
         theta = solve_ridge(p, q, self.alpha, ridge)
 
-        self.classes_ = samples.classes
-        self.center_, self.scale_ = center, scale
+        self.classes_ = classes
+        self.center_, self.scale_ = standardized.center, standardized.scale
         self.gamma_, self.ridge_ = float(gamma), float(ridge)
         self.alpha_ = float(self.alpha)
         self.gammas_, self.ridges_, self.loo_scores_ = gammas, ridges, scores
         self.centers_ = centers
         self.dual_coef_ = theta[: len(self.centers_)]
         self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
-        self.range_ = range_of(samples)
+        self.range_ = standardized.extent
         return self
 
     def decision_function(self, X: Rows) -> Floats:
