@@ -17,6 +17,7 @@ from skdre._compat import num_samples
 
 __all__ = [
     "added",
+    "check_rows_of_chunks",
     "check_workers",
     "chunks_beside",
     "constant",

@@ -314,6 +314,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     True
     """
 
+    _fits_collections = True
     _parameter_constraints = {  # noqa: RUF012
         "gamma": [
             Interval(Real, 0, None, closed="neither"),

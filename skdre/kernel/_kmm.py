@@ -177,6 +177,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     True
     """
 
+    _fits_collections = True
     _parameter_constraints = {  # noqa: RUF012
         "gamma": [
             Interval(Real, 0, None, closed="neither"),
