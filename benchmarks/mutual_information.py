@@ -66,6 +66,8 @@ def table(runs):
                 line[n] = f"{values} ± {own[0]['error']:.2f}"
         lines.append(line)
     text = _report.markdown(lines, headings) + "\n"
+    seeds = len({each["seed"] for each in runs})
+    text += f"\nSeeds: {seeds}."
     for n in sizes:
         own = [each for each in runs if each["rows"] == n]
         seconds = [each["seconds"] for each in own]

@@ -134,32 +134,36 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
     return exp_log_ratio(predict_log_ratio(estimator, X))
 
 
-# The smallest ratio that an estimator of the ratio itself, not of its logarithm, may
-# predict. Such an estimate is clipped at 0 or vanishes far away, and some thousand rows
-# cannot tell how far below 1/100 the truth lies there.
+# The smallest ratio, unless told otherwise, that an estimator of the ratio itself, not
+# of its logarithm, predicts. Such an estimate is clipped at 0 or vanishes far away, and
+# rows do not tell how far below the truth lies there.
 RATIO_FLOOR = 1e-2
 
 
-def log_of_ratio(ratio: Values) -> Floats:
-    """Logarithm of an estimated ratio, floored at 1/100.
+def log_of_ratio(ratio: Values, floor: float = RATIO_FLOOR) -> Floats:
+    """Logarithm of an estimated ratio that is not below a floor.
 
     Parameters
     ----------
     ratio : array-like of any shape
         Estimates of a ratio, some of which may be zero.
+    floor : float, default=0.01
+        Smaller ratios are taken as this.
 
     Returns
     -------
     log_ratio : ndarray of the shape of `ratio`
-        In nats, at least log(0.01).
+        In nats, at least log(floor).
 
     Examples
     --------
     >>> from skdre.base import log_of_ratio
     >>> log_of_ratio([1.0, 0.0]).round(2)
     array([ 0.  , -4.61])
+    >>> log_of_ratio([1.0, 0.0], 1e-4).round(2)
+    array([ 0.  , -9.21])
     """
-    return np.log(np.maximum(ratio, RATIO_FLOOR))
+    return np.log(np.maximum(ratio, floor))
 
 
 def bounded_log_ratio(

@@ -20,13 +20,19 @@ from functools import partial
 import numpy as np
 
 from skdre._core.reduce import Sums
-from skdre.base import RATIO_FLOOR
 from skdre.kernel._linear_algebra import damped_inverse, eigen
 from skdre.kernel._search import log_loss
 
 # Where the relative ratio is near its bound 1 / alpha it says that the ratio is large,
 # and no more: p / q is then this.
-_LARGEST_RATIO = 1 / RATIO_FLOOR
+_LARGEST_RATIO = 1000.0
+# Where the estimate is near 0 it says that the ratio is small, and no more: the ratio
+# is then one of these, of which the search takes the middle one.
+_LEAST_RATIOS = 10.0 ** -np.arange(1, 5.1, 0.5)
+SEARCH_FLOOR = 1e-3
+# Rows of the numerator, beyond those that there are, that a least ratio is held
+# against: that none of n rows has a smaller one does not show that none would.
+_UNSEEN_ROWS = 0.5
 # A kernel's mean below this is not told from 0.
 _TINY = 1e-200
 
@@ -149,17 +155,21 @@ class LeftOut:
             yield rows, np.maximum(ratio, 0, out=ratio)
 
 
-def left_out_loss(kernel, models, ridges, alpha, scoring, is_numerator):
-    """Reducer: losses of the rows of one sample, each left out of its model's fit."""
-    loss = np.zeros((len(models), len(ridges)))
-    none = np.empty((0, len(ridges))), np.empty(0)
+def left_out_loss(kernel, models, ridges, alpha, scoring, floors, is_numerator):
+    """Reducer: losses of the rows of one sample, each left out of its model's fit.
+
+    One for each ridge and, of the log loss, each floor of the ratio; one of the two is
+    a single number.
+    """
+    loss = np.zeros((len(models), max(len(ridges), len(floors))))
+    none = np.empty((0, loss.shape[1])), np.empty(0)
     for i, model in enumerate(models):
         for rows, r in model.ratios(kernel, ridges):
             w = kernel.weight[rows]
             if scoring == "log_loss":
                 part = ratio_of_relative(r, alpha), w
                 both = (*part, *none) if is_numerator else (*none, *part)
-                loss[i] += log_loss(*both)
+                loss[i] += log_loss(*both, floors)
             elif is_numerator:
                 loss[i] += w @ (alpha / 2 * r**2 - r)
             else:
@@ -198,6 +208,19 @@ def _left_out_models(q, p, i, gamma, alpha):
     )
 
 
+def _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors):
+    """Mean losses of rows left out, of shape (n_models, n_outputs)."""
+    of_q, of_p = zip(*models, strict=True)
+    shared = {"ridges": ridges, "alpha": alpha, "scoring": scoring, "floors": floors}
+    losses = kernels.totals(
+        partial(left_out_loss, models=of_q, is_numerator=False, **shared),
+        partial(left_out_loss, models=of_p, is_numerator=True, **shared),
+    )
+    return sum(
+        each.loss / total.weight for each, total in zip(losses, sums, strict=True)
+    )
+
+
 def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring):
     """Leave-one-out scores of shape (n_gammas, n_ridges), higher being better.
 
@@ -207,20 +230,35 @@ def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring):
     samples, their portions kernels around the centres.
     """
     scores = np.full((len(gammas), len(ridges)), -np.inf)
+    floors = np.array([SEARCH_FLOOR])
     for index in kernels.passes(len(gammas), 2 * n_centers**2):
         q, p = kernels.totals(partial(kernel_sums, gammas=gammas[index]))
         seen = [i for i in range(len(index)) if not vanish(q.moments(i), n_centers)]
         if not seen:
             continue
         models = [_left_out_models(q, p, i, gammas[index[i]], alpha) for i in seen]
-        of_q, of_p = zip(*models, strict=True)
-        shared = {"ridges": ridges, "alpha": alpha, "scoring": scoring}
-        loss_q, loss_p = kernels.totals(
-            partial(left_out_loss, models=of_q, is_numerator=False, **shared),
-            partial(left_out_loss, models=of_p, is_numerator=True, **shared),
+        scores[index[seen]] = -_mean_losses(
+            kernels, (q, p), models, ridges, alpha, scoring, floors
         )
-        scores[index[seen]] = -(loss_q.loss / q.weight + loss_p.loss / p.weight)
     return scores
+
+
+def least_ratio(kernels, n_centers, sums, gamma, ridge, alpha):
+    """The floor of the ratio that has the least log loss at rows left out.
+
+    Where the estimate is clipped, or nearly, this is about the share of the numerator's
+    rows there over that of the denominator's. `sums` are those of the denominator and
+    of the numerator at the bandwidth.
+    """
+    q, p = sums
+    if vanish(q.moments(0), n_centers):
+        return SEARCH_FLOOR
+    models = [_left_out_models(q, p, 0, gamma, alpha)]
+    (loss,) = _mean_losses(
+        kernels, sums, models, np.array([ridge]), alpha, "log_loss", _LEAST_RATIOS
+    )
+    loss = 2 * loss + _UNSEEN_ROWS / p.count * np.log1p(1 / _LEAST_RATIOS)
+    return float(_LEAST_RATIOS[np.argmin(loss)])
 
 
 def solve_ridge(p, q, alpha, ridge):

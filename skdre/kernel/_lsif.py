@@ -22,6 +22,7 @@ from skdre.kernel._centers import choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._least_squares import (
     kernel_sums,
+    least_ratio,
     leave_one_out,
     ratio_of_relative,
     relative_of_ratio,
@@ -61,10 +62,10 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         from 1/128 to 32 times that of "median", is searched by leave-one-out. "median"
         is 1 / (2 m^2), with m the median distance between pairs of rows; "scale" is 1 /
         (n_features * variance).
-    alpha : float, default=0.0
+    alpha : float, default=0.1
         Share of p in the denominator of the relative ratio, in [0, 1). The relative
-        ratio is at most 1 / alpha, and so easier to fit where p / q is large. See
-        Notes.
+        ratio is at most 1 / alpha, and so easier to fit where p / q is large; 0 fits
+        p / q itself. See Notes.
     ridge : float, list of float or "cv", default="cv"
         Penalty on the squared coefficients. A list, or "cv", which stands for 13 values
         from 1e-5 to 10, is searched by leave-one-out.
@@ -103,6 +104,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         intercept_ where that is positive.
     intercept_ : float
         The constant.
+    floor_ : float
+        Least ratio that is predicted. See Notes.
     range_ : ndarray of shape (2, n_features)
         Least and greatest value of each standardised column over both samples. Rows
         outside are predicted as the nearest point between. See Notes.
@@ -125,9 +128,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    The log ratio is at least log(0.01). For alpha > 0 the relative ratio r_a is turned
-    back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is defined below the
-    bound 1 / alpha of r_a, and is at most 100.
+    The estimate may be 0 or less, and says no more there than that the ratio is small:
+    the log ratio is at least log(floor_), the floor between 1e-5 and 0.1 with the least
+    log loss at rows left out, which is about the share of the numerator's rows where
+    the estimate is smaller over that of the denominator's. For alpha > 0 the relative
+    ratio r_a is turned back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is
+    defined below the bound 1 / alpha of r_a, and is at most 1000. "The least ratio of
+    kernel estimators" in the documentation has the errors with other floors, and other
+    alpha.
 
     *Beyond the data.* Where no kernel reaches, the constant alone would decide, and it
     is set by what the kernels leave over, not by rows out there. A row outside the
@@ -170,7 +178,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     >>> from skdre.datasets import make_warped_shift
     >>> shift = make_warped_shift(500, 2, random_state=0)
     >>> X, y = shift.pool()
-    >>> ratio = LSIFRatio(alpha=0.1, random_state=0).fit(X, y)
+    >>> ratio = LSIFRatio(random_state=0).fit(X, y)
     >>> ratio.predict_ratio(shift.denominator).shape
     (500,)
     >>> bool(ratio.predict_relative_ratio(X).max() < 10)
@@ -202,7 +210,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self,
         gamma: float | Sequence[float] | Literal["cv", "median", "scale"] = "cv",
         *,
-        alpha: float = 0.0,
+        alpha: float = 0.1,
         ridge: float | Sequence[float] | Literal["cv"] = "cv",
         n_components: int = 100,
         intercept: bool = True,
@@ -274,8 +282,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         best = best_bandwidth(gammas, scores.max(axis=1), samples)
         gamma = gammas[best]
         ridge = ridges[np.argmax(scores[best])]
-        q, p = kernels.totals(partial(kernel_sums, gammas=[gamma]))
-        q, p = q.moments(0), p.moments(0)
+        sums = kernels.totals(partial(kernel_sums, gammas=[gamma]))
+        q, p = (each.moments(0) for each in sums)
         if vanish(q, len(centers)):
             warnings.warn(
                 f"With gamma={gamma:.3g} every kernel of LSIFRatio vanishes at all "
@@ -285,6 +293,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         theta = solve_ridge(p, q, self.alpha, ridge)
+        floor = least_ratio(kernels, len(centers), sums, gamma, ridge, self.alpha)
 
         self.classes_ = classes
         self.center_, self.scale_ = standardized.center, standardized.scale
@@ -294,6 +303,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.centers_ = centers
         self.dual_coef_ = theta[: len(self.centers_)]
         self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
+        self.floor_ = floor
         self.range_ = standardized.extent
         return self
 
@@ -307,13 +317,13 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         log_ratio : ndarray of shape (n_samples,)
-            In nats, at least log(0.01), and at most log(100) if alpha > 0.
+            In nats, at least log(floor_), and at most log(1000) if alpha > 0.
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         Z = np.clip(Z, *self.range_)
         relative = kernel_product(Z, self.centers_, self.dual_coef_, self.gamma_)
         relative = np.maximum(relative + self.intercept_, 0)
-        return log_of_ratio(ratio_of_relative(relative, self.alpha_))
+        return log_of_ratio(ratio_of_relative(relative, self.alpha_), self.floor_)
 
     def predict_relative_ratio(self, X: Rows) -> Floats:
         """Relative ratio p / (alpha p + (1 - alpha) q) at the rows of X.

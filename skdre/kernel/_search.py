@@ -11,7 +11,6 @@ import numpy as np
 from sklearn.model_selection import check_cv
 
 from skdre._core.rows import repeats_of
-from skdre.base import RATIO_FLOOR
 
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
 _MOST_PARCELS = 100
@@ -32,14 +31,14 @@ def repeats_in(samples):
     )
 
 
-def log_loss(ratio_p, p_weight, ratio_q, q_weight):
+def log_loss(ratio_p, p_weight, ratio_q, q_weight, floor):
     """Class-balanced log loss of ratios at rows of both samples, in nats.
 
-    Ratios of shape (n_rows,) or (n_rows, n_outputs); weights that sum to less than 1
-    give the rows' share of the loss.
+    Ratios of shape (n_rows,) or (n_rows, n_outputs), those below `floor` taken as that;
+    weights that sum to less than 1 give the rows' share of the loss.
     """
-    loss_p = p_weight @ np.log1p(1 / np.maximum(ratio_p, RATIO_FLOOR))
-    loss_q = q_weight @ np.log1p(np.maximum(ratio_q, RATIO_FLOOR))
+    loss_p = p_weight @ np.log1p(1 / np.maximum(ratio_p, floor))
+    loss_q = q_weight @ np.log1p(np.maximum(ratio_q, floor))
     return (loss_p + loss_q) / 2
 
 
