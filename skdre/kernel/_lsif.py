@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Literal, Self
@@ -14,6 +15,7 @@ from sklearn.utils import check_random_state
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
+from skdre._core.stream import Stream, learn_portion, raw_totals
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio
@@ -41,6 +43,8 @@ RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
 # The intercept is a column of this value, its coefficient penalised like all others,
 # which leaves a penalty on the intercept that is the ridge divided by the square: none.
 _INTERCEPT_COLUMN = 30.0
+# Rows of each sample that partial_fit keeps to choose all but the coefficients.
+_FIRST_ROWS = 2000
 
 
 class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -82,6 +86,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     allow_negative_weight : bool, default=False
         Whether `sample_weight` may hold negative values, as the events of some
         simulations have them. See Notes.
+    %(decay)
     %(random_state) Chooses the centres, where there are more rows than `n_components`.
 
     Attributes
@@ -203,6 +208,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         "scoring": [StrOptions({"log_loss", "lsif_loss"})],
         "standardize": ["boolean"],
         "allow_negative_weight": ["boolean"],
+        "decay": [Interval(Real, 0, 1, closed="right")],
         "random_state": ["random_state"],
     }
 
@@ -217,6 +223,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         scoring: Literal["log_loss", "lsif_loss"] = "log_loss",
         standardize: bool = True,
         allow_negative_weight: bool = False,
+        decay: float = 1.0,
         random_state: RandomState = None,
     ) -> None:
         self.gamma = gamma
@@ -227,6 +234,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.scoring = scoring
         self.standardize = standardize
         self.allow_negative_weight = allow_negative_weight
+        self.decay = decay
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -295,17 +303,114 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         theta = solve_ridge(p, q, self.alpha, ridge)
         floor = least_ratio(kernels, len(centers), sums, gamma, ridge, self.alpha)
 
+        totals = [each.weight for each in sums]
+        if is_collection(X):
+            raw = [each.weight for each in chunks.surveys]
+        else:
+            raw = raw_totals(classes, y, sample_weight)
+        # Weights as they came, for portions that may follow.
+        of_all = (
+            each.scaled(given / total)
+            for each, given, total in zip(sums, raw, totals, strict=True)
+        )
+
+        self._stream = Stream(classes, None, tuple(of_all))
         self.classes_ = classes
         self.center_, self.scale_ = standardized.center, standardized.scale
         self.gamma_, self.ridge_ = float(gamma), float(ridge)
         self.alpha_ = float(self.alpha)
         self.gammas_, self.ridges_, self.loo_scores_ = gammas, ridges, scores
         self.centers_ = centers
-        self.dual_coef_ = theta[: len(self.centers_)]
-        self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
+        self._set_solution(theta)
         self.floor_ = floor
         self.range_ = standardized.extent
         return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Rows,
+        y: Values,
+        classes: Values | None = None,
+        sample_weight: Values | None = None,
+    ) -> Self:
+        """Learn from a portion of the rows, beside all that came before.
+
+        The first portions are kept, and fitted together, until there are 2,000 rows of
+        each sample, and ten for each of `n_components`. From then on, or after ``fit``,
+        the columns' scales, the centres, `gamma_`, `ridge_` and `floor_` stay as they
+        are, and a portion adds to the sums of which the coefficients are made, so
+        that the result is that of all rows at once with these. A repeat of a row of an
+        earlier portion is not known for one.
+
+        Parameters
+        ----------
+        %(X) They may be of one sample alone.
+        %(y)
+        classes : array-like of shape (2,), default=None
+            The two labels; needed in the first call if it has rows of one alone.
+        %(sample_weight)
+
+        Returns
+        -------
+        self : LSIFRatio
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid, or a label is none of the two.
+
+        Examples
+        --------
+        >>> from skdre import LSIFRatio
+        >>> from skdre.datasets import make_warped_shift
+        >>> ratio = LSIFRatio(random_state=0)
+        >>> for seed in range(3):
+        ...     X, y = make_warped_shift(200, 2, random_state=seed).pool()
+        ...     ratio = ratio.partial_fit(X, y)
+        >>> ratio.predict_ratio(X).shape
+        (400,)
+        """
+        return learn_portion(
+            self,
+            X,
+            y,
+            classes,
+            sample_weight,
+            n_first=max(_FIRST_ROWS, 10 * self.n_components),
+            signed=self.allow_negative_weight,
+        )
+
+    def _add_sums(self, portions, sums):
+        """Fit the sums before and those of a portion of each sample; returns both."""
+        constant = self._constant
+        added = []
+        for portion, before in zip(portions, sums, strict=True):
+            if portion is not None:
+                Z = standardize(portion.X, self.center_, self.scale_)
+                low, high = self.range_
+                self.range_ = np.stack(
+                    [np.minimum(low, Z.min(axis=0)), np.maximum(high, Z.max(axis=0))]
+                )
+                kernel = kernel_of(replace(portion, X=Z), self.centers_, constant)
+                before = before + kernel_sums(kernel, [self.gamma_])
+            added.append(before)
+        for label, each in zip(self.classes_, added, strict=True):
+            if not each.weight > 0:
+                raise ValueError(
+                    "sample_weight must have a positive sum in each sample over all "
+                    f"portions, got {each.weight:.6g} for class {label!r}."
+                )
+        q, p = (each.moments(0) for each in added)
+        self._set_solution(solve_ridge(p, q, self.alpha_, self.ridge_))
+        return tuple(added)
+
+    def _set_solution(self, theta):
+        n_centers = len(self.centers_)
+        self.dual_coef_ = theta[:n_centers]
+        has_constant = len(theta) > n_centers
+        self.intercept_ = float(theta[-1] * _INTERCEPT_COLUMN) if has_constant else 0.0
+        self._constant = _INTERCEPT_COLUMN if has_constant else 0.0
 
     def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio p / q at the rows of X, whatever alpha is.
