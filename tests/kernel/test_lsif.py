@@ -1,20 +1,23 @@
 """LSIFRatio: the closed form, leave-one-out against refitting, and the truth."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from portions import InPortions, cut
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import LSIFRatio
+from skdre._core.reduce import InMemory, Portion
 from skdre.base import pool
 from skdre.datasets import make_warped_shift
-from skdre.kernel._centers import CenterKernel
+from skdre.kernel._centers import CenterKernel, kernel_of
 from skdre.kernel._least_squares import (
+    kernel_sums,
     leave_one_out,
-    moments,
     one_row_less,
     ratio_of_relative,
     relative_of_ratio,
@@ -135,18 +138,18 @@ def test_leave_one_out_of_weights_is_that_of_repeats(alpha):
 def test_one_row_less():
     weight = np.array([1.0, 3.0, 2.0])
     values = np.array([5.0, -1.0, 2.0])
-    growth, share = one_row_less(weight, weight)
+    growth, share = one_row_less(weight.sum(), weight.sum())
     mean = np.average(values, weights=weight)
     for j in range(3):
         rest = weight - (np.arange(3) == j)
-        assert growth * mean - share[j] * values[j] == pytest.approx(
+        assert growth * mean - share * values[j] == pytest.approx(
             np.average(values, weights=rest)
         )
     # Weights that sum to 1 stand for their rows; one row is not left out.
-    growth, share = one_row_less(np.full(4, 0.25), np.ones(4))
+    growth, share = one_row_less(1.0, 4)
     assert growth == pytest.approx(4 / 3)
-    assert_allclose(share, 1 / 3)
-    assert one_row_less(np.array([0.3]), np.ones(1)) == (1.0, 0.0)
+    assert share * 0.25 == pytest.approx(1 / 3)
+    assert one_row_less(0.3, 1) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -354,9 +357,9 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
         X, weight = rng.normal(size=(n, 2)), np.ones(n)
         kernel = CenterKernel(X, weight, X[:50])
         tracemalloc.start()
-        moments(kernel, 1.0)
-        repeats = weight, weight
-        leave_one_out(kernel, kernel, repeats, 1.0, RIDGES, 0.1, "log_loss")
+        kernel_sums(kernel, [1.0])
+        both = InMemory(kernel, kernel)
+        leave_one_out(both, 50, np.ones(1), RIDGES, 0.1, "log_loss")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A vector of the rows is 0.3 MB, the kernel's values would be 16 MB.
@@ -587,3 +590,22 @@ def test_signed_weights_are_refused():
     weight[np.flatnonzero(y == 0)[:6]] = 1
     with pytest.warns(UserWarning, match="nearly cancel"):
         model.fit(X, y, weight)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("scoring", ["log_loss", "lsif_loss"])
+def test_sums_of_portions_are_those_of_the_whole(alpha, scoring):
+    """Whoever adds them: the search and the moments need no rows at once."""
+
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(i, 1, (50, 2)), rng.uniform(1, 2, 50)) for i in range(2)]
+    centers, gammas = samples[1][0][:5], np.array([0.1, 1e12, 1.0])
+
+    of_kernel = partial(kernel_of, centers=centers, constant=3.0)
+    rest = 5, gammas, np.array([1e-2, 1.0]), alpha, scoring
+    memory = InMemory(*(Portion(X, w, np.ones(50)) for X, w in samples))
+    whole = leave_one_out(memory.prepared(of_kernel), *rest)
+    parts = InPortions(*(cut(X, w, 7) for X, w in samples))
+    assert (whole[1] == -np.inf).all()
+    assert np.isfinite(whole[0]).all()
+    assert_allclose(leave_one_out(parts.prepared(of_kernel), *rest), whole, rtol=1e-9)
