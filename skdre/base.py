@@ -16,6 +16,13 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skdre._compat import check_sample_weight
+from skdre._core.arrays import (
+    ArrayAPIMixin,
+    check_same_place,
+    place_of,
+    to_host,
+    to_numpy,
+)
 from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
@@ -40,6 +47,7 @@ from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
+    "ArrayAPIMixin",
     "AtomicFitMixin",
     "DensityRatioMixin",
     "LabelledRows",
@@ -82,7 +90,12 @@ def exp_log_ratio(log_ratio: Values) -> Floats:
     >>> exp_log_ratio([0.0, 1000.0])
     array([1.00000000e+000, 1.79769313e+308])
     """
-    return np.exp(np.minimum(log_ratio, _LOG_MAX))
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.exp(np.minimum(log_ratio, _LOG_MAX))
+    with np.errstate(over="ignore"):
+        ratio = place.xp.exp(place.put(log_ratio))
+    return place.xp.clip(ratio, None, float(place.xp.finfo(place.dtype).max))
 
 
 def predict_ratio(estimator: Any, X: Rows) -> Floats:
@@ -156,7 +169,10 @@ def log_of_ratio(ratio: Values) -> Floats:
     >>> log_of_ratio([1.0, 0.0]).round(2)
     array([ 0.  , -4.61])
     """
-    return np.log(np.maximum(ratio, RATIO_FLOOR))
+    place = place_of(ratio)
+    if place.is_host:
+        return np.log(np.maximum(ratio, RATIO_FLOOR))
+    return place.xp.log(place.xp.clip(ratio, RATIO_FLOOR, None))
 
 
 def bounded_log_ratio(
@@ -274,7 +290,15 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     def _validate_rows(self, X, **check_params):
         """Rows to predict at, checked against the rows seen in fit."""
         check_is_fitted(self)
+        check_same_place(self, X, "decision_function")
         return validate_rows(self, X, **check_params)
+
+    def _log_ratio_for(self, method, X):
+        """Log ratios that a method predicts with."""
+        if hasattr(self, "_reference_array"):
+            check_is_fitted(self)
+            check_same_place(self, X, method)
+        return self.decision_function(X)
 
     def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
@@ -289,7 +313,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             exp of ``decision_function``, not negative and finite: where the
             exponential would overflow, the largest float.
         """
-        return exp_log_ratio(self.decision_function(X))
+        return exp_log_ratio(self._log_ratio_for("predict_ratio", X))
 
     def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
@@ -303,8 +327,16 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         probability : ndarray of shape (n_samples, 2)
             Columns 1 / (1 + r) and r / (1 + r), in the order of ``classes_``.
         """
-        log_ratio = self.decision_function(X)
-        return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+        log_ratio = self._log_ratio_for("predict_proba", X)
+        place = place_of(log_ratio)
+        if place.is_host:
+            return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+        xp = place.xp
+        lesser = xp.exp(-xp.abs(log_ratio))
+        lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
+        is_numerator = log_ratio > 0
+        columns = (lesser, greater), (greater, lesser)
+        return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
 
     def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
@@ -318,8 +350,13 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_probability : ndarray of shape (n_samples, 2)
             In nats, in the order of ``classes_``.
         """
-        log_ratio = self.decision_function(X)
-        return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+        log_ratio = self._log_ratio_for("predict_log_proba", X)
+        place = place_of(log_ratio)
+        if place.is_host:
+            return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+        xp, zero = place.xp, place.xp.zeros_like(log_ratio)
+        columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
+        return xp.stack(columns, axis=1)
 
     def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
@@ -334,8 +371,13 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             ``classes_[1]``, the numerator's label, where r > 1.
         """
         # Before classes_ is looked up, which an unfitted estimator does not have.
-        log_ratio = self.decision_function(X)
-        return self.classes_[(log_ratio > 0).astype(int)]
+        log_ratio = self._log_ratio_for("predict", X)
+        place = place_of(log_ratio)
+        # Only NumPy has arrays of words.
+        if place.is_host or self.classes_.dtype.kind not in "biuf":
+            return self.classes_[(to_numpy(log_ratio) > 0).astype(int)]
+        index = place.xp.astype(log_ratio > 0, place.xp.int64)
+        return place.xp.take(place.put(self.classes_), index)
 
     def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Minus the class-balanced log loss of the predicted domains, in nats.
@@ -364,6 +406,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             negative.
         """
         refuse_masked(y, "y")
+        y, sample_weight = to_host(y), to_host(sample_weight)
         labels = column_or_1d(y, warn=True)
         check_lengths(X, labels)
         if sample_weight is not None:
@@ -371,7 +414,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             sample_weight = check_sample_weight(
                 sample_weight, labels, dtype=np.float64, ensure_non_negative=True
             )
-        log_ratio = self.decision_function(X)
+        log_ratio = self._log_ratio_for("score", X)
         is_denominator, is_numerator = (labels == each for each in self.classes_)
         unknown = ~(is_denominator | is_numerator)
         if unknown.any():
