@@ -305,14 +305,14 @@ def signed_boosting(simulated, data, w_q, new):
 SIMULATOR_METHODS = {
     "no reweighting": lambda s, d, w, new: np.ones(len(new)),
     "true ratio": lambda s, d, w, new: np.exp(true_log_ratio(new)),
-    "LSIFRatio": lambda s, d, w, new: _fit_ratio(
-        LSIFRatio(allow_negative_weight=True, random_state=0), s, d, w, new
+    "LSIFRatio, alpha=0": lambda s, d, w, new: _fit_ratio(
+        LSIFRatio(alpha=0, allow_negative_weight=True, random_state=0), s, d, w, new
     ),
     "LSIFRatio, alpha=0.1": lambda s, d, w, new: _fit_ratio(
         LSIFRatio(alpha=0.1, allow_negative_weight=True, random_state=0), s, d, w, new
     ),
     "LSIFRatio, signs ignored": lambda s, d, w, new: _fit_ratio(
-        LSIFRatio(random_state=0), s, d, np.abs(w), new
+        LSIFRatio(alpha=0, random_state=0), s, d, np.abs(w), new
     ),
     "ClassifierRatio, boosted trees": lambda s, d, w, new: _fit_ratio(
         ClassifierRatio(clone(TREES)), s, d, w, new

@@ -60,10 +60,10 @@ CONTENDERS = [
     Contender("adapt KLIEP", "KLIEP", "adapt", {"name": "KLIEP"}, slow_from=1000),
     Contender("densratio KLIEP", "KLIEP", "densratio", {"method": "KLIEP"}, 2000),
     Contender("skada KLIEP", "KLIEP", "skada", {"name": "KLIEPReweightAdapter"}),
-    ours("LSIFRatio", "uLSIF", "LSIFRatio"),
+    ours("LSIFRatio, alpha=0", "uLSIF", "LSIFRatio", alpha=0.0),
     Contender("adapt ULSIF", "uLSIF", "adapt", {"name": "ULSIF"}, slow_from=2000),
     Contender("densratio uLSIF", "uLSIF", "densratio", {"method": "uLSIF"}, 2000),
-    ours("LSIFRatio, alpha=0.1", "RuLSIF", "LSIFRatio", alpha=0.1),
+    ours("LSIFRatio", "RuLSIF", "LSIFRatio"),
     Contender(
         "adapt RULSIF", "RuLSIF", "adapt", {"name": "RULSIF", "alpha": 0.1}, most=2000
     ),

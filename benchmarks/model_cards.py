@@ -67,7 +67,7 @@ WORDS = {
     ),
     "KLIEPRatio": (
         "round data, three columns at most; standardises columns itself",
-        "ten columns and more, where it may be constant; log ratios below log(0.01); "
+        "ten columns and more, where it may be constant; log ratios below log(0.0001); "
         "far samples",
     ),
     "KMMRatio": (
@@ -76,8 +76,8 @@ WORDS = {
         "`FlowFeaturizer`",
     ),
     "LSIFRatio": (
-        "round data, some 20 columns at most; better with `alpha=0.1`",
-        "log ratios below log(0.01); far samples; columns of unlike shape",
+        "round data, some 20 columns at most",
+        "small ratios; far samples; columns of unlike shape",
     ),
     "MLPRatio": (
         "a thousand rows; no assumption about the shape",

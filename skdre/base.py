@@ -7,6 +7,7 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
+from inspect import isfunction
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ from skdre._core.arrays import (
     to_numpy,
 )
 from skdre._core.atomic import AtomicFitMixin, atomic
+from skdre._core.chunk_parts import WeightedSums, mean_losses, some_rows
+from skdre._core.chunks import is_collection, over_chunks
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
@@ -144,35 +147,39 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
     return exp_log_ratio(predict_log_ratio(estimator, X))
 
 
-# The smallest ratio that an estimator of the ratio itself, not of its logarithm, may
-# predict. Such an estimate is clipped at 0 or vanishes far away, and some thousand rows
-# cannot tell how far below 1/100 the truth lies there.
+# The smallest ratio, unless told otherwise, that an estimator of the ratio itself, not
+# of its logarithm, predicts. Such an estimate is clipped at 0 or vanishes far away, and
+# rows do not tell how far below the truth lies there.
 RATIO_FLOOR = 1e-2
 
 
-def log_of_ratio(ratio: Values) -> Floats:
-    """Logarithm of an estimated ratio, floored at 1/100.
+def log_of_ratio(ratio: Values, floor: float = RATIO_FLOOR) -> Floats:
+    """Logarithm of an estimated ratio that is not below a floor.
 
     Parameters
     ----------
     ratio : array-like of any shape
         Estimates of a ratio, some of which may be zero.
+    floor : float, default=0.01
+        Smaller ratios are taken as this.
 
     Returns
     -------
     log_ratio : ndarray of the shape of `ratio`
-        In nats, at least log(0.01).
+        In nats, at least log(floor).
 
     Examples
     --------
     >>> from skdre.base import log_of_ratio
     >>> log_of_ratio([1.0, 0.0]).round(2)
     array([ 0.  , -4.61])
+    >>> log_of_ratio([1.0, 0.0], 1e-4).round(2)
+    array([ 0.  , -9.21])
     """
     place = place_of(ratio)
     if place.is_host:
-        return np.log(np.maximum(ratio, RATIO_FLOOR))
-    return place.xp.log(place.xp.clip(ratio, RATIO_FLOOR, None))
+        return np.log(np.maximum(ratio, floor))
+    return place.xp.log(place.xp.clip(ratio, floor, None))
 
 
 def bounded_log_ratio(
@@ -242,6 +249,30 @@ class DocumentedMixin:
             fill_class(cls)
 
 
+def _one(estimator):
+    """An empty column of predictions, which a lazy one is like."""
+    return np.empty(0)
+
+
+def _two(estimator):
+    return np.empty((0, 2))
+
+
+def _label(estimator):
+    return estimator.classes_[:0]
+
+
+# What predicts lazily at the rows of a collection.
+_PREDICTIONS = {
+    "decision_function": _one,
+    "predict_ratio": _one,
+    "predict_relative_ratio": _one,
+    "predict_proba": _two,
+    "predict_log_proba": _two,
+    "predict": _label,
+}
+
+
 class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     """Everything a density-ratio estimator offers, from its ``decision_function``.
 
@@ -282,6 +313,22 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     array([1.])
     """
 
+    # Whether `fit` takes Dask collections itself; others get some of their rows.
+    _fits_collections = False
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name, like in _PREDICTIONS.items():
+            if isfunction(method := vars(cls).get(name)):
+                setattr(cls, name, over_chunks(like)(method))
+
+    def _rows_to_fit(self, method, args, params):
+        """Arguments of a fit, some of the rows where a collection is too much."""
+        X = args[0] if args else params.get("X")
+        if self._fits_collections or not is_collection(X):
+            return args, params
+        return (), some_rows(self, method, args, params)
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
@@ -300,6 +347,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             check_same_place(self, X, method)
         return self.decision_function(X)
 
+    @over_chunks(_one)
     def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
 
@@ -315,6 +363,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         return exp_log_ratio(self._log_ratio_for("predict_ratio", X))
 
+    @over_chunks(_two)
     def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
 
@@ -338,6 +387,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         columns = (lesser, greater), (greater, lesser)
         return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
 
+    @over_chunks(_two)
     def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
 
@@ -358,6 +408,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
         return xp.stack(columns, axis=1)
 
+    @over_chunks(_label)
     def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
 
@@ -405,6 +456,13 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             If y holds a label unseen in fit, or only one of the two, or a weight is
             negative.
         """
+        if is_collection(X):
+            return self._score_of_chunks(X, y, sample_weight)
+        is_numerator, log_ratio, sample_weight = self._to_score(X, y, sample_weight)
+        return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)
+
+    def _to_score(self, X, y, sample_weight):
+        """Which rows are the numerator's, their log ratios and their weights."""
         refuse_masked(y, "y")
         y, sample_weight = to_host(y), to_host(sample_weight)
         labels = column_or_1d(y, warn=True)
@@ -422,4 +480,27 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
                 f"y holds the label {labels[unknown][0]!r}, which is not one of the "
                 f"two classes seen in fit: {self.classes_.tolist()}."
             )
-        return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)
+        return is_numerator, log_ratio, sample_weight
+
+    def _score_of_chunks(self, X, y, sample_weight):
+        check_is_fitted(self)
+        losses = mean_losses(X, y, sample_weight, self._losses)
+        for label, sums in zip(self.classes_, losses, strict=True):
+            if sums is None:
+                raise ValueError(
+                    "A score needs rows of positive weight from both classes, but "
+                    f"there are none of class {label!r}."
+                )
+        return -float(np.mean([each.total / each.weight for each in losses]))
+
+    def _losses(self, X, y, sample_weight):
+        """Sums of the log losses of rows of either class, the denominator's first."""
+        is_numerator, log_ratio, weight = self._to_score(X, y, sample_weight)
+        weight = np.ones(len(log_ratio)) if weight is None else weight
+        sums = []
+        for domain, sign in ((~is_numerator, 1), (is_numerator, -1)):
+            rows = domain & (weight > 0)
+            loss = np.logaddexp(0.0, sign * log_ratio[rows])
+            total = WeightedSums(weight[rows].sum(), weight[rows] @ loss)
+            sums.append(total if rows.any() else None)
+        return tuple(sums)

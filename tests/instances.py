@@ -72,7 +72,7 @@ def _table():
         "KLIEPRatio": [{"n_components": 15}, {"gamma": 0.5, "intercept": False}],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
-        "LSIFRatio": [{}, {"alpha": 0.1}, {"gamma": 1.0, "ridge": 0.1}],
+        "LSIFRatio": [{}, {"alpha": 0.0}, {"gamma": 1.0, "ridge": 0.1}],
         "LikelihoodRatioAligner": [
             {},
             {

@@ -262,6 +262,7 @@ def test_breaches_are_seen():
 MAY_KNOW = {
     "conftest": {"utils"},
     "core.test_atomic": {"utils"},
+    "portions": {"_core"},
     "test_architecture": {"_names"},
     "test_compat": {"_compat"},
     "test_saving": {"_nn", "auto"},

@@ -258,6 +258,18 @@ def test_folds_are_tasks(n_jobs):
     assert not hasattr(information.ratio, "_skl_callbacks")
 
 
+def test_candidates_of_the_default_of_mutual_information_are_tasks():
+    tasks = Tasks()
+    information = MutualInformation(cv=2, random_state=0)
+    fit(information.set_callbacks(tasks))
+    _, *begun = tasks.begun
+    *ended, _ = tasks.ended
+    assert begun[:3] == [
+        ("MutualInformation", name) for name in ("fit", "Gaussian", "Gaussian copula")
+    ]
+    assert sorted(begun) == sorted(ended)
+
+
 def test_bridges_of_other_estimators_are_tasks():
     tasks = Tasks()
     ratio = TelescopingRatio(estimator=LSIFRatio(), n_bridges=3)

@@ -60,7 +60,7 @@ from skdre.metrics import get_scorer, log_ratio_mse
 CANDIDATES = {
     "kernel mean matching": KMMRatio(random_state=0),
     "KLIEP": KLIEPRatio(random_state=0),
-    "uLSIF": LSIFRatio(random_state=0),
+    "uLSIF": LSIFRatio(alpha=0, random_state=0),
     "logistic regression": ClassifierRatio(),
     "QDA": ClassifierRatio(QuadraticDiscriminantAnalysis()),
     "boosting, calibrated": ClassifierRatio(

@@ -90,6 +90,8 @@ def atomic(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def atomic_fit(self, *args, **kwargs):
+        if method.__name__ == "fit" and hasattr(self, "_rows_to_fit"):
+            args, kwargs = self._rows_to_fit(method, args, kwargs)
         in_place = getattr(self, "_fitted_in_place", list)
         states = [_State(each) for each in (self, *in_place())]
         try:

@@ -35,6 +35,12 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "decay": (
+        "decay : float, default=1.0",
+        "What the rows of earlier portions count for is multiplied by this in each "
+        "call of ``partial_fit``: below 1 a drifting stream forgets its past, 0.9 in "
+        "about ten portions. ``fit`` does without.",
+    ),
     "groups": (
         "groups : array-like of shape (n_samples,), default=None",
         "What rows belong to that are no observations of their own, such as a "

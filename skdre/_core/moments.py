@@ -6,12 +6,21 @@ look at moments.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from skdre._core.scales import FAR, draw_in
 
-__all__ = ["JointMoments", "joint_moments"]
+__all__ = [
+    "JointMoments",
+    "PooledMoments",
+    "SampleMoments",
+    "Shrinkage",
+    "joint_moments",
+    "shrunk_moments",
+    "size_of",
+]
 
 # A variance below this share of the mean of both is taken as this.
 _LEAST_SPREAD = 1e-6
@@ -24,8 +33,51 @@ _LEAST_SIZE = 1e-10
 # keep half of the differences that are noise.
 _NOISE_ERRORS = 3.0
 
+# A pooled covariance with a smaller share than this of the least eigenvalue of the one
+# that is shrunk by a formula has lost too much to thresholds.
+_LEAST_EIGENVALUE = 0.05
+
 # Rounding error of a weighted mean of values of size 1.
 _ROUNDING = 64 * np.finfo(np.float64).eps
+
+
+class SampleMoments(NamedTuple):
+    """Mean and covariance of a sample, and the observations that it is worth."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    n_rows: float
+
+    @classmethod
+    def of_sums(cls, weight, rows, products, n_rows=None):
+        """Those of sums over the rows of w, w x and w x x'.
+
+        Rows that lie far from 0 have to be moved there before they are summed up.
+        `n_rows` is what covariances are divided by, if that is not the first sum.
+        """
+        n_rows = weight if n_rows is None else n_rows
+        mean = rows / weight
+        return cls(mean, (products - np.outer(rows, mean)) / n_rows, n_rows)
+
+
+@dataclass(frozen=True)
+class Shrinkage:
+    """Rules by which the differences of two samples' moments are shrunk.
+
+    Attributes
+    ----------
+    means, covariances : {"james-stein", "linear", "none", "equal"} or float
+        * "james-stein": a common factor, which makes the sum of squares the one that
+          is expected without noise, less where noise alone may well make it;
+        * "linear": the smaller common factor with the least expected error;
+        * "none", "equal": all of the difference, and nothing of it;
+        * a number: entries smaller than so many standard errors are 0, and of the
+          others that times the standard error, times what it is of them, is taken off.
+          Off the diagonal the pooled covariance is treated alike.
+    """
+
+    means: str | float = "james-stein"
+    covariances: str | float = "james-stein"
 
 
 @dataclass(frozen=True)
@@ -53,6 +105,9 @@ class JointMoments:
         What the difference of the means, and of the covariances, was multiplied by.
     low, high : ndarray of shape (n_features,) or float
         What values are drawn in to, see :class:`skdre._core.scales.ColumnScales`.
+    df : float
+        Degrees of freedom: the log ratio is that of two multivariate t distributions
+        whose scatter matrices the covariances are; infinity for Gaussians.
     """
 
     means: np.ndarray
@@ -65,6 +120,7 @@ class JointMoments:
     shrinkage: tuple = (1.0, 1.0)
     low: np.ndarray | float = -np.inf
     high: np.ndarray | float = np.inf
+    df: float = np.inf
 
     @property
     def noise(self):
@@ -98,18 +154,34 @@ class JointMoments:
         deviation = Z - (mean - 0.5) * self.shift
         return -0.5 * (deviation**2 @ (1 / variance) + np.log(variance).sum())
 
+    def _squares(self, Z):
+        """Squared distances of rows from the denominator, and from the numerator."""
+        q = (Z + self.shift / 2) ** 2 @ (1 / self.denominator)
+        return q, (Z - self.shift / 2) ** 2 @ (1 / self.numerator)
+
     def log_ratio(self, X):
-        """Log ratio of the two Gaussians at the rows of X, of shape (n_samples,)."""
+        """Log ratio of the two distributions at the rows of X."""
         Z = self.coordinates(X)
-        return self.log_density(Z, (1, 0, 1)) - self.log_density(Z, (0, 1, 0))
+        if np.isinf(self.df):
+            return self.log_density(Z, (1, 0, 1)) - self.log_density(Z, (0, 1, 0))
+        q, p = (np.log1p(each / self.df) for each in self._squares(Z))
+        size = np.log(self.denominator / self.numerator).sum()
+        return ((self.df + len(self.shift)) * (q - p) + size) / 2
 
     def log_ratio_gradient(self, X):
         """Gradient of the log ratio by the rows of X, of their shape."""
         Z = self.coordinates(X)
-        by_coordinate = (Z + self.shift / 2) / self.denominator
-        by_coordinate -= (Z - self.shift / 2) / self.numerator
+        by_q = (Z + self.shift / 2) / self.denominator
+        by_p = (Z - self.shift / 2) / self.numerator
+        if not np.isinf(self.df):
+            factors = ((self.df + len(self.shift)) / (self.df + each)
+                       for each in self._squares(Z))  # fmt: skip
+            by_q, by_p = (
+                each * factor[:, None]
+                for each, factor in zip((by_q, by_p), factors, strict=True)
+            )
         inside = (self.low <= X) & (self.high >= X)
-        return np.where(inside, by_coordinate @ self.components.T, 0.0)
+        return np.where(inside, (by_q - by_p) @ self.components.T, 0.0)
 
 
 def _mean_and_covariance(X, weight):
@@ -133,7 +205,10 @@ def _shrunk(S, n_rows):
 
 def _whitening(S):
     """Matrix that makes the covariance S the identity, and leaves out what has none."""
-    size, axes = np.linalg.eigh(S)
+    return _whitening_of(*np.linalg.eigh(S))
+
+
+def _whitening_of(size, axes):
     if size[-1] <= 0:
         return axes
     has_spread = size > _LEAST_SIZE * size[-1]
@@ -154,6 +229,185 @@ def _signal_share(values, noise, error):
     excess = (total / noise - 1) / error
     errors = _NOISE_ERRORS * np.clip(2 - excess / (1.5 * _NOISE_ERRORS), 0, 1)
     return np.sqrt(max(0.0, 1 - noise * (1 + errors * error) / total))
+
+
+def _linear_share(values, noise):
+    """Factor with the least expected squared error, of `noise` in a sum of squares."""
+    total = np.sum(values**2)
+    return max(0.0, 1 - noise / total) if total > 0 else 1.0
+
+
+def _thresholded(values, threshold):
+    """What is left of values beyond a threshold, hardly less where they are large."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = values - threshold**2 / values
+    return np.where(np.abs(values) > threshold, left, 0.0)
+
+
+def _kept(left, values):
+    """Length of what is left of values, as a share of theirs."""
+    length = np.linalg.norm(values)
+    return float(np.linalg.norm(left) / length) if length > 0 else 1.0
+
+
+class PooledMoments:
+    """The moments of two samples in units of the columns, ready to be shrunk.
+
+    Parameters
+    ----------
+    denominator, numerator : SampleMoments
+        In units in which nothing under- or overflows.
+    """
+
+    def __init__(self, denominator, numerator):
+        variance = np.diag(denominator.covariance) / 2
+        variance = variance + np.diag(numerator.covariance) / 2
+        # The values are of size 1: a spread below their rounding error is none.
+        variance = np.where(variance > _ROUNDING**2, variance, 0.0)
+        self.has_spread = bool(variance.any())
+        self.sd = np.sqrt(np.where(variance > 0, variance, 1.0))
+        S_q, S_p = (
+            each.covariance / np.outer(self.sd, self.sd)
+            for each in (denominator, numerator)
+        )
+        self.pooled, self.half = (S_q + S_p) / 2, (S_p - S_q) / 2
+        self.shift = (numerator.mean - denominator.mean) / self.sd
+        self.middle = (numerator.mean + denominator.mean) / 2
+        self.d = len(self.sd)
+        self.noise_rate = 1 / denominator.n_rows + 1 / numerator.n_rows
+        # Of few rows for each column the pooled covariance is uncertain itself.
+        self.doubt = 1 + self.d * self.noise_rate
+        self._shrunk = None
+
+    def _formula(self):
+        """The pooled covariance shrunk by the formula, and its spectrum."""
+        if self._shrunk is None:
+            shrunk = _shrunk(self.pooled, 4 / self.noise_rate)
+            self._shrunk = shrunk, np.linalg.eigh(shrunk)
+        return self._shrunk
+
+    def covariances(self, rule):
+        """Axes in which both covariances are diagonal, and these, by a rule.
+
+        Returns
+        -------
+        whiten : ndarray of shape (n_features, n_features)
+            Makes the pooled covariance the identity and the half difference diagonal.
+        excess : ndarray of shape (n_features,)
+            The half difference.
+        pooled, half : ndarray of shape (n_features, n_features)
+        kept : float
+            The share of the difference that is left.
+        """
+        pooled, half, kept, spectrum = self.pooled, self.half, 1.0, None
+        if rule in ("james-stein", "linear"):
+            shrunk, spectrum = self._formula()
+            whiten = _whitening_of(*spectrum)
+            white = whiten.T @ half @ whiten
+            n_entries = self.d * (self.d + 1) / 2
+            noise = n_entries / 2 * self.noise_rate
+            if rule == "linear":
+                kept = _linear_share(white, noise)
+            else:
+                error = self.doubt * np.sqrt(2 / n_entries)
+                kept = float(_signal_share(white, noise, error))
+            pooled = kept * pooled + (1 - kept) * shrunk
+            half, spectrum = kept * half, None
+        elif rule == "equal":
+            pooled, spectrum = self._formula()
+            half, kept = np.zeros_like(half), 0.0
+        elif rule != "none":
+            errors = np.sqrt(self.noise_rate * (1 + pooled**2)) / 2
+            half = _thresholded(half, rule * errors)
+            kept = _kept(half, self.half)
+            pooled = _thresholded(pooled, rule * np.sqrt(self.noise_rate) / 2)
+            np.fill_diagonal(pooled, np.diag(self.pooled))
+            spectrum = np.linalg.eigh(pooled)
+            shrunk, own = self._formula()
+            if spectrum[0][0] < _LEAST_EIGENVALUE * own[0][0]:
+                pooled, spectrum = shrunk, own
+        whiten = _whitening_of(
+            *(np.linalg.eigh(pooled) if spectrum is None else spectrum)
+        )
+        excess, axes = np.linalg.eigh(whiten.T @ half @ whiten)
+        excess = np.clip(excess, _LEAST_SPREAD - 1, 1 - _LEAST_SPREAD)
+        return whiten @ axes, excess, pooled, half, kept
+
+    def means(self, rule, whiten):
+        """Difference of the means in units of the columns, by a rule, and its share."""
+        # Of a single row each there is no spread to hold the difference against.
+        if rule == "none" or not self.has_spread:
+            return self.shift, 1.0
+        if rule == "equal":
+            return np.zeros_like(self.shift), 0.0
+        noise = self.d * self.noise_rate
+        if rule == "linear":
+            kept = _linear_share(self.shift @ whiten, noise)
+        elif rule == "james-stein":
+            error = self.doubt * np.sqrt(2 / self.d)
+            kept = float(_signal_share(self.shift @ whiten, noise, error))
+        else:
+            shift = _thresholded(self.shift, rule * np.sqrt(self.noise_rate))
+            return shift, _kept(shift, self.shift)
+        return kept * self.shift, kept
+
+
+def shrunk_moments(
+    denominator,
+    numerator,
+    shrinkage=None,
+    *,
+    origin=0.0,
+    unit=1.0,
+    low=-np.inf,
+    high=np.inf,
+    df=np.inf,
+):
+    """Two Gaussians, or t distributions, of the shrunk moments of two samples.
+
+    Parameters
+    ----------
+    denominator, numerator : SampleMoments
+        Of rows from which `origin` was taken and that were divided by `unit`, so that
+        nothing under- or overflows.
+    shrinkage : Shrinkage, default=None
+        The rules; None is James and Stein's for both differences.
+    origin, unit : ndarray of shape (n_features,) or float
+        Of the moments' units.
+    low, high, df
+        Of the result, see :class:`JointMoments`.
+
+    Returns
+    -------
+    moments : JointMoments
+    """
+    shrinkage = Shrinkage() if shrinkage is None else shrinkage
+    both = PooledMoments(denominator, numerator)
+    whiten, excess, pooled, half, kept = both.covariances(shrinkage.covariances)
+    shift, shift_kept = both.means(shrinkage.means, whiten)
+    sd = both.sd * unit
+    middle, half_way = origin + both.middle * unit, shift * sd / 2
+    size = np.outer(sd, sd)
+    return JointMoments(
+        means=np.stack([middle - half_way, middle + half_way]),
+        covariances=np.stack([(pooled - half) * size, (pooled + half) * size]),
+        center=middle,
+        components=whiten / sd[:, None],
+        shift=shift @ whiten,
+        denominator=1 - excess,
+        numerator=1 + excess,
+        shrinkage=(shift_kept, kept),
+        low=low,
+        high=high,
+        df=df,
+    )
+
+
+def size_of(samples):
+    """Origin and unit of the columns in which nothing under- or overflows."""
+    origin = samples[0][0]
+    unit = np.maximum(*(np.abs(X - origin).max(axis=0) for X in samples))
+    return origin, np.where(unit > 0, unit, 1.0)
 
 
 def joint_moments(
@@ -198,60 +452,10 @@ def joint_moments(
     ]
     low, high = (-np.inf, np.inf) if scales is None else (scales.low, scales.high)
     samples = [draw_in(X, low, high) for X in samples]
-    d = samples[0].shape[1]
-    # In units of the rows' own size nothing under- or overflows.
-    origin = samples[0][0]
-    unit = np.maximum(*(np.abs(X - origin).max(axis=0) for X in samples))
-    unit = np.where(unit > 0, unit, 1.0)
-    (m_q, S_q), (m_p, S_p) = (
-        _mean_and_covariance((X - origin) / unit, weight)
+    origin, unit = size_of(samples)
+    q, p = (
+        SampleMoments(*_mean_and_covariance((X - origin) / unit, weight), weight.sum())
         for X, weight in zip(samples, weights, strict=True)
     )
-    variance = (np.diag(S_q) + np.diag(S_p)) / 2
-    # The values are of size 1: a spread below their rounding error is none.
-    variance = np.where(variance > _ROUNDING**2, variance, 0.0)
-    sd = np.sqrt(np.where(variance > 0, variance, 1.0))
-    S_q, S_p = (S / np.outer(sd, sd) for S in (S_q, S_p))
-    shift = (m_p - m_q) / sd
-
-    noise_rate = sum(1 / weight.sum() for weight in weights)
-    pooled = (S_q + S_p) / 2
-    share = 1.0
-    if shrink:
-        pooled = _shrunk(pooled, 4 / noise_rate)
-        whiten = _whitening(pooled)
-        half = whiten.T @ ((S_p - S_q) / 2) @ whiten
-        n_entries = d * (d + 1) / 2
-        # Of few rows for each column the pooled covariance is uncertain itself.
-        doubt = 1 + d * noise_rate
-        share = _signal_share(
-            half, n_entries / 2 * noise_rate, doubt * np.sqrt(2 / n_entries)
-        )
-        S_q, S_p = (share * S + (1 - share) * pooled for S in (S_q, S_p))
-        pooled = (S_q + S_p) / 2
-    whiten = _whitening(pooled)
-    half = whiten.T @ ((S_p - S_q) / 2) @ whiten
-    excess, axes = np.linalg.eigh(half)
-    excess = np.clip(excess, _LEAST_SPREAD - 1, 1 - _LEAST_SPREAD)
-    whiten = whiten @ axes
-    shift = shift @ whiten
-    shift_share = 1.0
-    # Of a single row each there is no spread to hold the difference against.
-    if shrink and variance.any():
-        doubt = 1 + d * noise_rate
-        shift_share = _signal_share(shift, d * noise_rate, doubt * np.sqrt(2 / d))
-    middle = origin + (m_p + m_q) / 2 * unit
-    half_way = shift_share * (m_p - m_q) / 2 * unit
-    size = np.outer(sd * unit, sd * unit)
-    return JointMoments(
-        means=np.stack([middle - half_way, middle + half_way]),
-        covariances=np.stack([S_q * size, S_p * size]),
-        center=middle,
-        components=whiten / (sd * unit)[:, None],
-        shift=shift_share * shift,
-        denominator=1 - excess,
-        numerator=1 + excess,
-        shrinkage=(float(shift_share), float(share)),
-        low=low,
-        high=high,
-    )
+    shrinkage = Shrinkage() if shrink else Shrinkage("none", "none")
+    return shrunk_moments(q, p, shrinkage, origin=origin, unit=unit, low=low, high=high)

@@ -6,6 +6,8 @@ import numpy as np
 from scipy.sparse import issparse, vstack
 
 from skdre._core.arrays import place_of
+from skdre._core.chunk_parts import pool_chunks
+from skdre._core.chunks import is_collection
 from skdre._core.stacking import stack_frames
 from skdre._core.types import Rows
 from skdre._core.values import refuse_masked
@@ -19,7 +21,8 @@ def pool(*, numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
     Parameters
     ----------
     numerator : array-like or DataFrame of shape (n_numerator, n_features)
-        Sample of p, the distribution above the line: the target.
+        Sample of p, the distribution above the line: the target. Or a Dask array or
+        data frame, if the other sample is one too.
     denominator : array-like or DataFrame of shape (n_denominator, n_features)
         Sample of q, the distribution below the line: the source.
 
@@ -29,13 +32,14 @@ def pool(*, numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
         The numerator's rows, then the denominator's; a DataFrame when both samples
         are DataFrames, with the columns in the numerator's order and a new index.
     y : ndarray of int of shape (n_numerator + n_denominator,)
-        1 for the numerator's rows, 0 for the denominator's. Under array API dispatch
-        both X and y are of the library and on the device of the samples.
+        1 for the numerator's rows, 0 for the denominator's. Of two Dask collections
+        both X and y are collections of their chunks. Under array API dispatch both are
+        of the library and on the device of the samples.
 
     Raises
     ------
     TypeError
-        If only one of the samples is a DataFrame, or one is sparse.
+        If only one of the samples is a DataFrame or a collection, or one is sparse.
     ValueError
         If a sample is empty or not two-dimensional, the columns differ, or a column
         has types that nothing unites, such as numbers and words; or the samples are
@@ -89,6 +93,8 @@ def pool_rows(numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
     >>> X.shape, y
     ((3, 1), array([1, 0, 0]))
     """
+    if is_collection(numerator) or is_collection(denominator):
+        return pool_chunks(numerator, denominator)
     samples: dict[str, Any] = {"numerator": numerator, "denominator": denominator}
     frames = [name for name, each in samples.items() if hasattr(type(each), "columns")]
     if len(frames) == 1:

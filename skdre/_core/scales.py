@@ -11,7 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-__all__ = ["FAR", "FAR_SINGLE", "ColumnScales", "column_scales", "draw_in", "fences"]
+__all__ = [
+    "FAR",
+    "FAR_SINGLE",
+    "ColumnScales",
+    "column_scales",
+    "draw_in",
+    "fences",
+    "scales_of",
+]
 
 # Rows to predict at may lie anywhere, so standardised values are cut here, far beyond
 # where a method tells one from another: squares of the first, times what they are
@@ -157,21 +165,53 @@ def column_scales(parts, names=None, *, warn=True):
         If a few values far outside the bulk of a column would decide on its scale.
     """
     X, weights = zip(*parts, strict=True)
-    # From a part of the rows, which are shuffled.
-    parts = [each[:_MOST_ROWS] for each in X]
-    shares = [w[:_MOST_ROWS] / w[:_MOST_ROWS].sum() / 2 for w in weights]
-    some, share = np.concatenate(parts), np.concatenate(shares)
-    low, high = np.array([fences(column, share) for column in some.T]).T
-    # What no row lies beyond is no fence.
     least = np.minimum(*(each.min(axis=0) for each in X))
     most = np.maximum(*(each.max(axis=0) for each in X))
+
+    def measure(low, high, columns=slice(None)):
+        return _moments([each[:, columns] for each in X], weights, low, high)
+
+    def outside(low, high, columns):
+        return [_count_outside(X, j, low[j], high[j]) for j in columns]
+
+    # From a part of the rows, which are shuffled.
+    some = [(each[:_MOST_ROWS], w[:_MOST_ROWS]) for each, w in parts]
+    return scales_of(some, (least, most), measure, outside if warn else None, names)
+
+
+def scales_of(parts, extent, measure, outside=None, names=None):
+    """:func:`column_scales`, whoever holds the rows.
+
+    Parameters
+    ----------
+    parts : pair of (ndarray, ndarray)
+        Rows and weights of a part of both samples, for the fences.
+    extent : pair of ndarray of shape (n_features,)
+        Least and greatest value of each column over all rows.
+    measure : callable
+        ``measure(low, high, columns)`` gives the ColumnScales of some of the columns of
+        all rows, drawn in; without `columns` of all.
+    outside : callable, default=None
+        ``outside(low, high, columns)`` gives for each of the columns how many of how
+        many rows lie outside, and the farthest value; None for no warning.
+    names : sequence of str, default=None
+
+    Returns
+    -------
+    scales : ColumnScales
+    """
+    shares = [weight / weight.sum() / 2 for _, weight in parts]
+    some, share = np.concatenate([X for X, _ in parts]), np.concatenate(shares)
+    low, high = np.array([fences(column, share) for column in some.T]).T
+    # What no row lies beyond is no fence.
+    least, most = extent
     beyond = (least < low) | (most > high)
     low, high = np.where(beyond, low, -np.inf), np.where(beyond, high, np.inf)
-    scales = _moments(X, weights, low, high)
+    scales = measure(low, high)
     columns = np.flatnonzero(beyond)
     if columns.size == 0:
         return scales
-    plain = _moments([each[:, columns] for each in X], weights, -np.inf, np.inf)
+    plain = measure(-np.inf, np.inf, columns)
     is_bad = plain.total > _CONTAMINATION * scales.total[columns]
     columns, kept = columns[is_bad], columns[~is_bad]
     # Closer, so that they have little weight.
@@ -179,11 +219,18 @@ def column_scales(parts, names=None, *, warn=True):
     low[columns] += closer
     high[columns] -= closer
     if columns.size:
-        scales = _moments(X, weights, low, high)
-        if warn:
-            _warn(X, low, high, columns, names)
+        scales = measure(low, high)
+        if outside is not None:
+            _warn(outside(low, high, columns[:_MOST_NAMES]), low, high, columns, names)
     low[kept], high[kept] = -np.inf, np.inf
     return replace(scales, low=low, high=high)
+
+
+def _count_outside(X, j, low, high):
+    column = np.concatenate([each[:, j] for each in X])
+    out = (column < low) | (column > high)
+    extreme = column[out][np.argmax(np.abs(column[out] - (low + high) / 2))]
+    return out.sum(), len(column), extreme
 
 
 def _moments(X, weights, low, high):
@@ -195,15 +242,12 @@ def _moments(X, weights, low, high):
     return ColumnScales(means, deviations, low, high)
 
 
-def _warn(X, low, high, columns, names):
+def _warn(found, low, high, columns, names):
     shown = []
-    for j in columns[:_MOST_NAMES]:
-        column = np.concatenate([x[:, j] for x in X])
-        out = (column < low[j]) | (column > high[j])
-        extreme = column[out][np.argmax(np.abs(column[out] - (low[j] + high[j]) / 2))]
+    for j, (n_outside, n_rows, extreme) in zip(columns, found, strict=False):
         name = j if names is None else repr(str(names[j]))
         shown.append(
-            f"column {name}: {out.sum()} of {len(column)} rows, such as {extreme:.6g}, "
+            f"column {name}: {n_outside} of {n_rows} rows, such as {extreme:.6g}, "
             f"outside {low[j]:.4g} to {high[j]:.4g}"
         )
     more = len(columns) - len(shown)
@@ -215,5 +259,5 @@ def _warn(X, low, high, columns, names):
         + "If they stand for missing values, replace them; if they are real, "
         "transform the column, for example to its logarithm.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,
     )

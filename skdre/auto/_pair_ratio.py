@@ -5,6 +5,7 @@ in general do not. The candidates use that. They are fitted once for each fold, 
 fits are the answer and its judges, as in :class:`skdre.AutoRatio`.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,7 +158,9 @@ class PairsFit:
     gap: float
 
 
-def fit_pairs(x, y, parts, partners, *, cluster=None, rng, n_jobs=None):
+def fit_pairs(
+    x, y, parts, partners, *, cluster=None, rng, n_jobs=None, task=nullcontext
+):
     """Cross-fit the candidates, and weigh them by their losses at held-out rows.
 
     Parameters
@@ -172,6 +175,8 @@ def fit_pairs(x, y, parts, partners, *, cluster=None, rng, n_jobs=None):
     rng : RandomState
     n_jobs : int, default=None
         Folds that are fitted at the same time.
+    task : callable, default=contextlib.nullcontext
+        Gives the context, by its name, that a candidate is fitted in.
 
     Returns
     -------
@@ -202,13 +207,14 @@ def fit_pairs(x, y, parts, partners, *, cluster=None, rng, n_jobs=None):
             continue
         if name == "network" and min(len(a) for a, _ in parts) < _LEAST_FOR_NETWORK:
             continue
-        if is_closed:
-            found = run(name, seed, range(n_folds))
-        else:
-            found = run(name, seed, [0])
-            if not _is_worth(found[0][1], log_ratios, held_out):
-                continue
-            found += run(name, seed, range(1, n_folds))
+        with task(name):
+            if is_closed:
+                found = run(name, seed, range(n_folds))
+            else:
+                found = run(name, seed, [0])
+                if not _is_worth(found[0][1], log_ratios, held_out):
+                    continue
+                found += run(name, seed, range(1, n_folds))
         models[name] = [each for each, _, _ in found]
         log_ratios[name] = np.concatenate([each for _, each, _ in found])
         inside = np.mean([each for _, _, each in found])

@@ -144,7 +144,9 @@ class ImportanceWeighted(
         Largest value of the flattened ratio, before it is scaled. "interval", for a
         ratio that has intervals (:class:`skdre.JackknifeRatio`,
         :class:`skdre.AutoRatio`), takes of each row's 90 % interval the ratio that is
-        nearest to 1: the weights say no more than what is known.
+        nearest to 1: the weights say no more than what is known, but weighted means
+        are biased towards the unweighted ones, and were worse so than without a clip
+        on all problems tried.
     normalize : bool, default=True
         Scale the weights to mean 1 over the source rows, so that the inner estimator's
         penalty (``C``, ``alpha``) weighs as much as without weights.

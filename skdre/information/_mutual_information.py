@@ -21,6 +21,7 @@ from skdre._core.columns import as_matrix, check_rows, validate_rows
 from skdre._core.docs import shared_docs
 from skdre._core.groups import group_codes, joined_groups
 from skdre._core.rows import observations
+from skdre._core.tasks import inner_fit
 from skdre._core.types import CrossValidator, Floats, RandomState, Rows, Values
 from skdre.base import (
     AtomicFitMixin,
@@ -285,19 +286,30 @@ class MutualInformation(
             for part in parts
         ]
         data = {"X": X, "y": Y}
+        # The default's candidates come one after another, and how many is not known.
         root = self._init_callback_context(
-            max_subtasks=len(parts), sequential_subtasks=False
+            max_subtasks=None if self.ratio is None else len(parts),
+            sequential_subtasks=self.ratio is None,
         )
         root.call_on_fit_task_begin(estimator=self, **data)
-        tasks = [
-            (root.subcontext(task_name="fold", task_id=k), self)
-            for k in range(len(parts))
-        ]
         correction = 0.0
         if self.ratio is None:
-            fit = _fit_default(x, y, parts, partners, cluster, rng, self.n_jobs)
+            fit = _fit_default(
+                x,
+                y,
+                parts,
+                partners,
+                cluster,
+                rng,
+                self.n_jobs,
+                lambda name: inner_fit(root, self, None, name, **data),
+            )
             results, correction = fit.results, fit.correction
         else:
+            tasks = [
+                (root.subcontext(task_name="fold", task_id=k), self)
+                for k in range(len(parts))
+            ]
             results = cross_fit(
                 self.ratio,
                 folds_of_pairs(x, y, parts, partners),
@@ -439,11 +451,13 @@ class MutualInformation(
         return np.mean(log_ratios, axis=0)
 
 
-def _fit_default(x, y, parts, partners, cluster, rng, n_jobs):
+def _fit_default(x, y, parts, partners, cluster, rng, n_jobs, task):
     # Candidates are concrete estimators, which are loaded when nothing is named.
     from skdre.auto._pair_ratio import fit_pairs
 
-    return fit_pairs(x, y, parts, partners, cluster=cluster, rng=rng, n_jobs=n_jobs)
+    return fit_pairs(
+        x, y, parts, partners, cluster=cluster, rng=rng, n_jobs=n_jobs, task=task
+    )
 
 
 def _check_default(fit, value, error, n_pairs):

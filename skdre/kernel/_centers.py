@@ -43,10 +43,12 @@ class CenterKernel:
     """Kernel values between weighted rows and centres, one bandwidth after another.
 
     Where `constant` is not 0, a last column of this value follows those of the kernels.
+    `count` holds the observations that each row stands for, 1 if not given.
     """
 
-    def __init__(self, X, weight, centers, constant=0.0):
+    def __init__(self, X, weight, centers, constant=0.0, count=None):
         self.X, self.weight, self.centers = X, weight, centers
+        self.count = np.ones(len(X)) if count is None else count
         self.constant = constant
         self.n_columns = len(centers) + (constant != 0)
         self._squared = self._matrix = self._gamma = None
@@ -82,6 +84,11 @@ class CenterKernel:
                 K[rows] = block
             self._gamma, self._matrix = gamma, K
         return self._matrix
+
+
+def kernel_of(portion, centers, constant):
+    """Kernels around the centres at a portion's rows."""
+    return CenterKernel(portion.X, portion.weight, centers, constant, portion.count)
 
 
 def center_kernels(samples, n_components, constant, random_state):

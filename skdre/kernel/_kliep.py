@@ -10,6 +10,8 @@ is the maximum likelihood of the proportions of a mixture whose components L are
 
 import warnings
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -20,17 +22,27 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.chunked_rows import ChunkedRows
+from skdre._core.chunks import is_collection
+from skdre._core.reduce import InMemory, Sums, nothing
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth
-from skdre.kernel._centers import center_kernels
+from skdre.kernel._centers import center_kernels, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._linear_algebra import submatrix
-from skdre.kernel._mixture import TINY, solve_mixture
+from skdre.kernel._mixture import TINY, MixturePasses, MixtureRows, solve_mixture
 from skdre.kernel._search import log_loss, make_folds
-from skdre.kernel._standardize import standardize, standardize_samples
+from skdre.kernel._standardize import (
+    standardize,
+    standardize_chunks,
+    standardize_in_memory,
+)
 
+# The least ratio that is predicted, and that counts in the search; doc/benchmarks/
+# kernel_floors.md has the errors with others.
+FLOOR = 1e-4
 # A start that leaves a row with less of its largest component than this is given up:
 # the Hessian, of its inverse square, would overflow.
 _POOR_START = 1e-30
@@ -68,7 +80,8 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
     start = start / max(start.sum(), TINY)
     if (L @ start).min() <= _POOR_START:
         start = uniform
-    mixture = solve_mixture(L, share, start, tol=tol, max_iter=max_iter)
+    rows = MixtureRows(L, share, start)
+    mixture = solve_mixture(rows, start, tol=tol, max_iter=max_iter)
     mixture.objective += float(share @ np.log(peak))
     alpha[usable] = mixture.proportions / mean_q[usable]
     proportions = np.zeros(A.shape[1])
@@ -121,31 +134,72 @@ def cross_validate(kernel_p, kernel_q, folds, center_of_row, gammas, *, tol, max
                 fold.held_p[rows_p] / total_p,
                 B[rows_q] @ alpha,
                 fold.held_q[rows_q] / total_q,
+                FLOOR,
             )
         else:
             scores[i] = -loss
     return scores
 
 
-def fit_all_rows(kernel_p, kernel_q, gamma, *, tol, max_iter):
+@dataclass(frozen=True)
+class ColumnSums(Sums):
+    """Sums over a sample for KLIEP's constraint, and for its warning.
+
+    Attributes
+    ----------
+    weight : float
+    first : ndarray of shape (n_columns,)
+        Weighted columns.
+    unseen : int
+        Rows at which every column vanishes.
+    """
+
+    weight: float
+    first: np.ndarray
+    unseen: int
+
+
+def column_sums(kernel, gamma):
+    """Reducer of both samples."""
+    first, unseen = np.zeros(kernel.n_columns), 0
+    for rows, block in kernel.blocks(gamma):
+        first += kernel.weight[rows] @ block
+        unseen += np.count_nonzero(block.max(axis=1) <= TINY)
+    return ColumnSums(kernel.weight.sum(), first, unseen)
+
+
+def scaled_columns(kernel, gamma, columns, scale):
+    """Yield likelihoods of a portion's rows, and their weights."""
+    for rows, block in kernel.blocks(gamma):
+        yield block[:, columns] / scale, kernel.weight[rows]
+
+
+def fit_all_rows(kernels, n_centers, gamma, *, tol, max_iter):
     """Coefficients and mixture of all rows, warning where kernels vanish at some."""
-    A = kernel_p.matrix(gamma)
-    n_q = kernel_q.weight.sum()
-    blocks = kernel_q.blocks(gamma)
-    mean_q = sum(kernel_q.weight[rows] @ block for rows, block in blocks) / n_q
-    seen = A.max(axis=1) > TINY
-    if not seen.all() or mean_q[: len(kernel_q.centers)].max() <= TINY:
+    q, p = kernels.totals(partial(column_sums, gamma=gamma))
+    mean_q = q.first / q.weight
+    if p.unseen or mean_q[:n_centers].max() <= TINY:
         warnings.warn(
             f"With gamma={gamma:.3g} every kernel of KLIEPRatio vanishes at "
-            f"{len(seen) - seen.sum()} rows of the numerator, which are left out, "
+            f"{p.unseen} rows of the numerator, which are left out, "
             "or at all of the denominator's. Take a smaller gamma, or gamma='cv' "
             "and intercept=True.",
             ConvergenceWarning,
             stacklevel=3,
         )
-    # A centre sees itself, so that some rows are left.
-    weight = np.where(seen, kernel_p.weight, 0)
-    return fit_alpha(A, weight, mean_q, n_q, tol=tol, max_iter=max_iter)
+    if kernels.in_memory:
+        _, kernel = kernels.totals(nothing, lambda portion: portion)
+        A = kernel.matrix(gamma)
+        # A centre sees itself, so that some rows are left.
+        weight = np.where(A.max(axis=1) > TINY, kernel.weight, 0)
+        return fit_alpha(A, weight, mean_q, q.weight, tol=tol, max_iter=max_iter)
+    mean_q = np.maximum(mean_q, _LEAST_ROWS / q.weight)
+    start = np.full(len(mean_q), 1 / len(mean_q))
+    columns = partial(scaled_columns, gamma=gamma, columns=slice(None), scale=mean_q)
+    rows = MixturePasses(kernels, columns, start)
+    mixture = solve_mixture(rows, start, tol=tol, max_iter=max_iter)
+    mixture.objective += rows.log_peak
+    return mixture.proportions / mean_q, mixture
 
 
 class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -226,7 +280,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    The log ratio is at least log(0.01). The mean of a kernel over the denominator's
+    The log ratio is at least log(0.0001). The mean of a kernel over the denominator's
     rows counts as at least 1 / (2 n_denominator), half of what one row at its centre
     would give: below it the mean rests on no row, and the ratio would have no bound.
     Where that binds, the mean of the ratio over the denominator's rows is below 1.
@@ -264,6 +318,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     True
     """
 
+    _fits_collections = True
     _parameter_constraints = {  # noqa: RUF012
         "gamma": [
             Interval(Real, 0, None, closed="neither"),
@@ -321,25 +376,38 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If a parameter or the input is invalid, or a split of `cv` leaves a sample
             without rows to fit or to score.
         """
-        samples = split_samples(self, X, y, sample_weight)
+        if is_collection(X):
+            chunks = ChunkedRows(self, X, y, sample_weight)
+            standardized = standardize_chunks(chunks, self.standardize)
+        else:
+            samples = split_samples(self, X, y, sample_weight)
+            standardized = standardize_in_memory(samples, self.standardize)
+        samples = standardized.some
         random_state = check_random_state(self.random_state)
-        samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
+        constant = float(self.intercept)
         kernel_p, kernel_q, center_of_row = center_kernels(
-            samples, self.n_components, float(self.intercept), random_state
+            samples, self.n_components, constant, random_state
         )
         limits = {"tol": self.tol, "max_iter": self.max_iter}
 
         scores = np.full(len(gammas), np.nan)
         # A single bandwidth in a list is scored, one given by itself is not.
         if len(gammas) > 1 or np.ndim(self.gamma) == 1:
-            folds = make_folds(self.cv, samples, X, y, sample_weight, random_state)
+            folds = self._folds(samples, X, y, sample_weight, random_state)
             if folds:
                 scores = cross_validate(
                     kernel_p, kernel_q, folds, center_of_row, gammas, **limits
                 )
         gamma = gammas[best_bandwidth(gammas, scores, samples)]
-        alpha, mixture = fit_all_rows(kernel_p, kernel_q, gamma, **limits)
+        centers = kernel_p.centers
+        if standardized.rows.in_memory:
+            kernels = InMemory(kernel_q, kernel_p)
+        else:
+            kernels = standardized.rows.prepared(
+                partial(kernel_of, centers=centers, constant=constant)
+            )
+        alpha, mixture = fit_all_rows(kernels, len(centers), gamma, **limits)
         if not mixture.converged:
             warnings.warn(
                 f"KLIEPRatio stopped after {mixture.n_iter} steps with a duality gap "
@@ -350,14 +418,25 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             )
 
         self.classes_ = samples.classes
-        self.center_, self.scale_ = center, scale
+        self.center_, self.scale_ = standardized.center, standardized.scale
         self.gamma_, self.gammas_, self.cv_scores_ = float(gamma), gammas, scores
-        self.centers_ = kernel_p.centers
+        self.centers_ = centers
         self.dual_coef_ = alpha[: len(self.centers_)]
         self.intercept_ = float(alpha[-1]) if self.intercept else 0.0
         self.objective_, self.dual_gap_ = mixture.objective, mixture.gap
         self.n_iter_ = max(mixture.n_iter, 1)
         return self
+
+    def _folds(self, samples, X, y, sample_weight, random_state):
+        if not is_collection(X):
+            return make_folds(self.cv, samples, X, y, sample_weight, random_state)
+        if self.cv is not None and not isinstance(self.cv, Integral):
+            raise ValueError(
+                f"cv must be a number of folds where X is a collection, got {self.cv!r}"
+                ": the bandwidth is then chosen on rows drawn at random from its "
+                "chunks, which a splitter does not know."
+            )
+        return make_folds(self.cv, samples, None, None, None, random_state)
 
     def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.
@@ -369,11 +448,11 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         log_ratio : ndarray of shape (n_samples,)
-            In nats, at least log(0.01).
+            In nats, at least log(0.0001).
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         used = self.dual_coef_ > 0
         ratio = kernel_product(
             Z, self.centers_[used], self.dual_coef_[used], self.gamma_
         )
-        return log_of_ratio(ratio + self.intercept_)
+        return log_of_ratio(ratio + self.intercept_, FLOOR)

@@ -9,21 +9,61 @@ mean_p phi phi' + (1 - a) mean_q phi phi' and h = mean_p phi. Leaving one row ou
 changes H by a factor of its sample's part, the same for every row, and by a matrix of
 rank one, so that one eigendecomposition for each sample and bandwidth gives all ratios
 that are predicted for rows left out, at all ridges.
+
+The rows enter by two reducers alone (:mod:`skdre._core.reduce`): :func:`kernel_sums`,
+of which H and h are made, and :func:`left_out_loss`.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from skdre.base import RATIO_FLOOR
+from skdre._core.reduce import Sums
 from skdre.kernel._linear_algebra import damped_inverse, eigen
 from skdre.kernel._search import log_loss
 
 # Where the relative ratio is near its bound 1 / alpha it says that the ratio is large,
 # and no more: p / q is then this.
-_LARGEST_RATIO = 1 / RATIO_FLOOR
+_LARGEST_RATIO = 1000.0
+# Where the estimate is near 0 it says that the ratio is small, and no more: the ratio
+# is then one of these, of which the search takes the middle one.
+_LEAST_RATIOS = 10.0 ** -np.arange(1, 5.1, 0.5)
+SEARCH_FLOOR = 1e-3
+# Rows of the numerator, beyond those that there are, that a least ratio is held
+# against: that none of n rows has a smaller one does not show that none would.
+_UNSEEN_ROWS = 0.5
 # A kernel's mean below this is not told from 0.
 _TINY = 1e-200
+
+
+@dataclass(frozen=True)
+class KernelSums(Sums):
+    """Sums over a sample of the columns phi, and of phi phi', for each bandwidth.
+
+    Attributes
+    ----------
+    weight, count : float
+        Of the weights, and of the observations that the rows stand for.
+    first : ndarray of shape (n_gammas, n_columns)
+    second : ndarray of shape (n_gammas, n_columns, n_columns)
+    """
+
+    weight: float
+    count: float
+    first: np.ndarray
+    second: np.ndarray
+
+    def moments(self, i):
+        """Means of phi and of phi phi' at one of the bandwidths."""
+        return Moments(self.first[i] / self.weight, self.second[i] / self.weight)
+
+
+@dataclass(frozen=True)
+class LossSums(Sums):
+    """Weighted losses of rows left out, of shape (n_models, n_ridges)."""
+
+    loss: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,46 +74,46 @@ class Moments:
     second: np.ndarray
 
 
-def moments(kernel, gamma):
-    """Moments of the columns over a kernel's weighted rows, summed block by block."""
-    weight = kernel.weight
+def kernel_sums(kernel, gammas):
+    """Reducer: sums of the columns over a kernel's weighted rows, block by block."""
+    weight, k = kernel.weight, kernel.n_columns
     is_signed = (weight < 0).any()
-    mean = np.zeros(kernel.n_columns)
-    second = np.zeros((kernel.n_columns, kernel.n_columns))
-    for rows, block in kernel.blocks(gamma):
-        mean += weight[rows] @ block
-        if is_signed:
-            second += block.T @ (block * weight[rows][:, None])
-        else:
-            scaled = block * np.sqrt(weight[rows])[:, None]
-            second += scaled.T @ scaled
-    return Moments(mean / weight.sum(), second / weight.sum())
+    first, second = np.zeros((len(gammas), k)), np.zeros((len(gammas), k, k))
+    for i, gamma in enumerate(gammas):
+        for rows, block in kernel.blocks(gamma):
+            first[i] += weight[rows] @ block
+            if is_signed:
+                second[i] += block.T @ (block * weight[rows][:, None])
+            else:
+                scaled = block * np.sqrt(weight[rows])[:, None]
+                second[i] += scaled.T @ scaled
+    return KernelSums(weight.sum(), kernel.count.sum(), first, second)
 
 
-def vanish(kernel, moments):
+def vanish(moments, n_centers):
     """Whether every kernel is 0, to rounding, at every row of a sample."""
-    return bool((moments.mean[: len(kernel.centers)] <= _TINY).all())
+    return bool((moments.mean[:n_centers] <= _TINY).all())
 
 
-def one_row_less(weight, repeats):
+def one_row_less(weight, count):
     """What leaving out one row, or one repeat of a row, does to means over a sample.
 
-    The mean of f over the rest is growth * mean(f) - share_j f(x_j). For weights that
-    count repeats, growth is n / (n - 1) and each share 1 / (n - 1). The rest of other
-    weights is normalised by its sum on average over the rows. A sample of one row is
-    left as it is, with growth 1 and share 0.
+    Of a sample whose weights sum to `weight`, over `count` observations, the mean of f
+    over the rest is growth * mean(f) - (w_j / c_j) share * f(x_j), with w_j the weight
+    of row j and c_j the observations that it stands for. For weights that count repeats
+    growth is n / (n - 1), and what f(x_j) is multiplied with is 1 / (n - 1). The rest
+    of other weights is normalised by its sum on average over the rows. A sample of one
+    row is left as it is, with growth 1 and share 0.
     """
-    n_rows = repeats.sum()
-    if n_rows == 1:
-        return 1.0, np.zeros(1)
-    rest = weight.sum() * (1 - 1 / n_rows)
-    return weight.sum() / rest, weight / repeats / rest
+    if count == 1:
+        return 1.0, 0.0
+    rest = weight * (1 - 1 / count)
+    return weight / rest, 1 / rest
 
 
-def left_out_ratios(
-    kernel, gamma, ridges, spectrum, linear, second_share, linear_share
-):
-    """Ratios at rows left out of the fit, clipped at 0, block by block.
+@dataclass(frozen=True)
+class LeftOut:
+    """What gives the ratios at rows left out of one sample, at one bandwidth.
 
     With row j left out theta solves (H - s_j phi_j phi_j' + ridge I) theta = h - t_j
     phi_j; by the formula of Sherman and Morrison
@@ -81,22 +121,60 @@ def left_out_ratios(
     .. math:: \\phi_j'\\theta = \\frac{\\phi_j'Bh - t_j \\phi_j'B\\phi_j}
        {1 - s_j \\phi_j'B\\phi_j}, \\qquad B = (H + ridge I)^{-1}.
 
-    `spectrum` holds the eigenvalues and eigenvectors of H, `linear` is h, and the
-    shares s and t are those of each row. Yields slices of rows and their ratios, a
-    column for each ridge.
+    Attributes
+    ----------
+    gamma : float
+    spectrum : pair of ndarray
+        Eigenvalues and eigenvectors of H.
+    linear : ndarray of shape (n_columns,)
+        h.
+    second_share, linear_share : float
+        What s_j and t_j are of the weight of an observation of row j.
     """
-    values, vectors = spectrum
-    inverse = damped_inverse(values, ridges)
-    target = inverse * (vectors.T @ linear)[:, None]
-    for rows, block in kernel.blocks(gamma):
-        rotated = block @ vectors
-        ratio = rotated @ target
-        np.square(rotated, out=rotated)
-        norm = rotated @ inverse
-        ratio -= linear_share[rows, None] * norm
-        # s_j |phi_j|_B^2 < 1, and rounding must not make it 1.
-        ratio /= np.maximum(1 - second_share[rows, None] * norm, 1e-12)
-        yield rows, np.maximum(ratio, 0, out=ratio)
+
+    gamma: float
+    spectrum: tuple[np.ndarray, np.ndarray]
+    linear: np.ndarray
+    second_share: float
+    linear_share: float
+
+    def ratios(self, kernel, ridges):
+        """Yield slices of rows and their ratios, clipped at 0, one column a ridge."""
+        values, vectors = self.spectrum
+        inverse = damped_inverse(values, ridges)
+        target = inverse * (vectors.T @ self.linear)[:, None]
+        for rows, block in kernel.blocks(self.gamma):
+            of_one = (kernel.weight[rows] / kernel.count[rows])[:, None]
+            rotated = block @ vectors
+            ratio = rotated @ target
+            np.square(rotated, out=rotated)
+            norm = rotated @ inverse
+            ratio -= self.linear_share * of_one * norm
+            # s_j |phi_j|_B^2 < 1, and rounding must not make it 1.
+            ratio /= np.maximum(1 - self.second_share * of_one * norm, 1e-12)
+            yield rows, np.maximum(ratio, 0, out=ratio)
+
+
+def left_out_loss(kernel, models, ridges, alpha, scoring, floors, is_numerator):
+    """Reducer: losses of the rows of one sample, each left out of its model's fit.
+
+    One for each ridge and, of the log loss, each floor of the ratio; one of the two is
+    a single number.
+    """
+    loss = np.zeros((len(models), max(len(ridges), len(floors))))
+    none = np.empty((0, loss.shape[1])), np.empty(0)
+    for i, model in enumerate(models):
+        for rows, r in model.ratios(kernel, ridges):
+            w = kernel.weight[rows]
+            if scoring == "log_loss":
+                part = ratio_of_relative(r, alpha), w
+                both = (*part, *none) if is_numerator else (*none, *part)
+                loss[i] += log_loss(*both, floors)
+            elif is_numerator:
+                loss[i] += w @ (alpha / 2 * r**2 - r)
+            else:
+                loss[i] += w @ ((1 - alpha) / 2 * r**2)
+    return LossSums(loss)
 
 
 def ratio_of_relative(relative, alpha):
@@ -114,59 +192,73 @@ def relative_of_ratio(ratio, alpha):
     return 1 / (alpha + (1 - alpha) / ratio)
 
 
-def leave_one_out(kernel_p, kernel_q, repeats, gamma, ridges, alpha, scoring):
-    """Leave-one-out score of each ridge at one bandwidth, higher being better.
-
-    Each row of each sample is left out in turn, and its own term of the score is taken
-    with the ratio fitted to all other rows of both samples. Nothing is paired, so the
-    samples may be of any sizes. Centres stay where they are. `repeats` holds the
-    observations that each row of p, and of q, stands for.
-    """
-    p_weight, q_weight = kernel_p.weight, kernel_q.weight
-    p, q = moments(kernel_p, gamma), moments(kernel_q, gamma)
-    if vanish(kernel_q, q):
-        return np.full(len(ridges), -np.inf)
-    grown_p, share_p = one_row_less(p_weight, repeats[0])
-    grown_q, share_q = one_row_less(q_weight, repeats[1])
+def _left_out_models(q, p, i, gamma, alpha):
+    """Models of rows left out of the denominator, and of the numerator."""
+    grown_p, share_p = one_row_less(p.weight, p.count)
+    grown_q, share_q = one_row_less(q.weight, q.count)
+    q, p = q.moments(i), p.moments(i)
     eigen_p = eigen(alpha * grown_p * p.second + (1 - alpha) * q.second)
     if alpha == 0:
         eigen_q = grown_q * eigen_p[0], eigen_p[1]
     else:
         eigen_q = eigen(alpha * p.second + (1 - alpha) * grown_q * q.second)
-    without_p = left_out_ratios(
-        kernel_p,
-        gamma,
-        ridges,
-        eigen_p,
-        grown_p * p.mean,
-        alpha * share_p,
-        share_p,
+    return (
+        LeftOut(gamma, eigen_q, p.mean, (1 - alpha) * share_q, 0.0),
+        LeftOut(gamma, eigen_p, grown_p * p.mean, alpha * share_p, share_p),
     )
-    without_q = left_out_ratios(
-        kernel_q,
-        gamma,
-        ridges,
-        eigen_q,
-        p.mean,
-        (1 - alpha) * share_q,
-        np.zeros(len(q_weight)),
+
+
+def _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors):
+    """Mean losses of rows left out, of shape (n_models, n_outputs)."""
+    of_q, of_p = zip(*models, strict=True)
+    shared = {"ridges": ridges, "alpha": alpha, "scoring": scoring, "floors": floors}
+    losses = kernels.totals(
+        partial(left_out_loss, models=of_q, is_numerator=False, **shared),
+        partial(left_out_loss, models=of_p, is_numerator=True, **shared),
     )
-    # Each score is a sum over the rows, so that no row's ratios need be kept.
-    loss = np.zeros(len(ridges))
-    none = np.empty((0, len(ridges)))
-    for rows, r in without_p:
-        w = p_weight[rows] / p_weight.sum()
-        if scoring == "log_loss":
-            loss += log_loss(ratio_of_relative(r, alpha), w, none, np.empty(0))
-        else:
-            loss += w @ (alpha / 2 * r**2 - r)
-    for rows, r in without_q:
-        w = q_weight[rows] / q_weight.sum()
-        if scoring == "log_loss":
-            loss += log_loss(none, np.empty(0), ratio_of_relative(r, alpha), w)
-        else:
-            loss += w @ ((1 - alpha) / 2 * r**2)
-    return -loss
+    return sum(
+        each.loss / total.weight for each, total in zip(losses, sums, strict=True)
+    )
+
+
+def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring):
+    """Leave-one-out scores of shape (n_gammas, n_ridges), higher being better.
+
+    Each row of each sample is left out in turn, and its own term of the score is taken
+    with the ratio fitted to all other rows of both samples. Nothing is paired, so the
+    samples may be of any sizes. Centres stay where they are. `kernels` are the two
+    samples, their portions kernels around the centres.
+    """
+    scores = np.full((len(gammas), len(ridges)), -np.inf)
+    floors = np.array([SEARCH_FLOOR])
+    for index in kernels.passes(len(gammas), 2 * n_centers**2):
+        q, p = kernels.totals(partial(kernel_sums, gammas=gammas[index]))
+        seen = [i for i in range(len(index)) if not vanish(q.moments(i), n_centers)]
+        if not seen:
+            continue
+        models = [_left_out_models(q, p, i, gammas[index[i]], alpha) for i in seen]
+        scores[index[seen]] = -_mean_losses(
+            kernels, (q, p), models, ridges, alpha, scoring, floors
+        )
+    return scores
+
+
+def least_ratio(kernels, n_centers, sums, gamma, ridge, alpha):
+    """The floor of the ratio that has the least log loss at rows left out.
+
+    Where the estimate is clipped, or nearly, this is about the share of the numerator's
+    rows there over that of the denominator's. `sums` are those of the denominator and
+    of the numerator at the bandwidth.
+    """
+    q, p = sums
+    if vanish(q.moments(0), n_centers):
+        return SEARCH_FLOOR
+    models = [_left_out_models(q, p, 0, gamma, alpha)]
+    (loss,) = _mean_losses(
+        kernels, sums, models, np.array([ridge]), alpha, "log_loss", _LEAST_RATIOS
+    )
+    loss = 2 * loss + _UNSEEN_ROWS / p.count * np.log1p(1 / _LEAST_RATIOS)
+    return float(_LEAST_RATIOS[np.argmin(loss)])
 
 
 def solve_ridge(p, q, alpha, ridge):

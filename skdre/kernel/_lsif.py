@@ -2,6 +2,8 @@
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import Literal, Self
 
@@ -11,29 +13,38 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.chunked_rows import ChunkedRows
+from skdre._core.chunks import is_collection
+from skdre._core.stream import Stream, learn_portion, raw_totals
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_grid
-from skdre.kernel._centers import center_kernels
+from skdre.kernel._centers import choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._least_squares import (
+    kernel_sums,
+    least_ratio,
     leave_one_out,
-    moments,
     ratio_of_relative,
     relative_of_ratio,
     solve_ridge,
     vanish,
 )
-from skdre.kernel._search import repeats_in
 from skdre.kernel._signed import signed_samples
-from skdre.kernel._standardize import range_of, standardize, standardize_samples
+from skdre.kernel._standardize import (
+    standardize,
+    standardize_chunks,
+    standardize_in_memory,
+)
 
 # Ridges of the search, which cost next to nothing: the best lay among them.
 RIDGES = 10.0 ** np.arange(-5, 1.1, 0.5)
 # The intercept is a column of this value, its coefficient penalised like all others,
 # which leaves a penalty on the intercept that is the ridge divided by the square: none.
 _INTERCEPT_COLUMN = 30.0
+# Rows of each sample that partial_fit keeps to choose all but the coefficients.
+_FIRST_ROWS = 2000
 
 
 class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -55,10 +66,10 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         from 1/128 to 32 times that of "median", is searched by leave-one-out. "median"
         is 1 / (2 m^2), with m the median distance between pairs of rows; "scale" is 1 /
         (n_features * variance).
-    alpha : float, default=0.0
+    alpha : float, default=0.1
         Share of p in the denominator of the relative ratio, in [0, 1). The relative
-        ratio is at most 1 / alpha, and so easier to fit where p / q is large. See
-        Notes.
+        ratio is at most 1 / alpha, and so easier to fit where p / q is large; 0 fits
+        p / q itself. See Notes.
     ridge : float, list of float or "cv", default="cv"
         Penalty on the squared coefficients. A list, or "cv", which stands for 13 values
         from 1e-5 to 10, is searched by leave-one-out.
@@ -75,6 +86,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     allow_negative_weight : bool, default=False
         Whether `sample_weight` may hold negative values, as the events of some
         simulations have them. See Notes.
+    %(decay)
     %(random_state) Chooses the centres, where there are more rows than `n_components`.
 
     Attributes
@@ -97,6 +109,8 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         intercept_ where that is positive.
     intercept_ : float
         The constant.
+    floor_ : float
+        Least ratio that is predicted. See Notes.
     range_ : ndarray of shape (2, n_features)
         Least and greatest value of each standardised column over both samples. Rows
         outside are predicted as the nearest point between. See Notes.
@@ -119,9 +133,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     Notes
     -----
-    The log ratio is at least log(0.01). For alpha > 0 the relative ratio r_a is turned
-    back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is defined below the
-    bound 1 / alpha of r_a, and is at most 100.
+    The estimate may be 0 or less, and says no more there than that the ratio is small:
+    the log ratio is at least log(floor_), the floor between 1e-5 and 0.1 with the least
+    log loss at rows left out, which is about the share of the numerator's rows where
+    the estimate is smaller over that of the denominator's. For alpha > 0 the relative
+    ratio r_a is turned back into p / q = (1 - alpha) r_a / (1 - alpha r_a), which is
+    defined below the bound 1 / alpha of r_a, and is at most 1000. "The least ratio of
+    kernel estimators" in the documentation has the errors with other floors, and other
+    alpha.
 
     *Beyond the data.* Where no kernel reaches, the constant alone would decide, and it
     is set by what the kernels leave over, not by rows out there. A row outside the
@@ -164,13 +183,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     >>> from skdre.datasets import make_warped_shift
     >>> shift = make_warped_shift(500, 2, random_state=0)
     >>> X, y = shift.pool()
-    >>> ratio = LSIFRatio(alpha=0.1, random_state=0).fit(X, y)
+    >>> ratio = LSIFRatio(random_state=0).fit(X, y)
     >>> ratio.predict_ratio(shift.denominator).shape
     (500,)
     >>> bool(ratio.predict_relative_ratio(X).max() < 10)
     True
     """
 
+    _fits_collections = True
     _parameter_constraints = {  # noqa: RUF012
         "gamma": [
             Interval(Real, 0, None, closed="neither"),
@@ -188,6 +208,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         "scoring": [StrOptions({"log_loss", "lsif_loss"})],
         "standardize": ["boolean"],
         "allow_negative_weight": ["boolean"],
+        "decay": [Interval(Real, 0, 1, closed="right")],
         "random_state": ["random_state"],
     }
 
@@ -195,13 +216,14 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self,
         gamma: float | Sequence[float] | Literal["cv", "median", "scale"] = "cv",
         *,
-        alpha: float = 0.0,
+        alpha: float = 0.1,
         ridge: float | Sequence[float] | Literal["cv"] = "cv",
         n_components: int = 100,
         intercept: bool = True,
         scoring: Literal["log_loss", "lsif_loss"] = "log_loss",
         standardize: bool = True,
         allow_negative_weight: bool = False,
+        decay: float = 1.0,
         random_state: RandomState = None,
     ) -> None:
         self.gamma = gamma
@@ -212,6 +234,7 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self.scoring = scoring
         self.standardize = standardize
         self.allow_negative_weight = allow_negative_weight
+        self.decay = decay
         self.random_state = random_state
 
     @fit_context(prefer_skip_nested_validation=True)
@@ -235,35 +258,41 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If a parameter or the input is invalid, or weights are negative where
             `allow_negative_weight` is false, or sum to 0 or less in a sample.
         """
-        samples, signs = signed_samples(
-            self, X, y, sample_weight, self.allow_negative_weight
-        )
+        if is_collection(X):
+            chunks = ChunkedRows(self, X, y, sample_weight)
+            classes = chunks.classes
+            standardized = standardize_chunks(chunks, self.standardize)
+        else:
+            samples, signs = signed_samples(
+                self, X, y, sample_weight, self.allow_negative_weight
+            )
+            classes = samples.classes
+            standardized = standardize_in_memory(samples, self.standardize, signs)
+        samples = standardized.some
         random_state = check_random_state(self.random_state)
-        samples, center, scale = standardize_samples(samples, self.standardize)
         gammas = bandwidth_grid(self.gamma, samples)
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
             ridges = positive_grid("ridge", self.ridge)
+        _, part_p = samples.parts
+        centers, _ = choose_centers(*part_p, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        kernel_p, kernel_q, _ = center_kernels(
-            samples, self.n_components, constant, random_state
+        kernels = standardized.rows.prepared(
+            partial(kernel_of, centers=centers, constant=constant)
         )
-        for kernel, sign in zip((kernel_q, kernel_p), signs, strict=True):
-            kernel.weight = kernel.weight * sign
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
         # A single value in a list is scored, one given by itself is not.
         if scores.size > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1:
-            repeats = repeats_in(samples)
-            for i, gamma in enumerate(gammas):
-                scores[i] = leave_one_out(
-                    kernel_p, kernel_q, repeats, gamma, ridges, self.alpha, self.scoring
-                )
+            scores = leave_one_out(
+                kernels, len(centers), gammas, ridges, self.alpha, self.scoring
+            )
         best = best_bandwidth(gammas, scores.max(axis=1), samples)
         gamma = gammas[best]
         ridge = ridges[np.argmax(scores[best])]
-        p, q = moments(kernel_p, gamma), moments(kernel_q, gamma)
-        if vanish(kernel_q, q):
+        sums = kernels.totals(partial(kernel_sums, gammas=[gamma]))
+        q, p = (each.moments(0) for each in sums)
+        if vanish(q, len(centers)):
             warnings.warn(
                 f"With gamma={gamma:.3g} every kernel of LSIFRatio vanishes at all "
                 "rows of the denominator: the ratio is only known to be large at the "
@@ -272,17 +301,116 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 stacklevel=2,
             )
         theta = solve_ridge(p, q, self.alpha, ridge)
+        floor = least_ratio(kernels, len(centers), sums, gamma, ridge, self.alpha)
 
-        self.classes_ = samples.classes
-        self.center_, self.scale_ = center, scale
+        totals = [each.weight for each in sums]
+        if is_collection(X):
+            raw = [each.weight for each in chunks.surveys]
+        else:
+            raw = raw_totals(classes, y, sample_weight)
+        # Weights as they came, for portions that may follow.
+        of_all = (
+            each.scaled(given / total)
+            for each, given, total in zip(sums, raw, totals, strict=True)
+        )
+
+        self._stream = Stream(classes, None, tuple(of_all))
+        self.classes_ = classes
+        self.center_, self.scale_ = standardized.center, standardized.scale
         self.gamma_, self.ridge_ = float(gamma), float(ridge)
         self.alpha_ = float(self.alpha)
         self.gammas_, self.ridges_, self.loo_scores_ = gammas, ridges, scores
-        self.centers_ = kernel_p.centers
-        self.dual_coef_ = theta[: len(self.centers_)]
-        self.intercept_ = float(theta[-1] * constant) if self.intercept else 0.0
-        self.range_ = range_of(samples)
+        self.centers_ = centers
+        self._set_solution(theta)
+        self.floor_ = floor
+        self.range_ = standardized.extent
         return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Rows,
+        y: Values,
+        classes: Values | None = None,
+        sample_weight: Values | None = None,
+    ) -> Self:
+        """Learn from a portion of the rows, beside all that came before.
+
+        The first portions are kept, and fitted together, until there are 2,000 rows of
+        each sample, and ten for each of `n_components`. From then on, or after ``fit``,
+        the columns' scales, the centres, `gamma_`, `ridge_` and `floor_` stay as they
+        are, and a portion adds to the sums of which the coefficients are made, so
+        that the result is that of all rows at once with these. A repeat of a row of an
+        earlier portion is not known for one.
+
+        Parameters
+        ----------
+        %(X) They may be of one sample alone.
+        %(y)
+        classes : array-like of shape (2,), default=None
+            The two labels; needed in the first call if it has rows of one alone.
+        %(sample_weight)
+
+        Returns
+        -------
+        self : LSIFRatio
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid, or a label is none of the two.
+
+        Examples
+        --------
+        >>> from skdre import LSIFRatio
+        >>> from skdre.datasets import make_warped_shift
+        >>> ratio = LSIFRatio(random_state=0)
+        >>> for seed in range(3):
+        ...     X, y = make_warped_shift(200, 2, random_state=seed).pool()
+        ...     ratio = ratio.partial_fit(X, y)
+        >>> ratio.predict_ratio(X).shape
+        (400,)
+        """
+        return learn_portion(
+            self,
+            X,
+            y,
+            classes,
+            sample_weight,
+            n_first=max(_FIRST_ROWS, 10 * self.n_components),
+            signed=self.allow_negative_weight,
+        )
+
+    def _add_sums(self, portions, sums):
+        """Fit the sums before and those of a portion of each sample; returns both."""
+        constant = self._constant
+        added = []
+        for portion, before in zip(portions, sums, strict=True):
+            if portion is not None:
+                Z = standardize(portion.X, self.center_, self.scale_)
+                low, high = self.range_
+                self.range_ = np.stack(
+                    [np.minimum(low, Z.min(axis=0)), np.maximum(high, Z.max(axis=0))]
+                )
+                kernel = kernel_of(replace(portion, X=Z), self.centers_, constant)
+                before = before + kernel_sums(kernel, [self.gamma_])
+            added.append(before)
+        for label, each in zip(self.classes_, added, strict=True):
+            if not each.weight > 0:
+                raise ValueError(
+                    "sample_weight must have a positive sum in each sample over all "
+                    f"portions, got {each.weight:.6g} for class {label!r}."
+                )
+        q, p = (each.moments(0) for each in added)
+        self._set_solution(solve_ridge(p, q, self.alpha_, self.ridge_))
+        return tuple(added)
+
+    def _set_solution(self, theta):
+        n_centers = len(self.centers_)
+        self.dual_coef_ = theta[:n_centers]
+        has_constant = len(theta) > n_centers
+        self.intercept_ = float(theta[-1] * _INTERCEPT_COLUMN) if has_constant else 0.0
+        self._constant = _INTERCEPT_COLUMN if has_constant else 0.0
 
     def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio p / q at the rows of X, whatever alpha is.
@@ -294,13 +422,13 @@ class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         Returns
         -------
         log_ratio : ndarray of shape (n_samples,)
-            In nats, at least log(0.01), and at most log(100) if alpha > 0.
+            In nats, at least log(floor_), and at most log(1000) if alpha > 0.
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
         Z = np.clip(Z, *self.range_)
         relative = kernel_product(Z, self.centers_, self.dual_coef_, self.gamma_)
         relative = np.maximum(relative + self.intercept_, 0)
-        return log_of_ratio(ratio_of_relative(relative, self.alpha_))
+        return log_of_ratio(ratio_of_relative(relative, self.alpha_), self.floor_)
 
     def predict_relative_ratio(self, X: Rows) -> Floats:
         """Relative ratio p / (alpha p + (1 - alpha) q) at the rows of X.

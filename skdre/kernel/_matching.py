@@ -4,17 +4,19 @@ Sizes n_p and n_q are the sums of the rows' weights, which count repeats.
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import cho_solve
 
+from skdre._core.reduce import InMemory, Portion, nothing
+from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel, kernel_product, row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
-from skdre.kernel._nystroem import NystroemFeatures
+from skdre.kernel._nystroem import NystroemFeatures, landmark_sums
 from skdre.kernel._qp import (
     DenseKernel,
     Feasible,
-    FeatureKernel,
     Solution,
     solve_newton,
 )
@@ -39,6 +41,37 @@ def auto_eps(n_denominator):
 
 
 @dataclass(frozen=True)
+class Settings:
+    """The numbers of a problem, without its rows.
+
+    Attributes
+    ----------
+    gamma, ridge, eps, bound : float
+    size : float
+        n_q.
+    n_rows : int
+        Rows of the denominator, whatever their weights.
+    """
+
+    gamma: float
+    ridge: float
+    eps: float
+    bound: float
+    size: float
+    n_rows: int
+
+    @property
+    def band(self):
+        """Bounds of the sum of the masses."""
+        return max(0.0, 1 - self.eps) * self.size, (1 + self.eps) * self.size
+
+    @property
+    def limits(self):
+        """Constraints and ridge of the dual."""
+        return Limits(self.size * self.ridge, self.bound, *self.band)
+
+
+@dataclass(frozen=True)
 class Problem:
     """Kernel mean matching, in terms of the mass v = a w that each row of q carries."""
 
@@ -52,9 +85,16 @@ class Problem:
     bound: float
 
     @property
+    def settings(self):
+        """Its numbers."""
+        return Settings(
+            self.gamma, self.ridge, self.eps, self.bound, self.size, len(self.X_q)
+        )
+
+    @property
     def feasible(self):
         """Bounds of a row's mass, and of their sum."""
-        low, high = max(0.0, 1 - self.eps) * self.size, (1 + self.eps) * self.size
+        low, high = self.settings.band
         # No row can carry more than all may together: a huge bound does not overflow.
         bound = min(self.bound, high / self.q_weight.min())
         return Feasible(np.minimum(bound * self.q_weight, high), low, high)
@@ -77,10 +117,6 @@ class Problem:
     def linear_term(self):
         """kappa = K_qp numerator_coef."""
         return kernel_product(self.X_q, self.X_p, self.numerator_coef, self.gamma)
-
-    def take(self, index):
-        """The problem with some of the denominator's rows."""
-        return replace(self, X_q=self.X_q[index], q_weight=self.q_weight[index])
 
     def start(self):
         """The feasible point nearest to weights of 1."""
@@ -115,7 +151,26 @@ class Matching:
 def match_means(problem, solver, *, n_components, random_state, tol, max_iter):
     """Solve a problem by one of the solvers of :class:`skdre.KMMRatio`."""
     if solver == "nystroem":
-        return _match_features(problem, n_components, random_state, tol, max_iter)
+        (X_q, q_weight), (X_p, p_weight) = some = (
+            (problem.X_q, problem.q_weight),
+            (problem.X_p, problem.p_weight),
+        )
+        rows = InMemory(
+            Portion(X_q, q_weight, np.ones(len(X_q))),
+            Portion(X_p, p_weight, np.ones(len(X_p))),
+        )
+        ratio, solution, residual = match_features(
+            rows,
+            some,
+            problem.settings,
+            n_components=n_components,
+            random_state=random_state,
+            tol=tol,
+            max_iter=max_iter,
+        )
+        # The weights are those of predictions: the solver may have worked in single
+        # precision.
+        return Matching(ratio(X_q), ratio, solution, residual)
     if solver == "active-set":
         solution = solve_columns(
             problem.X_q,
@@ -175,58 +230,98 @@ def _ratio_of_dual(problem, solution):
     )
 
 
-def _solve_features(problem, features, target, start, tol, max_iter):
-    """Newton's method on the features of the denominator's rows, kept if they fit."""
-    n_rows, n_components = len(problem.X_q), len(features.landmarks)
-    entries = n_rows * n_components
+def feature_rows(portion, features, dtype, *, keep):
+    """Rows of a portion with their features, formed once if they are kept."""
+    m = len(features.landmarks)
+    if not keep:
+        return FeatureRows(
+            portion.weight, lambda rows: features.transform(portion.X[rows], dtype), m
+        )
+    cached = np.empty((len(portion.X), m), dtype)
+    for rows in row_blocks(*cached.shape):
+        cached[rows] = features.transform(portion.X[rows], dtype)
+    return FeatureRows(portion.weight, cached.__getitem__, m)
+
+
+def _solve_features(rows, settings, features, means, start, tol, max_iter):
+    """Newton's method on the features of the denominator's rows, kept if they fit.
+
+    `means` are those of the features over the denominator and the numerator.
+    """
+    entries = settings.n_rows * len(features.landmarks)
     dtype = np.float32 if entries > _DOUBLE_ENTRIES else np.float64
-    if entries * np.dtype(dtype).itemsize <= _FEATURE_BYTES:
-        cached = np.empty((n_rows, n_components), dtype)
-        for rows in row_blocks(n_rows, n_components):
-            cached[rows] = features.transform(problem.X_q[rows], dtype)
-        blocks = cached.__getitem__
-    else:
-
-        def blocks(rows):
-            return features.transform(problem.X_q[rows], dtype)
-
-    kernel = FeatureKernel(blocks, n_rows, target)
+    keep = entries * np.dtype(dtype).itemsize <= _FEATURE_BYTES and rows.in_memory
+    prepared = rows.prepared(
+        partial(feature_rows, features=features, dtype=dtype, keep=keep), nothing
+    )
     if start is None:
-        start = kernel.dual(problem.start())
-    return solve_newton(
-        kernel, problem.diagonal, problem.feasible, start, tol=tol, max_iter=max_iter
+        # Weights of 1, or as near as the bound allows.
+        start = min(1.0, settings.bound) * settings.size * means[0]
+    return solve_dual(
+        prepared,
+        settings.size * means[1],
+        settings.limits,
+        start,
+        tol=tol,
+        max_iter=max_iter,
     )
 
 
-def _match_features(problem, n_components, random_state, tol, max_iter):
-    """Solve with low-rank features, the kernel being the one that they define."""
+def match_features(rows, some, settings, *, n_components, random_state, tol, max_iter):
+    """Solve with low-rank features, the kernel being the one that they define.
+
+    Parameters
+    ----------
+    rows : InMemory or ChunkedRows
+        Of standardised portions.
+    some : pair of (ndarray, ndarray)
+        Rows and weights of the denominator, then of the numerator, that landmarks are
+        chosen from: all, or a part.
+    settings : Settings
+
+    Returns
+    -------
+    ratio : RatioFunction
+    solution : Solution
+    residual : float
+        Mean of k(x, x) that the features miss.
+    """
     features = NystroemFeatures.choose(
-        ((problem.X_p, problem.p_weight), (problem.X_q, problem.q_weight)),
-        problem.gamma,
-        n_components,
-        random_state,
+        some[::-1], settings.gamma, n_components, random_state
     )
-    mean = features.mean(problem.X_p, problem.p_weight)
+    means = [
+        features.mean_of(sums)
+        for sums in rows.totals(
+            partial(landmark_sums, landmarks=features.landmarks, gamma=settings.gamma)
+        )
+    ]
     start = None
-    if len(problem.X_q) > 2 * _PILOT_ROWS:
+    if settings.n_rows > 2 * _PILOT_ROWS:
         # A random part of the rows tells most of the dual point, at little cost.
-        pilot = problem.take(random_state.choice(len(problem.X_q), _PILOT_ROWS, False))
+        (X, weight), _ = some
+        if len(X) > _PILOT_ROWS:
+            index = random_state.choice(len(X), _PILOT_ROWS, False)
+            X, weight = X[index], weight[index]
+        pilot = replace(settings, n_rows=len(X), size=weight.sum())
         start = _solve_features(
-            pilot, features, pilot.size * mean, None, 1e-2, max_iter
-        ).dual * (problem.size / pilot.size)
-    target = problem.size * mean
-    solution = _solve_features(problem, features, target, start, tol, max_iter)
-    rho = problem.size * problem.ridge
+            InMemory(Portion(X, weight, np.ones(len(X))), None),
+            pilot,
+            features,
+            means,
+            None,
+            1e-2,
+            max_iter,
+        ).dual * (settings.size / pilot.size)
+    solution = _solve_features(rows, settings, features, means, start, tol, max_iter)
+    rho = settings.limits.rho
     ratio = RatioFunction(
         features.landmarks,
-        features.kernel_coef(target - solution.dual) / rho,
+        features.kernel_coef(settings.size * means[1] - solution.dual) / rho,
         -solution.nu / rho,
-        problem.gamma,
-        problem.bound,
+        settings.gamma,
+        settings.bound,
     )
-    # The weights are those of predictions: the solver may have worked in single
-    # precision.
-    return Matching(ratio(problem.X_q), ratio, solution, features.residual)
+    return ratio, solution, features.residual
 
 
 def _regress(problem, weights, n_components):

@@ -5,14 +5,20 @@ simplex by log(max_k g_k), hence by max_k g_k - 1, with the gradient
 g_k = sum_j w_j L_jk / (L pi)_j.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy.linalg import cho_solve
 
+from skdre._core.reduce import Sums, nothing
 from skdre.kernel._linear_algebra import jittered_cholesky, submatrix
 
 _MAX_HALVINGS = 40
+# A relative change of a density below this is taken as this: no logarithm is infinite.
+_LEAST_CHANGE = -1 + 1e-15
+# Shares of a step that are tried.
+_SHARES = (0.5 ** np.arange(_MAX_HALVINGS)).tolist()
 # Most components that enter the working set in one step.
 _NEW_COMPONENTS = 10
 # A mixture density below this is not told from 0.
@@ -79,14 +85,185 @@ def nonnegative_quadratic(H, c, start):
     return y
 
 
-def solve_mixture(L, weight, start, *, tol, max_iter):
+class MixtureRows:
+    """Likelihoods of rows under each component, and their density under the mixture.
+
+    Parameters
+    ----------
+    L : ndarray of shape (n_rows, n_components)
+        Likelihoods.
+    weight : ndarray of shape (n_rows,)
+    start : ndarray of shape (n_components,)
+        Proportions with L @ start > 0.
+    """
+
+    def __init__(self, L, weight, start):
+        self.L, self.weight = L, weight
+        self.density = L @ start
+
+    @property
+    def objective(self):
+        """Weighted sum of the log density."""
+        return self.weight @ np.log(self.density)
+
+    def gradient(self):
+        """g_k = sum_j w_j L_jk / density_j."""
+        return (self.weight / self.density) @ self.L
+
+    def hessian(self, columns):
+        """Minus the second derivatives by some of the proportions."""
+        scaled = self.L[:, columns] * (np.sqrt(self.weight) / self.density)[:, None]
+        return scaled.T @ scaled
+
+    def look_along(self, step, columns):
+        """Go along a step; returns the least relative change of a row's density."""
+        # Relative to the density, so that the gain is exact also where it is tiny.
+        self.change = self.L[:, columns] @ step / self.density
+        return self.change.min()
+
+    def gain(self, t):
+        """What the objective gains by a share t of the step."""
+        return self.weight @ np.log1p(t * self.change)
+
+    def move(self, t, proportions, total):
+        """Take that share; `total` is the sum of the proportions that it leads to."""
+        self.density *= (1 + t * self.change) / total
+
+
+@dataclass(frozen=True)
+class MixtureSums(Sums):
+    """Sums over rows at proportions, and along a step to others.
+
+    Attributes
+    ----------
+    weight, log_peak : float
+        Of the rows where a component is seen, and the logarithms of their largest
+        likelihoods, by which all others are divided.
+    objective, gradient, hessian : float and ndarray
+        Of :class:`MixtureRows`, at the end of the step where there is one.
+    gains : ndarray of shape (n_shares,)
+        Of shares of the step.
+    least : float
+        Least relative change of a density along it.
+    """
+
+    weight: float
+    log_peak: float
+    objective: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+    gains: np.ndarray
+    least: float
+
+    def __add__(self, other):
+        added = super().__add__(other)
+        return replace(added, least=min(self.least, other.least))
+
+
+def mixture_sums(portion, likelihoods, proportions, step):
+    """Reducer: sums at the proportions, or from there along a step."""
+    k = len(proportions)
+    sums = MixtureSums(
+        0.0, 0.0, 0.0, np.zeros(k), np.zeros((k, k)), np.zeros(_MAX_HALVINGS), np.inf
+    )
+    for L, weight in likelihoods(portion):
+        peak = L.max(axis=1)
+        seen = peak > TINY
+        L, weight = L[seen] / peak[seen, None], weight[seen]
+        if not len(L):
+            continue
+        rows = MixtureRows(L, weight, proportions)
+        gains, least = np.zeros(_MAX_HALVINGS), np.inf
+        if step is not None:
+            least = rows.look_along(step, slice(None))
+            # What no share of the step may reach is not looked at.
+            rows.change = np.maximum(rows.change, _LEAST_CHANGE)
+            gains = np.array([rows.gain(t) for t in _SHARES])
+            rows.move(1.0, None, 1.0)
+        sums += MixtureSums(
+            weight.sum(),
+            weight @ np.log(peak[seen]),
+            rows.objective,
+            rows.gradient(),
+            rows.hessian(slice(None)),
+            gains,
+            least,
+        )
+    return sums
+
+
+class MixturePasses:
+    """What :class:`MixtureRows` is, of rows that come anew with each pass.
+
+    One pass a step, unless the step is too long.
+
+    Parameters
+    ----------
+    rows : InMemory or ChunkedRows
+        The numerator's portions are what `likelihoods` takes.
+    likelihoods : callable
+        Yields likelihoods of rows of a portion, and their weights.
+    start : ndarray of shape (n_components,)
+    """
+
+    def __init__(self, rows, likelihoods, start):
+        self._rows, self._likelihoods = rows, likelihoods
+        self._proportions = start
+        self._at = self._pass(None)
+
+    def _pass(self, step):
+        reducer = partial(
+            mixture_sums,
+            likelihoods=self._likelihoods,
+            proportions=self._proportions,
+            step=step,
+        )
+        return self._rows.totals(nothing, reducer)[1]
+
+    @property
+    def log_peak(self):
+        return self._at.log_peak / self._at.weight
+
+    @property
+    def objective(self):
+        return self._at.objective / self._at.weight
+
+    def gradient(self):
+        return self._at.gradient / self._at.weight
+
+    def hessian(self, columns):
+        return submatrix(self._at.hessian, columns, columns) / self._at.weight
+
+    def look_along(self, step, columns):
+        whole = np.zeros_like(self._proportions)
+        whole[columns] = step
+        self._ahead = self._pass(whole)
+        return self._ahead.least
+
+    def gain(self, t):
+        return self._ahead.gains[_SHARES.index(t)] / self._ahead.weight
+
+    def move(self, t, proportions, total):
+        self._proportions = proportions
+        if t != 1.0:
+            self._at = self._pass(None)
+            return
+        self._at = replace(
+            self._ahead,
+            gradient=self._ahead.gradient * total,
+            hessian=self._ahead.hessian * total**2,
+        )
+
+
+def solve_mixture(rows, start, *, tol, max_iter):
     """Maximum-likelihood proportions of a mixture of known components.
 
     A sequential quadratic method on the components that carry the mixture and those
     that would improve it most: a Newton step of the objective sum(pi) - sum_j w_j
-    log(L pi)_j over pi >= 0, whose minimum lies on the simplex by itself. The rows'
-    weights sum to 1, and `start` is a point of the simplex with L @ start > 0. Stops at
-    a gap of `tol` nats, or after `max_iter` steps.
+    log(L pi)_j over pi >= 0, whose minimum lies on the simplex by itself. The weights
+    of the rows, :class:`MixtureRows` or :class:`MixturePasses`, sum to 1, and `start`
+    is a point of the simplex with L @ start > 0. Stops at a gap of `tol` nats, or after
+    `max_iter` steps.
 
     References
     ----------
@@ -95,21 +272,17 @@ def solve_mixture(L, weight, start, *, tol, max_iter):
        programming. JCGS 29.
     """
     pi = start
-    density = L @ pi
-    objective = weight @ np.log(density)
-    root = np.sqrt(weight)
+    objective = rows.objective
     n_iter = 0
     while True:
-        gradient = (weight / density) @ L
+        gradient = rows.gradient()
         gap = gradient.max() - 1
         if gap <= tol or n_iter >= max_iter:
             break
         outside = np.flatnonzero((gradient > 1) & (pi == 0))
         outside = outside[np.argsort(gradient[outside])[-_NEW_COMPONENTS:]]
         working = np.union1d(np.flatnonzero(pi), outside)
-        L_working = L[:, working]
-        scaled = L_working * (root / density)[:, None]
-        hessian = scaled.T @ scaled
+        hessian = rows.hessian(working)
         # Neighbouring kernels are alike to rounding. What is damped is the step, which
         # vanishes at the optimum all the same.
         damping = 1e-9 * hessian.diagonal()
@@ -120,16 +293,13 @@ def solve_mixture(L, weight, start, *, tol, max_iter):
         few = np.count_nonzero(pi) <= 2 * _NEW_COMPONENTS
         target = nonnegative_quadratic(hessian, linear, few * pi[working])
         step = target - pi[working]
-        # Relative to the density, so that the gain is exact also where it is tiny.
-        relative_step = L_working @ step / density
+        least = rows.look_along(step, working)
         slope = (1 - gradient[working]) @ step
-        t = 1.0
-        for _ in range(_MAX_HALVINGS):
-            if 1 + t * relative_step.min() > TINY:
-                gain = weight @ np.log1p(t * relative_step)
+        for t in _SHARES:
+            if 1 + t * least > TINY:
+                gain = rows.gain(t)
                 if gain - t * step.sum() >= -1e-4 * t * slope - 1e-15:
                     break
-            t /= 2
         else:
             # No step improves the likelihood: rounding is all that is left.
             break
@@ -137,7 +307,7 @@ def solve_mixture(L, weight, start, *, tol, max_iter):
         pi[working] = np.maximum(target - (1 - t) * step, 0)
         total = pi.sum()
         pi /= total
-        density *= (1 + t * relative_step) / total
+        rows.move(t, pi, total)
         objective += gain - np.log(total)
         n_iter += 1
     return Mixture(pi, float(objective), float(max(gap, 0)), n_iter, bool(gap <= tol))

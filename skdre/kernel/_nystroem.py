@@ -1,8 +1,11 @@
 """Nyström features of the Gaussian kernel, on landmarks chosen by pivoted Cholesky."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from skdre._core.reduce import Sums
 from skdre.kernel._gaussian import gaussian_kernel, row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
 
@@ -85,6 +88,24 @@ def pivoted_cholesky_landmarks(X, gamma, n_landmarks, random_state, *, tol=1e-9)
     return np.asarray(chosen), float(diagonal.mean())
 
 
+@dataclass(frozen=True)
+class LandmarkSums(Sums):
+    """Sums of weights, and of weighted kernel values at the landmarks."""
+
+    weight: float
+    total: np.ndarray
+
+
+def landmark_sums(portion, landmarks, gamma):
+    """Reducer: of these the mean of phi is made."""
+    total = np.zeros(len(landmarks))
+    for rows in row_blocks(len(portion.X), len(landmarks)):
+        total += portion.weight[rows] @ gaussian_kernel(
+            portion.X[rows], landmarks, gamma
+        )
+    return LandmarkSums(portion.weight.sum(), total)
+
+
 class NystroemFeatures:
     """Features phi(x) whose inner products approximate the Gaussian kernel.
 
@@ -142,12 +163,9 @@ class NystroemFeatures:
             check_finite=False,
         ).T.astype(dtype, copy=False)
 
-    def mean(self, X, weight):
-        """Weighted mean of phi over the rows of X, of shape (n_components,)."""
-        total = np.zeros(len(self.landmarks))
-        for rows in row_blocks(len(X), len(self.landmarks)):
-            total += weight[rows] @ gaussian_kernel(X[rows], self.landmarks, self.gamma)
-        return solve_triangular(self.factor, total / weight.sum(), lower=True)
+    def mean_of(self, sums):
+        """Weighted mean of phi over a sample, of shape (n_components,)."""
+        return solve_triangular(self.factor, sums.total / sums.weight, lower=True)
 
     def kernel_coef(self, coef):
         """Coefficients c of k(x, landmarks) @ c = phi(x) @ coef."""

@@ -14,8 +14,8 @@ write f = kappa - K alpha, the field; the primal point that minimises the Lagran
 v = clip((f - nu) / D, 0, u), with nu the multiplier of the band, and alpha is optimal
 when v = alpha. Primal and dual value differ by half the squared kernel norm of
 v - alpha. A semismooth Newton method with a line search on the dual therefore converges
-from anywhere, in a finite number of steps. It runs on the kernel matrix
-(:class:`DenseKernel`) or on features of it (:class:`FeatureKernel`).
+from anywhere, in a finite number of steps. Here it runs on the kernel matrix
+(:class:`DenseKernel`), in :mod:`skdre.kernel._dual` on features of it.
 """
 
 from dataclasses import dataclass
@@ -23,7 +23,6 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve
 
-from skdre.kernel._gaussian import row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky, submatrix
 
 _MAX_HALVINGS = 40
@@ -104,8 +103,8 @@ class Solution:
 
     Attributes
     ----------
-    v : ndarray of shape (n,)
-        Feasible point.
+    v : ndarray of shape (n,) or None
+        Feasible point; None where no process holds it.
     objective : float
         Objective at v.
     gap : float
@@ -120,7 +119,7 @@ class Solution:
         Multiplier of the band.
     """
 
-    v: np.ndarray
+    v: np.ndarray | None
     objective: float
     gap: float
     n_iter: int
@@ -182,84 +181,6 @@ class DenseKernel:
                 excess = step[index].sum() - rho[index].sum()
                 step[index] -= excess / unit.sum() * unit
         return step, -(self.K @ step)
-
-
-class FeatureKernel:
-    """Dual points as weight vectors c of phi(x)'c, for K = Phi Phi'.
-
-    The field kappa - K alpha = Phi (h - c) is formed from the difference h - c, so that
-    large terms cancel before the features, perhaps in single precision, are applied.
-
-    ``features(rows)`` is the block of Phi at a slice of rows, and kappa = Phi target.
-    """
-
-    def __init__(self, features, n_rows, target):
-        self.features = features
-        self.n_rows = n_rows
-        self.target = target
-
-    def _blocks(self):
-        for rows in row_blocks(self.n_rows, len(self.target)):
-            yield rows, self.features(rows)
-
-    def apply(self, coef):
-        """Phi @ coef."""
-        out = np.empty(self.n_rows)
-        for rows, block in self._blocks():
-            out[rows] = block @ coef.astype(block.dtype)
-        return out
-
-    def gather(self, v):
-        """Phi' @ v."""
-        total = np.zeros(len(self.target))
-        for rows, block in self._blocks():
-            total += v[rows].astype(block.dtype) @ block
-        return total
-
-    def dual(self, v):
-        """Dual point that belongs to a primal point."""
-        return self.gather(v)
-
-    def evaluate(self, point):
-        """Field and squared norm of a dual point."""
-        return self.apply(self.target - point), point @ point
-
-    def inner(self, point, step, step_field):
-        """Inner products <point, step> and <step, step>."""
-        return point @ step, step @ step
-
-    def value_terms(self, v):
-        """v'Kv, kappa'v and Kv - kappa."""
-        point = self.gather(v)
-        return point @ point, self.target @ point, self.apply(point - self.target)
-
-    def residual(self, v, point, free, curvature):
-        """Phi'v - c, its squared norm, and the Hessian's parts from the same pass."""
-        n_components = len(self.target)
-        total = np.zeros(n_components)
-        gram = np.zeros((n_components, n_components))
-        pull = np.zeros(n_components)
-        inverse = np.where(free, 1 / curvature, 0.0)
-        for rows, block in self._blocks():
-            total += v[rows].astype(block.dtype) @ block
-            weight = inverse[rows].astype(block.dtype)
-            pull += weight @ block
-            scaled = block * np.sqrt(weight)[:, None]
-            gram += scaled.T @ scaled
-        rho = total - point
-        return rho, rho @ rho, (gram, pull, inverse.sum())
-
-    def direction(self, rho, free, curvature, banded, parts):
-        """Newton's step (I + Phi_F' D_F^-1 Phi_F) step = rho, and the field's change.
-
-        A binding band takes out the direction that would change the sum of v.
-        """
-        gram, pull, total = parts
-        hessian = gram + np.eye(len(rho))
-        if banded and total > 0:
-            hessian -= np.outer(pull, pull) / total
-        step = cho_solve((jittered_cholesky(hessian), True), rho, check_finite=False)
-        return step, -self.apply(step)
 
 
 def certify(kernel, v, ridge, feasible, tol, n_iter, **dual):

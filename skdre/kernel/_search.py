@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
-from sklearn.model_selection import check_cv
 
+from skdre._core.folds import split_pool
 from skdre._core.rows import repeats_of
-from skdre.base import RATIO_FLOOR
 
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
 _MOST_PARCELS = 100
@@ -32,14 +31,14 @@ def repeats_in(samples):
     )
 
 
-def log_loss(ratio_p, p_weight, ratio_q, q_weight):
+def log_loss(ratio_p, p_weight, ratio_q, q_weight, floor):
     """Class-balanced log loss of ratios at rows of both samples, in nats.
 
-    Ratios of shape (n_rows,) or (n_rows, n_outputs); weights that sum to less than 1
-    give the rows' share of the loss.
+    Ratios of shape (n_rows,) or (n_rows, n_outputs), those below `floor` taken as that;
+    weights that sum to less than 1 give the rows' share of the loss.
     """
-    loss_p = p_weight @ np.log1p(1 / np.maximum(ratio_p, RATIO_FLOOR))
-    loss_q = q_weight @ np.log1p(np.maximum(ratio_q, RATIO_FLOOR))
+    loss_p = p_weight @ np.log1p(1 / np.maximum(ratio_p, floor))
+    loss_q = q_weight @ np.log1p(np.maximum(ratio_q, floor))
     return (loss_p + loss_q) / 2
 
 
@@ -122,35 +121,5 @@ def make_folds(cv, samples, X, y, sample_weight, random_state):
         ]
         parts = zip(train[0], held[0], train[1], held[1], strict=True)
     else:
-        parts = _split_pool(cv, samples, X, y, sample_weight)
+        parts = split_pool(cv, samples, X, y, sample_weight)
     return [Fold(*part) for part in parts]
-
-
-def _split_pool(cv, samples, X, y, sample_weight):
-    """Weights of the rows in each part of the splits of the pool.
-
-    Whoever gives the splits decides whether the copies of a row stay together.
-    """
-    y = np.ravel(np.asarray(y))
-    given = np.ones(len(y)) if sample_weight is None else np.asarray(sample_weight)
-    (_, q_weight), (_, p_weight) = samples.parts
-    domains = (
-        (samples.numerator_index, samples.numerator_row, p_weight),
-        (samples.denominator_index, samples.denominator_row, q_weight),
-    )
-    for train, held in check_cv(cv, y, classifier=True).split(X, y):
-        part = []
-        for index, row, weight in domains:
-            for rows, name in ((train, "train"), (held, "test")):
-                inside = np.zeros(len(y), bool)
-                inside[rows] = True
-                share = np.bincount(row, given[index] * inside[index], len(weight))
-                share /= np.bincount(row, given[index], len(weight))
-                part.append(weight * share)
-                if not part[-1].any():
-                    raise ValueError(
-                        "Each split of cv must have rows of both classes on either "
-                        f"side, but a {name} side has none of class "
-                        f"{y[index[0]]!r}; use a stratified splitter or a number."
-                    )
-        yield part

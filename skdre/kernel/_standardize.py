@@ -1,9 +1,13 @@
 """Rows of both samples centred, and in units of their columns' spread."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from skdre._core.reduce import InMemory
+from skdre._core.samples import TwoSamples
 from skdre._core.scales import FAR, column_scales
 
 
@@ -23,6 +27,68 @@ def _weighted_median(X, weight):
     return X[order[place, columns], columns]
 
 
+@dataclass(frozen=True)
+class Standardized:
+    """Rows in units of their columns' spread, whoever holds them.
+
+    Attributes
+    ----------
+    rows : InMemory or ChunkedRows
+        All rows.
+    some : TwoSamples
+        All rows of samples in memory, the pilot of a collection.
+    center, scale : ndarray of shape (n_features,)
+    extent : ndarray of shape (2, n_features)
+        Least and greatest value of each standardised column over both samples.
+    """
+
+    rows: Any
+    some: TwoSamples
+    center: np.ndarray
+    scale: np.ndarray
+    extent: np.ndarray
+
+
+def _in_units(portion, center, scale):
+    return replace(portion, X=standardize(portion.X, center, scale))
+
+
+def standardize_chunks(chunks, standardize_columns):
+    """The rows of a collection, standardised; medians are those of the pilot."""
+    if standardize_columns:
+        scales = chunks.column_scales()
+        center, scale = scales.center, scales.within
+    else:
+        center, scale = _medians(chunks.pilot)
+    return Standardized(
+        chunks.prepared(partial(_in_units, center=center, scale=scale)),
+        _standardized(chunks.pilot, center, scale),
+        center,
+        scale,
+        standardize(chunks.extent, center, scale),
+    )
+
+
+def standardize_in_memory(samples, standardize_columns, signs=(1.0, 1.0)):
+    """The two samples, standardised, their rows perhaps with signs."""
+    some, center, scale = standardize_samples(samples, standardize_columns)
+    return Standardized(InMemory.of(some, signs), some, center, scale, range_of(some))
+
+
+def _medians(samples):
+    """Middle of the medians of the columns, which keep their units."""
+    center = sum(_weighted_median(*part) / 2 for part in samples.parts)
+    return center, np.ones(len(center))
+
+
+def _standardized(samples, center, scale):
+    return replace(
+        samples,
+        numerator=standardize(samples.numerator, center, scale),
+        denominator=standardize(samples.denominator, center, scale),
+    )
+
+
 def standardize_samples(samples, standardize_columns):
     """The two samples with their rows standardised, and each column's centre and scale.
 
@@ -34,14 +100,8 @@ def standardize_samples(samples, standardize_columns):
         scales = column_scales(samples.parts, samples.names)
         center, scale = scales.center, scales.within
     else:
-        center = sum(_weighted_median(*part) / 2 for part in samples.parts)
-        scale = np.ones(len(center))
-    standardized = replace(
-        samples,
-        numerator=standardize(samples.numerator, center, scale),
-        denominator=standardize(samples.denominator, center, scale),
-    )
-    return standardized, center, scale
+        center, scale = _medians(samples)
+    return _standardized(samples, center, scale), center, scale
 
 
 def range_of(samples):

@@ -45,6 +45,25 @@ def samples(d, n_p=70, n_q=90, seed=0):
     return np.round(X * 2**16) / 2**16, y
 
 
+@pytest.mark.parametrize(
+    ("estimator", "least"),
+    [
+        (KMMRatio(gamma=1.0), 0.01),
+        (KLIEPRatio(gamma=1.0, intercept=False), 0.0001),
+    ],
+    ids=str,
+)
+def test_the_least_ratio_is_that_of_the_documentation(estimator, least):
+    X, y = pool(
+        numerator=np.random.default_rng(0).normal(size=(200, 2)),
+        denominator=np.random.default_rng(1).normal([9.0, 0.0], size=(200, 2)),
+    )
+    found = estimator.fit(X, y).predict_ratio([*X, [9.0, 9.0]])
+    assert found.min() == pytest.approx(least, rel=1e-12)
+    for text in (estimator.__doc__, estimator.decision_function.__doc__):
+        assert re.search(f"(at least|between) log\\({least:.4g}\\)", text), text
+
+
 @of_all(ESTIMATORS)
 @pytest.mark.parametrize("standardize", [True, False])
 @pytest.mark.parametrize("d", [1, 3, 20])

@@ -1,18 +1,30 @@
 """KLIEPRatio against cvxpy, against refitting by brute force, and against the truth."""
 
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from portions import InPortions, cut
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GroupKFold, StratifiedKFold
 
 from skdre import KLIEPRatio, pool
-from skdre.base import RATIO_FLOOR
+from skdre._core.reduce import InMemory
 from skdre.datasets import make_warped_shift
-from skdre.kernel._mixture import nonnegative_quadratic, solve_mixture
+from skdre.kernel._centers import CenterKernel, kernel_of
+from skdre.kernel._kliep import fit_all_rows
+from skdre.kernel._mixture import (
+    MixturePasses,
+    MixtureRows,
+    nonnegative_quadratic,
+    solve_mixture,
+)
+
+# The least ratio, as documented.
+FLOOR = 0.0001
 
 
 @pytest.fixture(scope="module")
@@ -49,23 +61,32 @@ def test_nonnegative_quadratic_is_optimal(seed):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_mixture_is_optimal(seed):
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_mixture_is_optimal(seed, in_memory):
     """Random likelihoods, of any scale in each row, and random weights."""
     rng = np.random.default_rng(seed)
     L = rng.exponential(size=(60, 20)) ** 3 * rng.exponential(size=(60, 1)) * 1e-8
     weight = rng.dirichlet(np.ones(60))
     uniform = np.full(20, 1 / 20)
     best = optimum(L * 1e8, weight) - np.log(1e8)
-    exact = solve_mixture(L, weight, uniform, tol=1e-10, max_iter=100)
+
+    def rows():
+        if in_memory:
+            return MixtureRows(L, weight, uniform)
+        portions = [(L[:20], 3 * weight[:20]), (L[20:], 3 * weight[20:])]
+        return MixturePasses(InPortions([None], portions), lambda x: [x], uniform)
+
+    peak = 0.0 if in_memory else rows().log_peak
+    exact = solve_mixture(rows(), uniform, tol=1e-10, max_iter=100)
     assert exact.converged
     assert exact.gap <= 1e-10
-    assert exact.objective == pytest.approx(best, abs=1e-6)
+    assert exact.objective + peak == pytest.approx(best, abs=1e-6)
     assert exact.proportions.min() == 0
     assert exact.proportions.sum() == pytest.approx(1)
     # The gap is a bound wherever the method stops.
     previous = -np.inf
     for max_iter in range(5):
-        early = solve_mixture(L, weight, uniform, tol=1e-10, max_iter=max_iter)
+        early = solve_mixture(rows(), uniform, tol=1e-10, max_iter=max_iter)
         assert early.n_iter == max_iter
         assert not early.converged
         assert early.objective >= previous
@@ -115,7 +136,7 @@ def test_optimum_of_the_published_problem(shift, params):
         )
         for z in Z
     ]
-    assert_allclose(model.predict_ratio(X_new), np.maximum(ratio, RATIO_FLOOR))
+    assert_allclose(model.predict_ratio(X_new), np.maximum(ratio, FLOOR))
     assert np.mean(np.log(ratio[:150])) == pytest.approx(model.objective_, abs=1e-9)
     coef = np.append(model.dual_coef_, model.intercept_)
     assert (coef >= 0).all()
@@ -158,7 +179,7 @@ def test_cross_validation_is_refitting_from_scratch(sizes):
             A = np.column_stack([brute_kernel(Z_p, Z_p, gamma), np.ones(len(Z_p))])
             alpha = em(A / mean_q) / mean_q
             K = brute_kernel(Z[test], Z_p, gamma)
-            ratio = np.maximum(K @ alpha[:-1] + alpha[-1], RATIO_FLOOR)
+            ratio = np.maximum(K @ alpha[:-1] + alpha[-1], FLOOR)
             probability = ratio / (1 + ratio)
             for label, share in zip(y[test], probability, strict=True):
                 losses[label].append(-np.log(share if label else 1 - share))
@@ -282,7 +303,7 @@ def test_the_intercept_is_the_ratio_far_away(shift):
     assert model.predict_ratio(X_far)[0] == pytest.approx(model.intercept_)
     assert model.intercept_ > 0.9
     model = KLIEPRatio(1.0, intercept=False, random_state=0).fit(X, y)
-    assert model.predict_ratio(X_far)[0] == pytest.approx(RATIO_FLOOR)
+    assert model.predict_ratio(X_far)[0] == pytest.approx(FLOOR)
 
 
 def test_too_few_steps(shift):
@@ -339,3 +360,24 @@ def test_a_center_far_from_the_denominator_is_no_reason_to_warn(shift):
     # Its kernel, whose mean is taken as half of one row's, carries the row alone.
     far = np.argmax(model.centers_[:, 0])
     assert model.dual_coef_[far] == pytest.approx(2 * 200 / 151, rel=1e-3)
+
+
+@pytest.mark.parametrize("gamma", [0.3, 30.0])
+def test_passes_over_portions_are_the_fit_in_memory(gamma):
+    rng = np.random.default_rng(0)
+    (q, w_q), (p, w_p) = (
+        (rng.normal(i, 1, (n, 2)), rng.uniform(1, 2, n)) for i, n in enumerate((80, 60))
+    )
+    p[0] = 40.0  # where no kernel reaches
+    centers = p[1:20]
+    kernels = InMemory(CenterKernel(q, w_q, centers), CenterKernel(p, w_p, centers))
+    portions = InPortions(cut(q, w_q, 30), cut(p, w_p, 1, 25)).prepared(
+        partial(kernel_of, centers=centers, constant=0.0)
+    )
+    with pytest.warns(ConvergenceWarning, match="vanishes at 1 rows"):
+        expected, mixture = fit_all_rows(kernels, 19, gamma, tol=1e-9, max_iter=100)
+    with pytest.warns(ConvergenceWarning, match="vanishes at 1 rows"):
+        found, passes = fit_all_rows(portions, 19, gamma, tol=1e-9, max_iter=100)
+    assert_allclose(found, expected, rtol=1e-5, atol=1e-8)
+    assert passes.objective == pytest.approx(mixture.objective, abs=1e-9)
+    assert passes.converged

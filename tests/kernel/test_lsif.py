@@ -1,25 +1,31 @@
 """LSIFRatio: the closed form, leave-one-out against refitting, and the truth."""
 
 import tracemalloc
+from functools import partial
 
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from portions import InPortions, cut
 from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import LSIFRatio
-from skdre.base import RATIO_FLOOR, pool
+from skdre._core.reduce import InMemory, Portion
+from skdre.base import pool
 from skdre.datasets import make_warped_shift
-from skdre.kernel._centers import CenterKernel
+from skdre.kernel._centers import CenterKernel, kernel_of
 from skdre.kernel._least_squares import (
+    kernel_sums,
     leave_one_out,
-    moments,
     one_row_less,
     ratio_of_relative,
     relative_of_ratio,
 )
 from skdre.kernel._lsif import RIDGES
+
+# The least ratio that counts in the search.
+FLOOR = 0.001
 
 
 @pytest.fixture(scope="module")
@@ -60,14 +66,14 @@ def brute_leave_one_out(phi_p, phi_q, alpha, ridge, scoring):
         [
             np.log(
                 max(
-                    min((1 - alpha) * r / (1 - alpha * r), 100)
+                    min((1 - alpha) * r / (1 - alpha * r), 1000)
                     if alpha * r < 1
-                    else 100,
-                    0.01,
+                    else 1000,
+                    FLOOR,
                 )
             )
             if alpha
-            else np.log(max(r, 0.01))
+            else np.log(max(r, FLOOR))
             for r in each
         ]
         for each in (of_p, of_q)
@@ -132,26 +138,28 @@ def test_leave_one_out_of_weights_is_that_of_repeats(alpha):
 def test_one_row_less():
     weight = np.array([1.0, 3.0, 2.0])
     values = np.array([5.0, -1.0, 2.0])
-    growth, share = one_row_less(weight, weight)
+    growth, share = one_row_less(weight.sum(), weight.sum())
     mean = np.average(values, weights=weight)
     for j in range(3):
         rest = weight - (np.arange(3) == j)
-        assert growth * mean - share[j] * values[j] == pytest.approx(
+        assert growth * mean - share * values[j] == pytest.approx(
             np.average(values, weights=rest)
         )
     # Weights that sum to 1 stand for their rows; one row is not left out.
-    growth, share = one_row_less(np.full(4, 0.25), np.ones(4))
+    growth, share = one_row_less(1.0, 4)
     assert growth == pytest.approx(4 / 3)
-    assert_allclose(share, 1 / 3)
-    assert one_row_less(np.array([0.3]), np.ones(1)) == (1.0, 0.0)
+    assert share * 0.25 == pytest.approx(1 / 3)
+    assert one_row_less(0.3, 1) == (1.0, 0.0)
 
 
-@pytest.mark.parametrize("params", [{}, {"intercept": False}, {"alpha": 0.4}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{}, {"alpha": 0.0, "intercept": False}, {"alpha": 0.0}], ids=str
+)
 def test_closed_form(shift, params):
     """The formula of the docstring, and the loss that it minimises."""
     X, y = shift.pool()
     model = LSIFRatio(random_state=0, **params).fit(X, y)
-    alpha, ridge = params.get("alpha", 0.0), model.ridge_
+    alpha, ridge = params.get("alpha", 0.1), model.ridge_
     constant = 30.0 if model.get_params()["intercept"] else 0.0
     Z = (X - model.center_) / model.scale_
     phi = features(Z, model.centers_, model.gamma_, constant)
@@ -176,8 +184,8 @@ def test_closed_form(shift, params):
     else:
         with np.errstate(divide="ignore"):
             expected = (1 - alpha) * relative / (1 - alpha * relative)
-        expected = np.where((alpha * relative >= 1) | (expected > 100), 100, expected)
-    expected = np.maximum(expected, RATIO_FLOOR)
+        expected = np.where((alpha * relative >= 1) | (expected > 1e3), 1e3, expected)
+    expected = np.maximum(expected, model.floor_)
     assert_allclose(model.predict_ratio(X), expected, rtol=1e-4)
 
 
@@ -189,12 +197,66 @@ def test_search(shift):
     best = np.unravel_index(np.argmax(model.loo_scores_), (13, 13))
     assert model.gamma_ == model.gammas_[best[0]]
     assert model.ridge_ == model.ridges_[best[1]]
-    new = make_warped_shift(2000, 2, random_state=1)
-    assert model.loo_scores_.max() > -np.log(2)
-    assert model.loo_scores_.max() == pytest.approx(model.score(*new.pool()), abs=0.05)
     alone = LSIFRatio(model.gamma_, ridge=model.ridge_, random_state=0).fit(X, y)
     assert np.isnan(alone.loo_scores_).all()
     assert_allclose(alone.decision_function(X), model.decision_function(X), atol=1e-8)
+
+
+def test_the_score_of_the_search_is_that_of_new_rows():
+    new, found = make_warped_shift(2000, 2, random_state=1).pool(), []
+    for seed in range(4):
+        pooled = make_warped_shift((150, 200), 2, random_state=seed).pool()
+        model = LSIFRatio(random_state=0).fit(*pooled)
+        found.append((model.loo_scores_.max(), model.score(*new)))
+    of_rows, of_new = np.mean(found, axis=0)
+    assert of_rows > -np.log(2)
+    assert of_rows == pytest.approx(of_new, abs=0.03)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("apart", [0.7, 4.0])
+def test_the_floor_is_the_one_with_the_least_loss_of_rows_left_out(alpha, apart):
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(size=(20, 1)) + apart, rng.normal(size=(30, 1))
+    X, y = pool(numerator=p, denominator=q)
+    model = LSIFRatio(1.0, ridge=1e-3, alpha=alpha, random_state=0).fit(X, y)
+    phi = features((X - model.center_) / model.scale_, model.centers_, 1.0, 30.0)
+    phi_p, phi_q = phi[y == 1], phi[y == 0]
+    of_p, of_q = (
+        np.array([row @ refit(*rest, alpha, 1e-3) for row, rest in parts])
+        for parts in (
+            [(row, (np.delete(phi_p, i, 0), phi_q)) for i, row in enumerate(phi_p)],
+            [(row, (phi_p, np.delete(phi_q, i, 0))) for i, row in enumerate(phi_q)],
+        )
+    )
+    losses = {}
+    for exponent in np.arange(1, 5.1, 0.5):
+        floor = 10.0**-exponent
+        r_p, r_q = (
+            np.maximum(ratio_of_relative(np.maximum(each, 0), alpha), floor)
+            for each in (of_p, of_q)
+        )
+        loss = np.mean(np.log1p(1 / r_p)) + np.mean(np.log1p(r_q))
+        # Half a row more, unseen, whose ratio is below all.
+        losses[floor] = loss + 0.5 / 20 * np.log1p(1 / floor)
+    assert model.floor_ == pytest.approx(min(losses, key=losses.get))
+    far = [[-9.0], [9.0]]
+    assert model.predict_ratio([*X, *far]).min() >= model.floor_ * (1 - 1e-12)
+
+
+def test_the_floor_is_lower_where_the_samples_lie_apart():
+    floors = []
+    for apart in (1.0, 3.0, 5.0):
+        rng = np.random.default_rng(0)
+        p, q = rng.normal(size=(500, 2)) + apart, rng.normal(size=(500, 2))
+        model = LSIFRatio(random_state=0).fit(*pool(numerator=p, denominator=q))
+        found = model.predict_ratio([*p, *q])
+        # Of the size of the truth at the denominator's rows where the estimate ends.
+        at_end = q[found[500:] < 2 * model.floor_]
+        truth = np.exp(apart * at_end.sum(axis=1) - apart**2)
+        assert np.median(truth) < model.floor_ < 10 * max(truth.max(), 1 / 500)
+        floors.append(model.floor_)
+    assert floors[0] > floors[1] >= floors[2]
 
 
 def test_ratio_and_relative_ratio():
@@ -204,7 +266,7 @@ def test_ratio_and_relative_ratio():
         assert_allclose(relative, ratio / (alpha * ratio + 1 - alpha))
         assert_allclose(ratio_of_relative(relative, alpha), ratio)
     # Nearer to the bound, and above it, there is no ratio to turn back to.
-    assert_allclose(ratio_of_relative(np.array([1.999, 2.0, 9.0]), 0.5), 100)
+    assert_allclose(ratio_of_relative(np.array([1.9999, 2.0, 9.0]), 0.5), 1000)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 0.6])
@@ -229,7 +291,7 @@ def test_relative_ratio_of_known_shift(alpha):
     assert spearmanr(ratio, truth).statistic > 0.95
 
 
-@pytest.mark.parametrize("params", [{}, {"alpha": 0.1}], ids=str)
+@pytest.mark.parametrize("params", [{}, {"alpha": 0.0}], ids=str)
 def test_error_falls_with_the_sample_size(params):
     errors = {}
     for n in (60, 2000):
@@ -253,7 +315,7 @@ def test_log_loss_searches_better_than_the_squared_loss():
         X, _ = new.pool()
         for scoring, of_seeds in errors.items():
             pooled = make_warped_shift(300, 2, random_state=seed).pool()
-            model = LSIFRatio(scoring=scoring, random_state=0).fit(*pooled)
+            model = LSIFRatio(alpha=0, scoring=scoring, random_state=0).fit(*pooled)
             error = model.decision_function(X) - new.log_ratio(X)
             of_seeds.append(np.mean(error**2))
     assert np.mean(errors["log_loss"]) < 0.7 * np.mean(errors["lsif_loss"])
@@ -295,9 +357,9 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch):
         X, weight = rng.normal(size=(n, 2)), np.ones(n)
         kernel = CenterKernel(X, weight, X[:50])
         tracemalloc.start()
-        moments(kernel, 1.0)
-        repeats = weight, weight
-        leave_one_out(kernel, kernel, repeats, 1.0, RIDGES, 0.1, "log_loss")
+        kernel_sums(kernel, [1.0])
+        both = InMemory(kernel, kernel)
+        leave_one_out(both, 50, np.ones(1), RIDGES, 0.1, "log_loss")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # A vector of the rows is 0.3 MB, the kernel's values would be 16 MB.
@@ -354,7 +416,7 @@ def test_bad_parameters(shift, params, match):
 
 @pytest.mark.parametrize("alpha", [0.0, 0.1])
 def test_beyond_the_data_the_constant_does_not_decide(alpha):
-    # The truth is x - 1/2, of which the floor leaves -4.6.
+    # The truth is x - 1/2, of which the floor leaves a part.
     for seed in range(3):
         rng = np.random.default_rng(seed)
         X, y = pool(
@@ -417,7 +479,12 @@ def true_log_ratio(X):
 def test_signed_weights_by_the_normal_equations():
     X, y, weight = signed_simulation(0, n=60)
     model = LSIFRatio(
-        0.3, ridge=0.5, n_components=20, allow_negative_weight=True, random_state=0
+        0.3,
+        alpha=0,
+        ridge=0.5,
+        n_components=20,
+        allow_negative_weight=True,
+        random_state=0,
     ).fit(X, y, weight)
     Z = (X - model.center_) / model.scale_
     phi = features(Z, model.centers_, 0.3, 30.0)
@@ -436,6 +503,7 @@ def test_signed_leave_one_out_is_refitting():
     ridges = [0.5, 2.0]
     model = LSIFRatio(
         [0.3],
+        alpha=0,
         ridge=ridges,
         n_components=8,
         intercept=False,
@@ -522,3 +590,22 @@ def test_signed_weights_are_refused():
     weight[np.flatnonzero(y == 0)[:6]] = 1
     with pytest.warns(UserWarning, match="nearly cancel"):
         model.fit(X, y, weight)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3])
+@pytest.mark.parametrize("scoring", ["log_loss", "lsif_loss"])
+def test_sums_of_portions_are_those_of_the_whole(alpha, scoring):
+    """Whoever adds them: the search and the moments need no rows at once."""
+
+    rng = np.random.default_rng(0)
+    samples = [(rng.normal(i, 1, (50, 2)), rng.uniform(1, 2, 50)) for i in range(2)]
+    centers, gammas = samples[1][0][:5], np.array([0.1, 1e12, 1.0])
+
+    of_kernel = partial(kernel_of, centers=centers, constant=3.0)
+    rest = 5, gammas, np.array([1e-2, 1.0]), alpha, scoring
+    memory = InMemory(*(Portion(X, w, np.ones(50)) for X, w in samples))
+    whole = leave_one_out(memory.prepared(of_kernel), *rest)
+    parts = InPortions(*(cut(X, w, 7) for X, w in samples))
+    assert (whole[1] == -np.inf).all()
+    assert np.isfinite(whole[0]).all()
+    assert_allclose(leave_one_out(parts.prepared(of_kernel), *rest), whole, rtol=1e-9)

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skdre._core.reduce import Portion
 from skdre.kernel._nystroem import (
     NystroemFeatures,
     _balanced_candidates,
+    landmark_sums,
     pivoted_cholesky_landmarks,
 )
 
@@ -59,8 +61,9 @@ def test_nystroem_features(rng):
         features.transform(p) @ features.transform(q).T, expected, atol=1e-8
     )
     weight = rng.uniform(size=70)
+    sums = landmark_sums(Portion(p, weight, np.ones(70)), S, 0.5)
     assert_allclose(
-        features.mean(p, weight),
+        features.mean_of(sums),
         np.average(features.transform(p), axis=0, weights=weight),
         atol=1e-8,
     )

@@ -1,15 +1,19 @@
 """The solvers against cvxpy, over random problems with every constraint binding."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from portions import InPortions
 from scipy.optimize import linprog, minimize_scalar, nnls
 
+from skdre._core.reduce import InMemory
+from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel
 from skdre.kernel._qp import (
     DenseKernel,
     Feasible,
-    FeatureKernel,
     linear_gap,
     solve_newton,
 )
@@ -150,37 +154,73 @@ def test_interior_point_reaches_the_optimum(name):
         assert abs(nu) <= 1e-4 * np.abs(kappa).max()
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
-def test_features_solve_the_problem_of_their_kernel(name):
-    _, K, _, _, feasible, ridge, a = problem_of(name)
-    rng = np.random.default_rng(1)
+def limits_of(name, K, feasible, a):
+    _, n_p, _, _, B, _, _, _ = PROBLEMS[name]
+    rho = a.sum() * min(n_p, len(K)) ** -0.9
+    return Limits(rho, B, feasible.low, feasible.high)
+
+
+def features_of(K):
     values, vectors = np.linalg.eigh(K)
-    Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
-    target = Phi.T @ rng.uniform(size=len(K))
-    kernel = FeatureKernel(Phi.__getitem__, len(K), target)
-    start = kernel.dual(feasible.project(a))
-    solution = solve_newton(kernel, ridge, feasible, start, tol=TOL, max_iter=50)
-    assert_optimal(solution, Phi @ Phi.T, Phi @ target, ridge, feasible)
-    # The dual point reproduces the primal one.
-    v, nu = feasible.minimizer(Phi @ (target - solution.dual), ridge)
-    assert_allclose(v, solution.v, atol=1e-7 * feasible.high)
-    assert nu == pytest.approx(solution.nu, abs=1e-6 * np.abs(Phi @ target).max())
+    return vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("n_portions", [1, 3])
+def test_features_solve_the_problem_of_their_kernel(name, n_portions):
+    _, K, _, _, feasible, ridge, a = problem_of(name)
+    Phi = features_of(K)
+    target = Phi.T @ np.random.default_rng(1).uniform(size=len(K))
+    limits = limits_of(name, K, feasible, a)
+    portions = [
+        FeatureRows(a[part], Phi[part].__getitem__, Phi.shape[1])
+        for part in np.array_split(np.arange(len(K)), min(n_portions, len(K)))
+    ]
+    start = Phi.T @ feasible.project(a)
+    rows = InPortions(portions, [None])
+    found = solve_dual(rows, target, limits, start, tol=TOL, max_iter=50)
+    # The primal point that belongs to the dual one.
+    upper = np.minimum(limits.bound, limits.high / a)
+    field = Phi @ (target - found.dual)
+    v = a * np.clip((field - found.nu) / limits.rho, 0, upper)
+    feasible.upper = a * upper
+    assert_optimal(replace(found, v=v), Phi @ Phi.T, Phi @ target, ridge, feasible)
+    assert found.n_iter < 20
 
 
 def test_single_precision_features_reach_the_same_optimum():
     _, K, _, _, feasible, ridge, a = problem_of("plain")
-    values, vectors = np.linalg.eigh(K)
-    Phi = vectors[:, -20:] * np.sqrt(np.maximum(values[-20:], 0))
+    Phi = features_of(K)
     target = Phi.T @ np.ones(len(K))
-    single = FeatureKernel(Phi.astype(np.float32).__getitem__, len(K), target)
-    solution = solve_newton(
-        single, ridge, feasible, single.dual(a), tol=TOL, max_iter=50
+    single = FeatureRows(a, Phi.astype(np.float32).__getitem__, 20)
+    limits = limits_of("plain", K, feasible, a)
+    found = solve_dual(
+        InMemory(single, None), target, limits, Phi.T @ a, tol=TOL, max_iter=50
     )
-    assert solution.converged
-    assert objective(solution.v, Phi @ Phi.T, Phi @ target, ridge) == pytest.approx(
+    assert found.converged
+    assert found.objective == pytest.approx(
         solve_cvxpy(Phi @ Phi.T, Phi @ target, ridge, feasible, tol=TOL).objective,
         rel=1e-5,
     )
+
+
+def test_features_are_formed_once_a_step():
+    _, K, _, _, feasible, _, a = problem_of("plain")
+    Phi, formed = features_of(K), []
+
+    def features(rows):
+        formed.append(rows)
+        return Phi[rows]
+
+    limits = limits_of("plain", K, feasible, a)
+    target = Phi.T @ np.ones(len(K))
+    rows = InMemory(FeatureRows(a, features, 20), None)
+    far = solve_dual(rows, target, limits, Phi.T @ a, tol=TOL, max_iter=50)
+    # Near the optimum, where no step is too long and the band does not bind.
+    formed.clear()
+    near = solve_dual(rows, target, limits, 1.001 * far.dual, tol=TOL, max_iter=50)
+    assert_allclose(near.dual, far.dual, rtol=1e-5)
+    assert 1 < len(formed) == near.n_iter + 1
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -41,7 +41,7 @@ ESTIMATORS = {
         HistGradientBoostingClassifier(random_state=seed), calibration="sigmoid"
     ),
     "RuLSIF": lambda seed: skdre.LSIFRatio(alpha=0.1, random_state=seed),
-    "LSIF": lambda seed: skdre.LSIFRatio(random_state=seed),
+    "LSIF": lambda seed: skdre.LSIFRatio(alpha=0, random_state=seed),
     "KLIEP": lambda seed: skdre.KLIEPRatio(random_state=seed),
     "KMM": lambda seed: skdre.KMMRatio(random_state=seed),
     "MLP": lambda seed: skdre.MLPRatio(random_state=seed),
