@@ -11,6 +11,9 @@ from sklearn.base import _fit_context as fit_context
 
 # Rows of arrays, sparse matrices and frames of any library.
 from sklearn.utils import _safe_indexing as safe_indexing
+
+# Of an array, while array API dispatch is on.
+from sklearn.utils._array_api import get_namespace_and_device
 from sklearn.utils._param_validation import (
     HasMethods,
     Interval,
@@ -34,6 +37,7 @@ __all__ = [
     "StrOptions",
     "check_sample_weight",
     "fit_context",
+    "get_namespace_and_device",
     "make_constraint",
     "num_samples",
     "registered",

@@ -17,6 +17,13 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skdre._compat import check_sample_weight
+from skdre._core.arrays import (
+    ArrayAPIMixin,
+    check_same_place,
+    place_of,
+    to_host,
+    to_numpy,
+)
 from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.chunk_parts import WeightedSums, mean_losses, some_rows
 from skdre._core.chunks import is_collection, over_chunks
@@ -43,6 +50,7 @@ from skdre._core.values import refuse_masked
 from skdre.metrics import ratio_log_loss
 
 __all__ = [
+    "ArrayAPIMixin",
     "AtomicFitMixin",
     "DensityRatioMixin",
     "LabelledRows",
@@ -85,7 +93,12 @@ def exp_log_ratio(log_ratio: Values) -> Floats:
     >>> exp_log_ratio([0.0, 1000.0])
     array([1.00000000e+000, 1.79769313e+308])
     """
-    return np.exp(np.minimum(log_ratio, _LOG_MAX))
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.exp(np.minimum(log_ratio, _LOG_MAX))
+    with np.errstate(over="ignore"):
+        ratio = place.xp.exp(place.put(log_ratio))
+    return place.xp.clip(ratio, None, float(place.xp.finfo(place.dtype).max))
 
 
 def predict_ratio(estimator: Any, X: Rows) -> Floats:
@@ -163,7 +176,10 @@ def log_of_ratio(ratio: Values, floor: float = RATIO_FLOOR) -> Floats:
     >>> log_of_ratio([1.0, 0.0], 1e-4).round(2)
     array([ 0.  , -9.21])
     """
-    return np.log(np.maximum(ratio, floor))
+    place = place_of(ratio)
+    if place.is_host:
+        return np.log(np.maximum(ratio, floor))
+    return place.xp.log(place.xp.clip(ratio, floor, None))
 
 
 def bounded_log_ratio(
@@ -321,7 +337,15 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     def _validate_rows(self, X, **check_params):
         """Rows to predict at, checked against the rows seen in fit."""
         check_is_fitted(self)
+        check_same_place(self, X, "decision_function")
         return validate_rows(self, X, **check_params)
+
+    def _log_ratio_for(self, method, X):
+        """Log ratios that a method predicts with."""
+        if hasattr(self, "_reference_array"):
+            check_is_fitted(self)
+            check_same_place(self, X, method)
+        return self.decision_function(X)
 
     @over_chunks(_one)
     def predict_ratio(self, X: Rows) -> Floats:
@@ -337,7 +361,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             exp of ``decision_function``, not negative and finite: where the
             exponential would overflow, the largest float.
         """
-        return exp_log_ratio(self.decision_function(X))
+        return exp_log_ratio(self._log_ratio_for("predict_ratio", X))
 
     @over_chunks(_two)
     def predict_proba(self, X: Rows) -> Floats:
@@ -352,8 +376,16 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         probability : ndarray of shape (n_samples, 2)
             Columns 1 / (1 + r) and r / (1 + r), in the order of ``classes_``.
         """
-        log_ratio = self.decision_function(X)
-        return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+        log_ratio = self._log_ratio_for("predict_proba", X)
+        place = place_of(log_ratio)
+        if place.is_host:
+            return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+        xp = place.xp
+        lesser = xp.exp(-xp.abs(log_ratio))
+        lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
+        is_numerator = log_ratio > 0
+        columns = (lesser, greater), (greater, lesser)
+        return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
 
     @over_chunks(_two)
     def predict_log_proba(self, X: Rows) -> Floats:
@@ -368,8 +400,13 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         log_probability : ndarray of shape (n_samples, 2)
             In nats, in the order of ``classes_``.
         """
-        log_ratio = self.decision_function(X)
-        return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+        log_ratio = self._log_ratio_for("predict_log_proba", X)
+        place = place_of(log_ratio)
+        if place.is_host:
+            return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+        xp, zero = place.xp, place.xp.zeros_like(log_ratio)
+        columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
+        return xp.stack(columns, axis=1)
 
     @over_chunks(_label)
     def predict(self, X: Rows) -> npt.NDArray[Any]:
@@ -385,8 +422,13 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             ``classes_[1]``, the numerator's label, where r > 1.
         """
         # Before classes_ is looked up, which an unfitted estimator does not have.
-        log_ratio = self.decision_function(X)
-        return self.classes_[(log_ratio > 0).astype(int)]
+        log_ratio = self._log_ratio_for("predict", X)
+        place = place_of(log_ratio)
+        # Only NumPy has arrays of words.
+        if place.is_host or self.classes_.dtype.kind not in "biuf":
+            return self.classes_[(to_numpy(log_ratio) > 0).astype(int)]
+        index = place.xp.astype(log_ratio > 0, place.xp.int64)
+        return place.xp.take(place.put(self.classes_), index)
 
     def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Minus the class-balanced log loss of the predicted domains, in nats.
@@ -422,6 +464,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
     def _to_score(self, X, y, sample_weight):
         """Which rows are the numerator's, their log ratios and their weights."""
         refuse_masked(y, "y")
+        y, sample_weight = to_host(y), to_host(sample_weight)
         labels = column_or_1d(y, warn=True)
         check_lengths(X, labels)
         if sample_weight is not None:
@@ -429,7 +472,7 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             sample_weight = check_sample_weight(
                 sample_weight, labels, dtype=np.float64, ensure_non_negative=True
             )
-        log_ratio = self.decision_function(X)
+        log_ratio = self._log_ratio_for("score", X)
         is_denominator, is_numerator = (labels == each for each in self.classes_)
         unknown = ~(is_denominator | is_numerator)
         if unknown.any():

@@ -4,13 +4,18 @@ A density ratio becomes a weight in a few steps that every use shares: flatten i
 it, scale it, look at how many rows are left in effect, perhaps draw rows with it. Each
 step is a function here; :func:`importance_weights` does the first three at once from
 the log ratio, where nothing overflows.
+
+Under ``sklearn.config_context(array_api_dispatch=True)`` the results are arrays of the
+library and on the device of what comes.
 """
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from skdre._core.arrays import HOST, Place, place_of, to_host
 from skdre._core.types import Floats, Values
 from skdre._core.values import refuse_masked
 
@@ -24,37 +29,63 @@ __all__ = [
     "self_normalize",
 ]
 
-_MAX = np.finfo(np.float64).max
+
+def _largest(place: Place) -> float:
+    """The largest float of a place's precision."""
+    return float(place.xp.finfo(place.dtype).max)
 
 
 def _check_weights(
-    weights: Values, name: str = "weights", *, some_positive: bool = False
-) -> Floats:
-    """One-dimensional float64 weights, finite and not negative."""
-    weights = _check_vector(weights, name)
-    if not np.isfinite(weights).all():
+    weights: Values,
+    name: str = "weights",
+    *,
+    some_positive: bool = False,
+    place: Place | None = None,
+) -> tuple[Place, Floats]:
+    """One-dimensional weights, finite and not negative, and where they are."""
+    place, weights = _check_vector(weights, name, place)
+    xp = place.xp
+    if not xp.all(xp.isfinite(weights)):
         raise ValueError(f"{name} must be finite, got NaN or infinity.")
-    if (weights < 0).any():
-        raise ValueError(f"{name} must not be negative, got {weights.min()!r}.")
-    if some_positive and not weights.any():
+    if xp.any(weights < 0):
+        raise ValueError(f"{name} must not be negative, got {xp.min(weights)!r}.")
+    if some_positive and not xp.any(weights > 0):
         raise ValueError(f"{name} are all zero: at least one must be positive.")
-    return weights
+    return place, weights
 
 
-def _check_vector(values: Values, name: str) -> Floats:
+def _check_vector(
+    values: Values, name: str, place: Place | None = None
+) -> tuple[Place, Floats]:
+    """One-dimensional floats, and where they are: there, or where they came."""
     refuse_masked(values, name)
-    values = np.asarray(values)
-    if values.dtype.kind not in "biuf":
+    place = place_of(values) if place is None else place
+    checked = _at(values, place)
+    if place.is_host:
+        is_real = checked.dtype.kind in "biuf"
+    else:
+        kinds = ("bool", "integral", "real floating")
+        is_real = place.xp.isdtype(checked.dtype, kinds)
+    if not is_real:
         raise TypeError(
-            f"{name} must hold real numbers, got an array of dtype {values.dtype}."
+            f"{name} must hold real numbers, got an array of dtype {checked.dtype}."
         )
-    if values.ndim != 1:
+    if checked.ndim != 1:
         raise ValueError(
-            f"{name} must have shape (n_samples,), got shape {values.shape}."
+            f"{name} must have shape (n_samples,), got shape {tuple(checked.shape)}."
         )
-    if values.size == 0:
+    if checked.shape[0] == 0:
         raise ValueError(f"{name} is empty: at least one row is needed.")
-    return values.astype(np.float64)
+    if place.is_host:
+        return place, checked.astype(np.float64)
+    return place, place.xp.astype(checked, place.dtype)
+
+
+def _at(values: Values, place: Place) -> Any:
+    """Values as an array of a place."""
+    if place.is_host:
+        return np.asarray(to_host(values))
+    return place.put(values if hasattr(values, "dtype") else np.asarray(values))
 
 
 def _check_number(value: float, name: str, *, positive: bool = False) -> float:
@@ -102,17 +133,17 @@ def self_normalize(weights: Values, *, total: float | str = 1.0) -> Floats:
     >>> self_normalize([1.0, 3.0], total="n_samples")
     array([0.5, 1.5])
     """
-    weights = _check_weights(weights, some_positive=True)
+    place, weights = _check_weights(weights, some_positive=True)
     if isinstance(total, str):
         if total != "n_samples":
             raise ValueError(
                 f"total must be a positive number or 'n_samples', got {total!r}."
             )
-        total = weights.size
+        total = float(weights.shape[0])
     total = _check_number(total, "total", positive=True)
     # Scaled by the largest first, the sum of huge weights does not overflow.
-    shares = weights / weights.max()
-    return shares / shares.sum() * total
+    shares = weights / place.xp.max(weights)
+    return shares / place.xp.sum(shares) * total
 
 
 def flatten(weights: Values, gamma: float) -> Floats:
@@ -153,10 +184,10 @@ def flatten(weights: Values, gamma: float) -> Floats:
     >>> flatten([0.0, 1.0, 4.0], 0.5)
     array([0., 1., 2.])
     """
-    weights = _check_weights(weights)
+    place, weights = _check_weights(weights)
     gamma = _check_number(gamma, "gamma")
     with np.errstate(over="ignore"):
-        return np.minimum(weights**gamma, _MAX)
+        return place.xp.clip(weights**gamma, None, _largest(place))
 
 
 def clip(weights: Values, upper: float, *, lower: float = 0.0) -> Floats:
@@ -195,12 +226,12 @@ def clip(weights: Values, upper: float, *, lower: float = 0.0) -> Floats:
     >>> clip([0.5, 2.0, 40.0], 10.0)
     array([ 0.5,  2. , 10. ])
     """
-    weights = _check_weights(weights)
+    place, weights = _check_weights(weights)
     upper = _check_number(upper, "upper", positive=True)
     lower = _check_number(lower, "lower")
     if lower > upper:
         raise ValueError(f"lower must be at most upper, got {lower!r} > {upper!r}.")
-    return np.clip(weights, lower, upper)
+    return place.xp.clip(weights, lower, upper)
 
 
 def effective_sample_size(weights: Values) -> float:
@@ -235,11 +266,11 @@ def effective_sample_size(weights: Values) -> float:
     >>> effective_sample_size([1.0, 1.0, 0.0])
     2.0
     """
-    weights = _check_weights(weights, some_positive=True)
-    shares = weights / weights.max()
+    place, weights = _check_weights(weights, some_positive=True)
+    shares = weights / place.xp.max(weights)
     # Between its bounds whatever the rounding.
-    size = shares.sum() ** 2 / (shares @ shares)
-    return float(np.clip(size, 1.0, shares.size))
+    size = float(place.xp.sum(shares) ** 2 / (shares @ shares))
+    return float(np.clip(size, 1.0, shares.shape[0]))
 
 
 def importance_weights(
@@ -289,40 +320,43 @@ def importance_weights(
     >>> importance_weights([1000.0, 1000.0 + np.log(3.0)])
     array([0.5, 1.5])
     """
-    log_ratio = _check_vector(log_ratio, "log_ratio")
-    if np.isnan(log_ratio).any() or (log_ratio == np.inf).any():
+    place, log_ratio = _check_vector(log_ratio, "log_ratio")
+    xp = place.xp
+    if xp.any(xp.isnan(log_ratio)) or xp.any(log_ratio == np.inf):
         raise ValueError("log_ratio must not hold NaN or plus infinity.")
     flattening = _check_number(flattening, "flattening")
     if sample_weight is None:
         sample_weight = np.ones(log_ratio.shape)
-    sample_weight = _check_weights(sample_weight, "sample_weight", some_positive=True)
+    _, sample_weight = _check_weights(
+        sample_weight, "sample_weight", some_positive=True, place=place
+    )
     if sample_weight.shape != log_ratio.shape:
         raise ValueError(
             "sample_weight must have one weight for each row of log_ratio, got shapes "
-            f"{sample_weight.shape} and {log_ratio.shape}."
+            f"{tuple(sample_weight.shape)} and {tuple(log_ratio.shape)}."
         )
 
     # 0 * -inf is NaN, while a power of zero is one.
-    log_weight = log_ratio * flattening if flattening else np.zeros(log_ratio.shape)
+    log_weight = log_ratio * flattening if flattening else xp.zeros_like(log_ratio)
     if clip is not None:
         clip = _check_number(clip, "clip", positive=True)
-        log_weight = np.minimum(log_weight, np.log(clip))
+        log_weight = xp.clip(log_weight, None, float(np.log(clip)))
 
     with np.errstate(divide="ignore"):
-        log_weight += np.log(sample_weight)
-    largest = log_weight.max()
+        log_weight = log_weight + xp.log(sample_weight)
+    largest = xp.max(log_weight)
     if largest == -np.inf:
         raise ValueError(
             "log_ratio is minus infinity, a ratio of 0, at every row of positive "
             "sample_weight: no row is left to weight."
         )
     if normalize:
-        weights = np.exp(log_weight - largest)
+        weights = xp.exp(log_weight - largest)
         # The total is taken apart too, so that no intermediate result overflows.
-        scale = sample_weight.max()
-        return weights / weights.sum() * (sample_weight / scale).sum() * scale
+        scale = xp.max(sample_weight)
+        return weights / xp.sum(weights) * xp.sum(sample_weight / scale) * scale
     with np.errstate(over="ignore"):
-        return np.minimum(np.exp(log_weight), _MAX)
+        return xp.clip(xp.exp(log_weight), None, _largest(place))
 
 
 def mixture_weights(
@@ -390,8 +424,9 @@ def mixture_weights(
     >>> mixture_weights([np.log(3.0)], 0.25, target="denominator")
     array([0.66666667])
     """
-    log_ratio = _check_vector(log_ratio, "log_ratio")
-    if np.isnan(log_ratio).any():
+    place, log_ratio = _check_vector(log_ratio, "log_ratio")
+    xp = place.xp
+    if xp.any(xp.isnan(log_ratio)):
         raise ValueError("log_ratio must not hold NaN.")
     share = _check_number(share, "share")
     if not 0 < share < 1:
@@ -400,11 +435,12 @@ def mixture_weights(
         raise ValueError(
             f"target must be 'numerator' or 'denominator', got {target!r}."
         )
-    log_shares = np.log(share), np.log1p(-share)
+    log_shares = float(np.log(share)), float(np.log1p(-share))
     # p and q change places with the sign of the log ratio.
     if target == "numerator":
         log_ratio, log_shares = -log_ratio, log_shares[::-1]
-    return np.exp(-np.logaddexp(log_shares[0] + log_ratio, log_shares[1]))
+    log_share = place.full((), log_shares[1])
+    return xp.exp(-xp.logaddexp(log_shares[0] + log_ratio, log_share))
 
 
 def resample(
@@ -470,7 +506,9 @@ def resample(
     >>> resample([0.0, 1.0, 3.0], 4, method="systematic", random_state=0)
     array([1, 2, 2, 2])
     """
-    weights = _check_weights(weights, some_positive=True)
+    # Cumulative sums and sorting are NumPy's work.
+    place = place_of(weights)
+    _, weights = _check_weights(to_host(weights), some_positive=True, place=HOST)
     n_samples = weights.size if n_samples is None else n_samples
     if not isinstance(n_samples, Integral) or isinstance(n_samples, bool):
         raise TypeError(f"n_samples must be an int or None, got {n_samples!r}.")
@@ -496,7 +534,7 @@ def resample(
         with np.errstate(divide="ignore"):
             arrival = np.log(-np.log1p(-rng.random(positive.size)))
         arrival -= np.log(weights[positive])
-        return positive[np.argsort(arrival, kind="stable")[:n_samples]]
+        return place.put(positive[np.argsort(arrival, kind="stable")[:n_samples]])
 
     if method == "systematic":
         points = (np.arange(n_samples) + rng.random()) / n_samples
@@ -505,7 +543,7 @@ def resample(
     cumulative = np.cumsum(weights / weights.max())
     # Rounding may carry a point to the very end; it belongs to the last positive row.
     indices = np.searchsorted(cumulative, points * cumulative[-1], side="right")
-    return np.minimum(indices, np.flatnonzero(weights)[-1])
+    return place.put(np.minimum(indices, np.flatnonzero(weights)[-1]))
 
 
 def _check_random_state(random_state):

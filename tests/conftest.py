@@ -1,5 +1,13 @@
 """Settings of the whole suite, and fits that tests share."""
 
+import os
+from importlib.metadata import version
+
+# Before scipy is imported by anything, or scikit-learn's checks of the array API are
+# skipped. Older releases of scipy have no such support.
+if tuple(map(int, version("scipy").split(".")[:2])) >= (1, 14):
+    os.environ.setdefault("SCIPY_ARRAY_API", "1")
+
 import pytest
 from hypothesis import settings
 

@@ -9,6 +9,7 @@ from scipy.sparse import issparse
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from skdre._core.arrays import ArrayAPIMixin, place_of, to_host
 from skdre._core.frames import (
     as_objects,
     is_frame,
@@ -129,7 +130,7 @@ def _words(X, name, message):
     """The message that names the column; None where no column is at fault."""
     if not is_frame(X):
         try:
-            X = np.asarray(X)
+            X = np.asarray(to_host(X))
         except ValueError:
             return None
     if len(getattr(X, "shape", ())) != 2:
@@ -242,6 +243,7 @@ def check_rows(X: Rows, name: str = "X", **check_params: Any) -> np.ndarray:
     >>> check_rows([[1, 2]])
     array([[1., 2.]])
     """
+    X = to_host(X)
     check_params = _params_for(X, name, check_params)
     if check_params["dtype"] is None and is_frame(X):
         return check_frame(X, name, **_frame_params(check_params))
@@ -273,16 +275,30 @@ def validate_rows(
     Returns
     -------
     X : ndarray of shape (n_samples, n_features)
+        Where they came, for an estimator whose results follow them.
 
     Raises
     ------
     ValueError, TypeError
         As :func:`check_rows`, or if the columns are others.
     """
+    if isinstance(estimator, ArrayAPIMixin) and not place_of(X).is_host:
+        return _validate_there(estimator, X, reset, check_params)
+    X = to_host(X)
     check_params = _params_for(X, "X", check_params)
     if check_params["dtype"] is None and is_frame(X):
         validate_data(estimator, X, reset=reset, skip_check_array=True)
         return check_frame(X, **_frame_params(check_params))
+    with named_columns(X):
+        return validate_data(estimator, X, reset=reset, **check_params)
+
+
+def _validate_there(estimator, X, reset, check_params):
+    """:func:`validate_rows` of an array of another library, which stays where it is."""
+    place = place_of(X)
+    if place.xp.isdtype(X.dtype, "complex floating"):
+        raise ValueError(f"Complex data not supported: X is of dtype {X.dtype}.")
+    check_params = check_params | {"dtype": place.dtype}
     with named_columns(X):
         return validate_data(estimator, X, reset=reset, **check_params)
 

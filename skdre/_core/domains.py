@@ -7,6 +7,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d, validate_data
 
 from skdre._compat import check_sample_weight, num_samples
+from skdre._core.arrays import to_host
 from skdre._core.columns import check_rows
 from skdre._core.samples import LabelledRows, TwoSamples, two_samples
 from skdre._core.types import Rows, Values
@@ -66,6 +67,7 @@ def encode_domains(y: Values, *, name: str) -> tuple[np.ndarray, np.ndarray]:
             "domain of each row of X (see skdre.pool)."
         )
     refuse_masked(y, "y")
+    y = to_host(y)
     shape = tuple(y.shape) if hasattr(y, "shape") else np.asarray(y).shape
     if len(shape) == 2 and shape[1] != 1:
         raise ValueError(
@@ -154,6 +156,7 @@ def check_pool(
     >>> rows.is_numerator
     array([False,  True,  True])
     """
+    X, y, sample_weight = map(to_host, (X, y, sample_weight))
     classes, is_numerator = encode_domains(y, name=type(estimator).__name__)
     check_lengths(X, y)
     weight = None
@@ -225,6 +228,7 @@ def split_samples(
     >>> samples.denominator, samples.denominator_index
     (array([[1.]]), array([0]))
     """
+    X = to_host(X)
     rows = check_pool(estimator, X, y, sample_weight, **check_params)
     # validate_data alone would set feature_names_in_ before it rejects a NaN.
     validate_data(estimator, X, skip_check_array=True)

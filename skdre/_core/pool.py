@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse, vstack
 
+from skdre._core.arrays import place_of
 from skdre._core.chunk_parts import pool_chunks
 from skdre._core.chunks import is_collection
 from skdre._core.stacking import stack_frames
@@ -32,7 +33,8 @@ def pool(*, numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
         are DataFrames, with the columns in the numerator's order and a new index.
     y : ndarray of int of shape (n_numerator + n_denominator,)
         1 for the numerator's rows, 0 for the denominator's. Of two Dask collections
-        both X and y are collections of their chunks.
+        both X and y are collections of their chunks. Under array API dispatch both are
+        of the library and on the device of the samples.
 
     Raises
     ------
@@ -40,7 +42,8 @@ def pool(*, numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
         If only one of the samples is a DataFrame or a collection, or one is sparse.
     ValueError
         If a sample is empty or not two-dimensional, the columns differ, or a column
-        has types that nothing unites, such as numbers and words.
+        has types that nothing unites, such as numbers and words; or the samples are
+        arrays of two libraries, or on two devices.
 
     Notes
     -----
@@ -99,7 +102,8 @@ def pool_rows(numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
             f"{frames[0]} is a DataFrame and the other sample is not; pass two "
             "DataFrames with the same columns, or two arrays."
         )
-    if not frames:
+    place = _common_place(samples)
+    if place.is_host and not frames:
         samples = {name: _as_array(name, x) for name, x in samples.items()}
     for name, sample in samples.items():
         if frames and not hasattr(sample, "shape"):
@@ -114,10 +118,26 @@ def pool_rows(numerator: Rows, denominator: Rows) -> tuple[Any, np.ndarray]:
     first, second = samples.values()
     if frames:
         X = stack_frames(first, second, ("numerator", "denominator"))
-    else:
+    elif place.is_host:
         X = _stack_arrays(first, second)
+    else:
+        _check_widths(first, second)
+        X = place.xp.concat([first, second])
     y = np.repeat([1, 0], [first.shape[0], second.shape[0]])
-    return X, y
+    return X, place.put(y)
+
+
+def _common_place(samples):
+    """Where the arrays of both samples are; moving one is for the user to decide."""
+    places = {name: place_of(each) for name, each in samples.items()}
+    first, second = places.values()
+    if first.is_that_of(second):
+        return first
+    shown = " and ".join(f"{name} is {each}" for name, each in places.items())
+    raise ValueError(
+        "numerator and denominator must be arrays of one library on one device, but "
+        f"{shown}: move one of them."
+    )
 
 
 def _as_array(name, sample):
@@ -130,12 +150,16 @@ def _as_array(name, sample):
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
 
 
-def _stack_arrays(first, second):
+def _check_widths(first, second):
     if first.shape[1] != second.shape[1]:
         raise ValueError(
             "numerator and denominator must have the same number of columns, got "
             f"{first.shape[1]} and {second.shape[1]}."
         )
+
+
+def _stack_arrays(first, second):
+    _check_widths(first, second)
     if issparse(first) or issparse(second):
         if not (issparse(first) and issparse(second)):
             raise TypeError(

@@ -20,6 +20,7 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import InvalidParameterError
+from skdre._core.arrays import place_of
 from skdre._core.types import Floats, Rows
 
 __all__ = [
@@ -275,7 +276,10 @@ def predict_log_ratio(estimator: Any, X: Rows) -> Floats:
     check_is_ratio(estimator, fitted=True)
     check_is_fitted(estimator)
     if hasattr(estimator, "decision_function"):
-        return np.asarray(estimator.decision_function(X), dtype=np.float64)
+        found = estimator.decision_function(X)
+        if not place_of(found).is_host:
+            return found
+        return np.asarray(found, dtype=np.float64)
     # Each column is a mean of probabilities that are exact near 0, so the log odds are
     # exact far beyond where one of the columns is 1.
     probability = np.asarray(estimator.predict_proba(X), dtype=np.float64)

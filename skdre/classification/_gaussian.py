@@ -12,11 +12,12 @@ from sklearn.model_selection import BaseCrossValidator
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
-from skdre._core.folds import held_out_weights, split_pool
+from skdre._core.folds import held_out_weights
 from skdre._core.moments import Shrinkage, shrunk_moments, size_of
 from skdre._core.reduce import InMemory
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
+from skdre._core.splits import split_pool
 from skdre._core.stream import Stream, learn_portion, raw_totals
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values

@@ -1,7 +1,12 @@
-"""Losses of density ratios, as pure functions on arrays."""
+"""Losses of density ratios, as pure functions on arrays.
+
+A loss is one number: under array API dispatch the one number a row that it is made of
+comes to NumPy, from whatever library and device, and the sums are in double precision.
+"""
 
 import numpy as np
 
+from skdre._core.arrays import to_host
 from skdre._core.docs import shared_docs
 from skdre._core.types import Values
 from skdre._core.values import refuse_complex, refuse_masked
@@ -22,6 +27,8 @@ _LARGEST = 1e150
 def _check_rows(names, *columns, sample_weight):
     """Columns of one value a row as float arrays, with the weights."""
     names = (*names, "sample_weight")
+    columns = tuple(map(to_host, columns))
+    sample_weight = to_host(sample_weight)
     if sample_weight is None:
         sample_weight = np.ones(np.shape(columns[-1]))
     columns = [*columns, sample_weight]
@@ -71,7 +78,7 @@ def _split(is_numerator, log_ratio, sample_weight):
 def _truth_values(is_numerator):
     """True and False, also given as 1 and 0; any other label is a mistake."""
     refuse_masked(is_numerator, "is_numerator")
-    values = np.asarray(is_numerator)
+    values = np.asarray(to_host(is_numerator))
     if values.dtype.kind != "b":
         # Objects, such as missing ones, are compared one by one.
         flat = values.ravel().tolist()

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from skdre._core.arrays import to_host
 from skdre._core.ratio_estimators import predict_log_ratio
 from skdre._core.types import Values
 from skdre._core.values import refuse_complex, refuse_masked
@@ -19,6 +20,7 @@ __all__ = ["get_scorer", "get_scorer_names"]
 
 
 def _is_numerator(y):
+    y = to_host(y)
     refuse_masked(y, "y")
     refuse_complex(y, "y")
     y = np.asarray(y)
