@@ -18,7 +18,12 @@ from skdre._core.reduce import InMemory
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.splits import split_pool
-from skdre._core.stream import Stream, learn_portion, raw_totals
+from skdre._core.stream import (
+    LearnsPortions,
+    Stream,
+    learn_portion,
+    raw_totals,
+)
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, split_samples
@@ -37,7 +42,9 @@ __all__ = ["GaussianRatio"]
 _FIRST_ROWS = 2000
 
 
-class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class GaussianRatio(
+    LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
     The Gaussian plug-in: a mean and a covariance are estimated for each sample, and the

@@ -15,7 +15,12 @@ from sklearn.utils import check_random_state
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
-from skdre._core.stream import Stream, learn_portion, raw_totals
+from skdre._core.stream import (
+    LearnsPortions,
+    Stream,
+    learn_portion,
+    raw_totals,
+)
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio
@@ -47,7 +52,7 @@ _INTERCEPT_COLUMN = 30.0
 _FIRST_ROWS = 2000
 
 
-class LSIFRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio by unconstrained least-squares importance fitting.
 
     Fits a sum of Gaussian kernels to the relative ratio p / (alpha p + (1 - alpha) q)
