@@ -216,10 +216,12 @@ class GaussianRatio(
             If the input or a parameter is not as described, or a split of `cv` leaves
             a sample without rows to fit or to hold out.
         """
+        rows: InMemory | ChunkedRows
         if is_collection(X):
-            rows = ChunkedRows(self, X, y, sample_weight)
-            classes, samples, scales = rows.classes, rows.pilot, rows.column_scales()
-            raw = [each.weight for each in rows.surveys]
+            rows = chunks = ChunkedRows(self, X, y, sample_weight)
+            samples, scales = chunks.pilot, chunks.column_scales()
+            classes = chunks.classes
+            raw = tuple(each.weight for each in chunks.surveys)
         else:
             samples = split_samples(self, X, y, sample_weight)
             classes, rows = samples.classes, InMemory.of(samples)

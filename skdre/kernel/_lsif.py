@@ -279,8 +279,8 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
             ridges = positive_grid("ridge", self.ridge)
-        _, part_p = samples.parts
-        centers, _ = choose_centers(*part_p, self.n_components, random_state)
+        _, (X_p, p_weight) = samples.parts
+        centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
         kernels = standardized.rows.prepared(
             partial(kernel_of, centers=centers, constant=constant)
@@ -310,7 +310,7 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
 
         totals = [each.weight for each in sums]
         if is_collection(X):
-            raw = [each.weight for each in chunks.surveys]
+            raw = tuple(each.weight for each in chunks.surveys)
         else:
             raw = raw_totals(classes, y, sample_weight)
         # Weights as they came, for portions that may follow.
