@@ -20,8 +20,9 @@ from sklearn.utils.parallel import Parallel, delayed
 
 from skdre._core.folds import members_hold_out
 from skdre._core.inner import fit_weighted
+from skdre._core.inner_groups import groups_kept
 from skdre._core.rows import repeats_of
-from skdre.auto._inside import groups_kept, stopped_at
+from skdre.auto._inside import stopped_at
 from skdre.base import predict_log_ratio
 from skdre.classification import ClassifierRatio, MLPRatio
 from skdre.waymarks import TelescopingRatio

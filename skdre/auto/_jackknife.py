@@ -21,6 +21,7 @@ from skdre._compat import (
 from skdre._core.frames import is_frame
 from skdre._core.groups import group_codes
 from skdre._core.inner import fit_weighted
+from skdre._core.inner_groups import groups_kept
 from skdre._core.rows import as_numbers
 from skdre._core.seeds import give_seeds
 from skdre._core.tasks import inner_fit
@@ -54,9 +55,6 @@ def _fit_part(estimator, X, is_numerator, weight, cluster):
         warnings.simplefilter("ignore")
         if cluster is None:
             return fit_weighted(estimator, part, is_p, given, "estimator")
-        # It knows networks, which nothing else here loads.
-        from skdre.auto._inside import groups_kept
-
         with groups_kept(estimator, part, is_p, repeats, cluster, weight > 0):
             return fit_weighted(estimator, part, is_p, given, "estimator")
 

@@ -10,10 +10,11 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
 from skdre._compat import CallbackSupportMixin, StrOptions, fit_context
-from skdre._core.folds import held_out_weights, split_pool
+from skdre._core.folds import held_out_weights
 from skdre._core.moments import Shrinkage, joint_moments
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
+from skdre._core.splits import split_pool
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, split_samples

@@ -28,20 +28,26 @@ from skdre._nn.settings import (
     seeded,
     usual_torch,
 )
-from skdre._nn.training import fitted_module
 from skdre.base import AtomicFitMixin, DocumentedMixin, check_pool, split_samples
-from skdre.flows._alignment_training import (
-    DomainLogDensity,
-    DomainRows,
+from skdre.flows._alignment_certificate import (
+    certificate,
+    chained,
+    densities_of,
+    gaussians_of,
     own_log_likelihood,
+    parts_of,
     shared_log_likelihood,
-    train_densities,
-    train_on_domains,
     warn_of_single_rows,
     warn_unless_aligned,
 )
-from skdre.flows._flows import TRAINED_FLOWS, build_flow, names_of
-from skdre.flows._gaussian import GaussianFlow, gaussian_moments
+from skdre.flows._alignment_training import (
+    DomainLogDensity,
+    DomainRows,
+    train_on_domains,
+    train_shared,
+)
+from skdre.flows._flows import IMAGE_FLOWS, TRAINED_FLOWS, build_flow, names_of
+from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._gaussian_alignment import align_gaussians, within_maps
 from skdre.flows._likelihood import through
 from skdre.flows._marginals import noise_scale, standardize
@@ -52,16 +58,21 @@ _OR_CALLABLE = (
     "A callable gets the number of features and returns a :class:`zuko.flows.Flow`."
 )
 SHARED["flow_of_map"] = (
-    f'flow : {{{names_of(["affine", *TRAINED_FLOWS])}}} or callable, default="affine"',
+    f"flow : {{{names_of(['affine', *TRAINED_FLOWS, *IMAGE_FLOWS])}}} or callable, "
+    'default="affine"',
     "The map T: affine, or a flow of :class:`skdre.FlowFeaturizer`, which starts at "
-    f"the identity. {_OR_CALLABLE}",
+    "the identity. For images it is two flows back to back, one to noise and the "
+    f"inverse of another ([1]_, supplement 8.3). {_OR_CALLABLE}",
 )
+_DENSITIES = ["gaussian", *TRAINED_FLOWS, *IMAGE_FLOWS]
 SHARED["density_of_samples"] = (
-    f"density : {{{names_of(['gaussian', *TRAINED_FLOWS])}}} or callable, "
-    'default="gaussian"',
+    f'density : {{{names_of(_DENSITIES)}}} or callable, default="gaussian"',
     "The family of densities: what it cannot tell apart counts as aligned. An affine "
     f"map between Gaussians needs no training. {_OR_CALLABLE}",
 )
+
+_OF_TRAINING = ("max_iter", "batch_size", "learning_rate", "patience", "gradient_tol")
+_RATIOS = ("log_likelihood_ratio_", "initial_log_likelihood_ratio_")
 
 # The attributes that are torch modules: T, the samples' own densities, the shared one.
 _MODULES = ("flow_", "source_density_", "target_density_", "density_")
@@ -87,8 +98,9 @@ class LikelihoodRatioAligner(
         \mathrm{E}_B \log p_s],
 
     A the source, which moves, and B the target. That is a minimisation in T and s
-    together, no game between two networks, and its value says how far the samples are
-    aligned: 0 is its lower bound, reached when the family cannot tell T(A) from B.
+    together, no game between two networks. How far the samples are then aligned is the
+    same value for T(A) in the place of A: 0 is its lower bound, reached when the family
+    cannot tell T(A) from B.
 
     Parameters
     ----------
@@ -113,9 +125,15 @@ class LikelihoodRatioAligner(
         :class:`skdre.FlowFeaturizer`.
     hidden_features : sequence of int, default=(64, 64)
         Widths of the hidden layers of each transformation's network.
+    image_shape : tuple of int, default=None
+        (height, width) or (height, width, channels) of the images that the rows are;
+        for "conv-nsf" and "glow" only.
+    n_levels : int, default=2
+        How often "conv-nsf" and "glow" halve an image.
     max_iter : int, default=1000
-        Most training steps of the map. Before that the samples' own densities get twice
-        as many, and the shared one a fifth while nothing moves.
+        Most training steps of the map. Before it moves, the shared density is trained
+        for a fifth as many; when it rests, the densities of the moved samples for a
+        quarter, or 100 if that is more.
     batch_size : int, default=256
         Rows of a mini-batch, half of each sample.
     learning_rate : float, default=0.005
@@ -136,18 +154,20 @@ class LikelihoodRatioAligner(
     Attributes
     ----------
     log_likelihood_ratio_ : float
-        The value above for the training rows: nats per row of each sample, summed over
-        the two. Its lower bound is 0.
+        How much better two densities fit the training rows of T(A) and B than one does:
+        nats per row of each sample, summed over the two. Its lower bound is 0. NaN if
+        Ctrl-C came before it was known.
     initial_log_likelihood_ratio_ : float
         The same before anything moves: how well the family tells the samples apart.
-        For other densities than Gaussians the shared one is trained briefly for it, and
-        this is an upper bound.
+        For other densities than Gaussians an upper bound: the shared one is trained
+        briefly, or the mixture of the two, which is 2 log 2 at most.
     converged_ : bool
-        Whether the log-likelihood ratio is within `tol` of 0, on either side, and the
-        trainings had come to rest.
+        Whether the log-likelihood ratio is within `tol` of 0, on either side, and had
+        come to rest.
     loss_curve_ : ndarray of shape (n_epochs,)
-        Log-likelihood ratio after each 25 steps of the map's training, at no more than
-        2,500 distinct rows of each sample; empty without a training.
+        Log-likelihood ratio after each 25 steps of the map's training, and then of the
+        densities' when it rests, at no more than 2,500 distinct rows of each sample;
+        empty without a training.
     coef_, intercept_ : ndarray of shape (n_features, n_features) and (n_features,)
         With a closed form: ``T(x) = coef_ @ x + intercept_``.
     shrinkage_ : float
@@ -155,8 +175,8 @@ class LikelihoodRatioAligner(
     flow_ : zuko.flows.Flow
         T on the standardised columns, in double precision.
     density_, source_density_, target_density_ : zuko.flows.Flow
-        Densities of the standardised columns: of T(source) and target together, and of
-        each sample.
+        Densities of the standardised columns: of T(source) and target together, of the
+        source, which is that of T(source) seen through T, and of the target.
     marginal_maps_ : MarginalMaps
         The maps that standardise the columns.
     n_iter_ : int
@@ -192,10 +212,11 @@ class LikelihoodRatioAligner(
     trained on the samples as they are for some steps, so that T follows their
     differences: started from nothing it would draw T to match the coarse shapes first.
 
-    **A value below 0** means that the samples' own densities were trained less well
-    than the shared one, or that T makes the source easier for the family than it was
-    (as a flow can do for Gaussians; lemma 2.2 of [1]_ bounds this). Either way it
-    certifies nothing: there is a warning, and ``converged_`` is False.
+    **The value at the end** is that of definition 2.1 for T(A) and B. Densities of
+    T(A), of B and of both are trained from one start with as many steps: so a training
+    that falls short of its maximum is not taken for a shift, nor is a T that makes the
+    source easier for the family (the bias of lemma 2.2), as they are by the paper's
+    indicator. A value well below 0 certifies nothing, and is warned of.
 
     Samples that hardly overlap give the shared density no reason to move anything:
     align their moments first, by an affine map. A log-likelihood ratio that stays at
@@ -212,7 +233,7 @@ class LikelihoodRatioAligner(
     ----------
     .. [1] B. Usman, A. Sud, N. Dufour, K. Saenko. "Log-Likelihood Ratio Minimizing
        Flows: Towards Robust and Quantifiable Neural Distribution Alignment", NeurIPS
-       2020, Eq. 2, Lemmas 2.1 and 2.2, Algorithm 1.
+       2020, definition 2.1, Eq. 2, lemmas 2.1 and 2.2, Algorithm 1.
 
     Examples
     --------
@@ -232,13 +253,15 @@ class LikelihoodRatioAligner(
     """
 
     _parameter_constraints = {  # noqa: RUF012
-        "flow": [StrOptions({"affine", *TRAINED_FLOWS}), callable],
-        "density": [StrOptions({"gaussian", *TRAINED_FLOWS}), callable],
+        "flow": [StrOptions({"affine", *TRAINED_FLOWS, *IMAGE_FLOWS}), callable],
+        "density": [StrOptions({*_DENSITIES}), callable],
         "moving": [StrOptions({"denominator", "numerator"})],
         "standardize": ["boolean"],
         "shrinkage": [StrOptions({"auto"}), Interval(Real, 0, 1, closed="both")],
         "n_transforms": [Interval(Integral, 1, None, closed="left")],
         "hidden_features": ["array-like"],
+        "image_shape": ["array-like", None],
+        "n_levels": [Interval(Integral, 1, None, closed="left")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [Interval(Integral, 2, None, closed="left")],
         "learning_rate": [Interval(Real, 0, None, closed="neither")],
@@ -261,6 +284,8 @@ class LikelihoodRatioAligner(
         shrinkage: float | str = "auto",
         n_transforms: int = 4,
         hidden_features: Sequence[int] = (64, 64),
+        image_shape: Sequence[int] | None = None,
+        n_levels: int = 2,
         max_iter: int = 1000,
         batch_size: int = 256,
         learning_rate: float = 0.005,
@@ -279,6 +304,8 @@ class LikelihoodRatioAligner(
         self.shrinkage = shrinkage
         self.n_transforms = n_transforms
         self.hidden_features = hidden_features
+        self.image_shape = image_shape
+        self.n_levels = n_levels
         self.max_iter = max_iter
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -316,17 +343,18 @@ class LikelihoodRatioAligner(
         Raises
         ------
         ValueError
-            If the input or a parameter is not as described, the device is not there, or
-            ``shrinkage=0`` and only one of the covariances is singular.
+            If the input or a parameter is not as described, the device is not there,
+            `image_shape` or `n_levels` do not fit the columns, or ``shrinkage=0`` and
+            only one of the covariances is singular.
         KeyboardInterrupt
             At Ctrl-C; the best map so far is kept.
 
         Warns
         -----
         ConvergenceWarning
-            If the log-likelihood ratio is not within `tol` of 0, the samples' own
-            densities still gained more than that in the last third of the steps, or a
-            loss was not finite.
+            If the log-likelihood ratio is not within `tol` of 0, it still gained more
+            than that in the last third of the densities' steps, or a loss was not
+            finite.
         UserWarning
             If a sample has a single distinct row.
         """
@@ -359,7 +387,6 @@ class LikelihoodRatioAligner(
             gain,
             tol=self.tol,
             max_iter=self.max_iter,
-            density=self.density,
         )
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
@@ -370,28 +397,19 @@ class LikelihoodRatioAligner(
     def _solve(self, samples, weights, device, rng):
         """The affine map between Gaussians; returns the fitted attributes."""
         maps = within_maps(samples, weights)
-        scales = np.array([column.scale for column in maps.columns])
-        centers = np.array([column.center for column in maps.columns])
         mapped = [maps.forward(X)[0] for X in samples]
-        units = None if self.standardize else scales
+        units = None if self.standardize else [c.scale for c in maps.columns]
         found = align_gaussians(
             mapped, weights, units, shrinkage=self.shrinkage, rng=rng
         )
-        d = len(scales)
-        flow = GaussianFlow(d).set_map(found.factors, found.fixed)
-        of_source, of_target = (
-            GaussianFlow(d).set_moments(mean, covariance, 0.0)
-            for mean, covariance in zip(found.means, found.covariances, strict=True)
-        )
-        attributes = self._fitted(
-            maps, flow, (of_source, of_target, copy.deepcopy(of_target)), device
-        )
-        coef = found.matrix * np.outer(scales, 1 / scales)
-        offset = found.means[1] - found.matrix @ found.means[0]
-        ratio = self._ratio_of(attributes, mapped, weights)
+        flow, *densities = found.flows()
+        attributes = self._fitted(maps, flow, densities, device)
+        own = own_log_likelihood(densities[:2], mapped, weights)
+        ratio = own - shared_log_likelihood(flow, densities[2], mapped, weights)
+        coef, intercept = found.in_units_of(maps)
         return attributes | {
             "coef_": coef,
-            "intercept_": centers + scales * offset - coef @ centers,
+            "intercept_": intercept,
             "shrinkage_": found.shrinkage,
             "initial_log_likelihood_ratio_": found.initial_log_likelihood_ratio(),
             "log_likelihood_ratio_": ratio,
@@ -402,12 +420,13 @@ class LikelihoodRatioAligner(
 
     @usual_torch(grad=True)
     def _train(self, samples, weights, device, rng, root, data):
-        """Train densities, then the map.
+        """Train a shared density, the map with it, and what the map is judged by.
 
         Returns the fitted attributes, a gain, and what to raise if Ctrl-C came.
 
-        Algorithm 1. The shared density has seen the samples as they are before the map
-        moves, where the algorithm leaves the start open.
+        Algorithm 1 but for two things. The shared density has seen the samples as they
+        are before the map moves, where the algorithm leaves the start open. And the
+        samples' own densities come last: no step of the map needs them.
         """
         balanced = np.concatenate([w / w.sum() for w in weights])
         maps = standardize(np.concatenate(samples), balanced)
@@ -415,73 +434,74 @@ class LikelihoodRatioAligner(
         rows = DomainRows(mapped, weights, device)
         scale = noise_scale(maps)
         d = len(maps.columns)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=4)
-        params = {
-            "max_iter": self.max_iter,
-            "batch_size": self.batch_size,
-            "learning_rate": self.learning_rate,
-            "patience": self.patience,
-            "gradient_tol": self.gradient_tol,
-            "verbose": int(self.verbose),
-        }
-        gain = 0.0
-        if self.density == "gaussian":
-            moments = [
-                gaussian_moments(U, w, scale)
-                for U, w in zip(mapped, weights, strict=True)
-            ]
-            both = np.concatenate(mapped)
-            moments.append(gaussian_moments(both, balanced, scale))
-            densities = [GaussianFlow(d).set_moments(*each, 0.0) for each in moments]
+        seeds = [int(each) for each in rng.randint(np.iinfo(np.int32).max, size=4)]
+        params = {name: getattr(self, name) for name in _OF_TRAINING}
+        params["verbose"] = int(self.verbose)
+        if is_gaussian := self.density == "gaussian":
+            start = gaussians_of(mapped, weights, scale)[2]
         else:
-            densities = [self._new(self.density, d, seed) for seed in seeds[:3]]
-            gain = train_densities(densities, rows, scale, seeds, **params)
-        unmoved = self._fitted(maps, GaussianFlow(d), densities, device)
-        initial = self._ratio_of(unmoved, mapped, weights)
-
-        flow = self._new(self.flow, d, seeds[3])
-        shared = copy.deepcopy(densities[2]).float()
-        module = DomainLogDensity([shared], flow, scale).float().to(device)
+            start = self._new(self.density, d, seeds[0])
+            train_shared(start, rows, scale, seed=seeds[1], **params)
+        flow = self._new_map(d, seeds[2])
+        module = DomainLogDensity([copy.deepcopy(start)], flow, scale).float()
 
         def fitted(net):
-            module = fitted_module(net)
-            return self._fitted(
-                maps, module.transform, (*densities[:2], *module.densities), device
-            )
+            flow, shared = parts_of(net)
+            return self._fitted(maps, flow, densities_of(flow, shared), device)
 
         epochs = TaskCallback(root, self, data, fitted)
         net = train_on_domains(
-            module,
+            module.to(device),
             rows,
-            seed=int(seeds[3]),
+            seed=seeds[2],
             callbacks=[*(self.callbacks or ()), ("sklearn", epochs)],
             **params,
         )
         records = self._records(net)
-        attributes = fitted(net)
-        ratio = self._ratio_of(attributes, mapped, weights)
         curve = -records["validation_scores_"]
+        attributes = {"n_iter_": records["n_iter_"]} | fitted(net)
+        flow, shared = parts_of(net)
+        try:
+            if net.interrupt_:
+                raise net.interrupt_
+            found = certificate(
+                *(flow, None if is_gaussian else shared, start, mapped, weights, scale),
+                seed=seeds[3],
+                device=device,
+                **params,
+            )
+        except KeyboardInterrupt as error:
+            attributes |= dict.fromkeys(_RATIOS, np.nan)
+            attributes |= {"converged_": False, "loss_curve_": np.nan * curve}
+            return attributes, 0.0, error
+        attributes |= self._fitted(maps, flow, found.densities, device)
+        attributes |= dict(zip(_RATIOS, (found.ratio, found.initial), strict=True))
         attributes |= {
-            "initial_log_likelihood_ratio_": initial,
-            "log_likelihood_ratio_": ratio,
-            "converged_": abs(ratio) <= self.tol
-            and gain <= self.tol
-            and not net.interrupted_,
-            "loss_curve_": curve + own_log_likelihood(densities[:2], mapped, weights),
-            "n_iter_": records["n_iter_"],
+            "converged_": abs(found.ratio) <= self.tol and found.gain <= self.tol,
+            "loss_curve_": found.own + np.concatenate([curve, found.losses]),
         }
-        return attributes, gain, net.interrupt_
+        return attributes, found.gain, None
 
     def _new(self, name, n_features, seed):
         if name == "affine":
             return GaussianFlow(n_features)
-        with seeded(int(seed)):
+        with seeded(seed):
             return build_flow(
                 name,
                 n_features,
                 n_transforms=self.n_transforms,
                 hidden_features=self.hidden_features,
+                image_shape=self.image_shape,
+                n_levels=self.n_levels,
             )
+
+    def _new_map(self, n_features, seed):
+        flow = self._new(self.flow, n_features, seed)
+        if self.flow not in IMAGE_FLOWS:
+            return flow
+        # A flow of images leads to noise, and one back from it to other images.
+        back = self._new(self.flow, n_features, seed + 1)
+        return chained(flow, back, last_inverted=True)
 
     @staticmethod
     def _fitted(maps, flow, densities, device):
@@ -490,12 +510,6 @@ class LikelihoodRatioAligner(
             for each in (flow, *densities)
         ]
         return dict(zip(_MODULES, modules, strict=True)) | {"marginal_maps_": maps}
-
-    @staticmethod
-    def _ratio_of(attributes, mapped, weights):
-        flow, *own, shared = (attributes[name] for name in _MODULES)
-        together = shared_log_likelihood(flow, shared, mapped, weights)
-        return own_log_likelihood(own, mapped, weights) - together
 
     def transform(self, X: Rows) -> Floats:
         """Apply the map to rows, whichever sample they come from.

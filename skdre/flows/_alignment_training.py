@@ -1,11 +1,9 @@
-"""What LikelihoodRatioAligner trains, where there is no closed form, and judges by."""
+"""What LikelihoodRatioAligner trains, where there is no closed form."""
 
 import copy
-import warnings
+import math
 
-import numpy as np
 import torch
-from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback
 from torch import nn
 
@@ -15,59 +13,23 @@ from skdre._nn.batches import (
     cumulative_shares,
     held_out_rows,
 )
-from skdre._nn.estimator import late_gain, n_epochs_and_batches
+from skdre._nn.estimator import n_epochs_and_batches
 from skdre._nn.training import train
-from skdre.flows._likelihood import PerturbedRows, log_density, through
+from skdre.flows._likelihood import PerturbedRows, log_density
 
 __all__ = [
     "DomainLogDensity",
     "DomainRows",
     "StopAtSmallGradient",
     "gradient_norm",
-    "own_log_likelihood",
-    "shared_log_likelihood",
     "summed_loss",
-    "train_densities",
     "train_on_domains",
-    "warn_of_single_rows",
-    "warn_unless_aligned",
+    "train_shared",
 ]
 
 # Epochs between two looks at the gradient over all rows, which costs about as much as
 # the training steps of an epoch.
 _GRADIENT_EPOCHS = 4
-
-
-def own_log_likelihood(densities, samples, weights):
-    """Mean log density of each sample under its own density, summed over the two.
-
-    In nats; the samples are mapped rows of the source and of the target.
-    """
-    return sum(
-        float(np.average(through(density, log_density, U), weights=w))
-        for density, U, w in zip(densities, samples, weights, strict=True)
-    )
-
-
-def shared_log_likelihood(flow, density, samples, weights):
-    """The same under one density, of the source after the transform T of a flow.
-
-    The log-determinant of T's Jacobian is in it. The log-likelihood ratio, Eq. 2 of the
-    paper, is :func:`own_log_likelihood` less this.
-    """
-
-    def move(transform, u):
-        moved, log_det = transform.call_and_ladj(u)
-        return torch.cat([moved, log_det[:, None]], dim=1)
-
-    source, target = samples
-    values = through(flow, move, source)
-    of_source = through(density, log_density, values[:, :-1]) + values[:, -1]
-    of_target = through(density, log_density, target)
-    return float(
-        np.average(of_source, weights=weights[0])
-        + np.average(of_target, weights=weights[1])
-    )
 
 
 class DomainLogDensity(PerturbedRows):
@@ -159,8 +121,16 @@ class StopAtSmallGradient(Callback):
         self.rows = rows
         self.tol = tol
 
+    def on_train_begin(self, net, **kwargs):
+        self.loss_ = math.inf
+
     def on_epoch_end(self, net, **kwargs):
-        if len(net.history) % _GRADIENT_EPOCHS:
+        if self.tol == 0 or len(net.history) % _GRADIENT_EPOCHS:
+            return
+        loss = net.history[-1]["valid_loss"]
+        fell, self.loss_ = self.loss_ - loss, loss
+        # A look costs as much as ten steps, and a loss that falls is no reason to stop.
+        if self.tol < fell < math.inf:
             return
         norm = gradient_norm(net.module_, net.average_, self.rows)
         net.history.record("gradient_norm", norm)
@@ -218,87 +188,20 @@ def train_on_domains(
     )
 
 
-def train_densities(densities, data, noise_scale, seeds, *, max_iter, **params):
-    """Train the samples' own densities, and their common one while nothing moves.
+def train_shared(density, data, noise_scale, *, max_iter, **params):
+    """Train the density that both samples share while nothing moves yet, in place.
 
-    Parameters
-    ----------
-    densities : sequence of three zuko.flows.Flow
-        Of the source, of the target, and of both; trained in place.
-    data : DomainRows
-    noise_scale : sequence of float of length n_features
-    seeds : sequence of int
-    max_iter : int
-        Steps that the map will get. The samples' own densities get twice as many, for
-        the common one is trained again together with the map, and shall not end nearer
-        to its maximum than they do. It gets a fifth now: when it knows every detail of
-        both samples no small step of the map is of use any more.
-    **params : dict
-        Of :func:`train_on_domains`.
-
-    Returns
-    -------
-    gain : float
-        What the samples' own densities gained in the last third of the steps, in nats.
+    It gets a fifth of the map's steps: when it knows every detail of both samples no
+    small step of the map is of use any more, and when it knows nothing the map takes
+    the coarse shapes to each other, whichever way round.
 
     Raises
     ------
     KeyboardInterrupt
         At Ctrl-C: no map has been trained that could be kept.
     """
-    *own, shared = densities
     device = data.rows.tensors[0].device
-    module = DomainLogDensity(own, None, noise_scale).float().to(device)
-    params["seed"] = int(seeds[0])
-    net = train_on_domains(module, data, max_iter=2 * max_iter, **params)
-    losses = [epoch["valid_loss"] for epoch in net.finished_epochs()]
-    gain = late_gain(-np.array(losses), n_epochs_and_batches(2 * max_iter)[0])
-    if net.interrupt_:
-        raise net.interrupt_
-    module = DomainLogDensity([shared], None, noise_scale).float().to(device)
-    params["seed"] = int(seeds[2])
+    module = DomainLogDensity([density], None, noise_scale).float().to(device)
     net = train_on_domains(module, data, max_iter=-(-max_iter // 5), **params)
     if net.interrupt_:
         raise net.interrupt_
-    return gain
-
-
-def warn_of_single_rows(samples, classes):
-    names = ("denominator", "numerator")
-    for name, label, sample in zip(names, classes, samples, strict=True):
-        if len(sample) == 1:
-            warnings.warn(
-                f"The {name} (y == {label.item()!r}) has one distinct row, which has "
-                "no spread to be matched: an affine map between Gaussians is a mere "
-                "shift then, and other maps mean little. Give more rows of it.",
-                UserWarning,
-                stacklevel=6,
-            )
-
-
-def warn_unless_aligned(ratio, gain, *, tol, max_iter, density):
-    """Say why a log-likelihood ratio certifies nothing, if so."""
-    if gain > tol:
-        message = (
-            f"The single samples' densities still gained {gain:.2g} nats in the "
-            f"last third of the steps with max_iter={max_iter}, so the ratio "
-            f"({ratio:.2g} nats) is not yet one of maxima. Increase max_iter."
-        )
-    elif ratio < -tol:
-        message = (
-            f"The log-likelihood ratio is {ratio:.2g} nats, below its bound 0, so "
-            "it certifies nothing. Either the densities of the single samples are "
-            "not at their maximum: increase max_iter, or change learning_rate. Or "
-            "the map makes the source easier to fit than it was: take a more "
-            f"flexible density than {density!r}."
-        )
-    elif not ratio <= tol:
-        message = (
-            f"The samples are not aligned: the log-likelihood ratio is {ratio:.2g} "
-            f"nats, above tol={tol:g}. Increase max_iter, or take a more "
-            "flexible flow; align moments by an affine map first if the samples "
-            "hardly overlap."
-        )
-    else:
-        return
-    warnings.warn(message, ConvergenceWarning, stacklevel=6)

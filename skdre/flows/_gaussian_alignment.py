@@ -1,5 +1,6 @@
 """The affine map that takes one Gaussian to another, in closed form."""
 
+import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -7,6 +8,7 @@ from scipy.linalg import LinAlgError, orth, solve_triangular
 
 from skdre.flows._gaussian import (
     SHRINKAGES,
+    GaussianFlow,
     affine_factors,
     gaussian_moments,
     left_out_log_densities,
@@ -83,6 +85,24 @@ class GaussianAlignment:
         log_det = np.linalg.slogdet([both, *self.covariances])[1]
         return float(log_det[0] - log_det[1:].mean())
 
+    def flows(self):
+        """The map, and the Gaussians of the source, the target, and both when moved."""
+        d = len(self.matrix)
+        of_source, of_target = (
+            GaussianFlow(d).set_moments(mean, covariance, 0.0)
+            for mean, covariance in zip(self.means, self.covariances, strict=True)
+        )
+        flow = GaussianFlow(d).set_map(self.factors, self.fixed)
+        return flow, of_source, of_target, copy.deepcopy(of_target)
+
+    def in_units_of(self, maps):
+        """Matrix and offset of the map in the units that `maps` maps from."""
+        scales = np.array([column.scale for column in maps.columns])
+        centers = np.array([column.center for column in maps.columns])
+        coef = self.matrix * np.outer(scales, 1 / scales)
+        offset = self.means[1] - self.matrix @ self.means[0]
+        return coef, centers + scales * offset - coef @ centers
+
 
 def within_maps(samples, weights):
     """Affine maps of the columns to the scale of their spread within the samples.
@@ -156,7 +176,7 @@ def align_gaussians(samples, weights, units, *, shrinkage, rng):
             "invertible affine map matches both. Use shrinkage='auto' or a number "
             "above 0, or drop columns that are constant or determine each other."
         )
-    units = np.ones(d) if units is None else units
+    units = np.ones(d) if units is None else np.asarray(units)
     if units.max() > _LARGEST_RANGE * units.min():
         raise ValueError(
             "The columns' standard deviations differ by a factor of "

@@ -36,8 +36,11 @@ class _Rotation(nn.Module):
         log_det = torch.linalg.slogdet(self.matrix).logabsdet
         return _times(self.matrix, h), h.shape[2] * h.shape[3] * log_det
 
-    def inverse(self, h: Tensor) -> Tensor:
-        return _times(torch.linalg.inv(self.matrix), h)
+    def inverse(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The image, and the log determinant of the inverse."""
+        log_det = torch.linalg.slogdet(self.matrix).logabsdet
+        back = _times(torch.linalg.inv(self.matrix), h)
+        return back, -h.shape[2] * h.shape[3] * log_det
 
 
 def _times(matrix, h):
@@ -94,11 +97,14 @@ class _Step(nn.Module):
         log_det = log_det + of_rotation + slopes.sum(dim=(1, 2, 3))
         return torch.cat([given, moved], dim=1), log_det
 
-    def inverse(self, h: Tensor) -> Tensor:
+    def inverse(self, h: Tensor) -> tuple[Tensor, Tensor]:
+        """The image, and the log determinant of the inverse for each."""
         given, moved = h[:, : self.n_given], h[:, self.n_given :]
-        moved = self._conditioned(given).inv(moved)
-        h = self.rotation.inverse(torch.cat([given, moved], dim=1))
-        return (h - self.shift) * (-self.log_scale).exp()
+        found, slopes = self._conditioned(given).inv.call_and_ladj(moved)
+        h, of_rotation = self.rotation.inverse(torch.cat([given, found], dim=1))
+        log_det = of_rotation - h.shape[2] * h.shape[3] * self.log_scale.sum()
+        h = (h - self.shift) * (-self.log_scale).exp()
+        return h, log_det + slopes.sum(dim=(1, 2, 3))
 
 
 def _level(n_channels, n_steps, **step):
@@ -135,13 +141,15 @@ class _MultiScale(Transform):
         return functional.pixel_shuffle(h, 2), total
 
     def _backward(self, k, h):
-        h = functional.pixel_unshuffle(h, 2)
+        h, total = functional.pixel_unshuffle(h, 2), 0
         if k + 1 < len(self.levels):
             done, rest = h.chunk(2, dim=1)
-            h = torch.cat([done, self._backward(k + 1, rest)], dim=1)
+            rest, total = self._backward(k + 1, rest)
+            h = torch.cat([done, rest], dim=1)
         for layer in reversed(self.levels[k]):
-            h = layer.inverse(h)
-        return functional.pixel_shuffle(h, 2)
+            h, log_det = layer.inverse(h)
+            total = total + log_det
+        return functional.pixel_shuffle(h, 2), total
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = x.shape
@@ -151,11 +159,47 @@ class _MultiScale(Transform):
     def _call(self, x):
         return self.call_and_ladj(x)[0]
 
+    def back_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse, and its own log determinant."""
+        h, log_det = self._backward(0, to_images(z, self.shape))
+        return to_rows(h).reshape(z.shape), log_det.reshape(z.shape[:-1])
+
     def _inverse(self, z):
-        return to_rows(self._backward(0, to_images(z, self.shape))).reshape(z.shape)
+        return self.back_and_ladj(z)[0]
+
+    @property
+    def inv(self) -> Transform:
+        return _Back(self)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         return self.call_and_ladj(x)[1]
+
+
+class _Back(Transform):
+    """The inverse of a _MultiScale, with its log determinant in one pass."""
+
+    domain = codomain = constraints.real_vector
+    bijective = True
+
+    def __init__(self, forward):
+        super().__init__()
+        self.there = forward
+
+    @property
+    def inv(self) -> Transform:
+        return self.there
+
+    def _call(self, z):
+        return self.there.back_and_ladj(z)[0]
+
+    def _inverse(self, x):
+        return self.there(x)
+
+    def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        return self.there.back_and_ladj(z)
+
+    def log_abs_det_jacobian(self, z: Tensor, x: Tensor) -> Tensor:
+        return self.call_and_ladj(z)[1]
 
 
 class _LazyMultiScale(LazyTransform):

@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import num_samples
 from skdre._core.groups import balanced_folds
+from skdre._core.inner_groups import fit_with_groups
 from skdre._core.tasks import run_task
 from skdre.base import predict_log_ratio
 
@@ -47,7 +48,7 @@ def log_ratio_at(ratio, rows):
 def _fit_fold(ratio, fold, task):
     ratio, data = clone(ratio), {"X": fold.X, "y": fold.y}
     with nullcontext() if task is None else run_task(*task, ratio, **data):
-        ratio.fit(**data)
+        fit_with_groups(ratio, **data, groups=fold.groups)
     return ratio, log_ratio_at(ratio, fold.X_test)
 
 

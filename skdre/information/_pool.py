@@ -17,11 +17,16 @@ __all__ = ["DomainRows", "Fold", "domain_rows", "without_extremes"]
 
 
 class Fold(NamedTuple):
-    """Rows to fit on with their domains, 1 for the numerator, and rows held out."""
+    """Rows to fit on with their domains, 1 for the numerator, and rows held out.
+
+    `groups` are those of the rows to fit on, which the folds of the fit itself are to
+    keep together; None without groups.
+    """
 
     X: Any
     y: np.ndarray
     X_test: Any
+    groups: np.ndarray | None = None
 
 
 class DomainRows(NamedTuple):
@@ -65,6 +70,7 @@ class DomainRows(NamedTuple):
             safe_indexing(self.X, order),
             self.is_numerator[order].astype(int),
             safe_indexing(self.X, test),
+            None if self.groups is None else self.cluster[order],
         )
 
 

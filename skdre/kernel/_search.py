@@ -10,8 +10,8 @@ from numbers import Integral
 import numpy as np
 
 from skdre._core.arrays import place_of
-from skdre._core.folds import split_pool
 from skdre._core.rows import repeats_of
+from skdre._core.splits import split_pool
 
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
 _MOST_PARCELS = 100

@@ -13,6 +13,7 @@ __all__ = ["all_estimators", "trusted_types"]
 # list and not a prefix: below the name of a module lies all that it imports.
 _HELD = (
     "skdre._core.moments.JointMoments",
+    "skdre._core.stream.Stream",
     "skdre.time_score._integrate.GaussLegendre",
     "skdre.time_score._integrate.RK45",
     "skdre.auto._columns.Column",
@@ -31,6 +32,7 @@ _HELD = (
     "skdre.auto._spread.Fits",
     "skdre.auto._table.Candidate",
     "skdre.auto._table.CandidateTable",
+    "skdre.kernel._least_squares.KernelSums",
     "skdre.time_score._scaling.Scaling",
     "skdre.classification._calibration.AffineMap",
     "skdre.classification._equal_priors.FittedClassifier",

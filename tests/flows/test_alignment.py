@@ -1,5 +1,6 @@
 """LikelihoodRatioAligner: closed forms, the bound, training, and awkward input."""
 
+import copy
 import functools
 import pickle
 import warnings
@@ -18,13 +19,17 @@ from sklearn.neighbors import KNeighborsClassifier
 from skorch.callbacks import Callback
 
 from skdre import LikelihoodRatioAligner, pool
-from skdre.flows import _alignment, _alignment_training
+from skdre.flows import _alignment, _alignment_certificate, _alignment_training
+from skdre.flows._alignment_certificate import (
+    certificate,
+    own_log_likelihood,
+    shared_log_likelihood,
+    warn_unless_aligned,
+)
 from skdre.flows._alignment_training import (
     DomainLogDensity,
     DomainRows,
     gradient_norm,
-    own_log_likelihood,
-    shared_log_likelihood,
     summed_loss,
 )
 from skdre.flows._flows import build_flow
@@ -380,8 +385,8 @@ def test_flow_aligns_the_moons():
     moved = aligner.transform(source)
     assert classifier.score(source, source_labels) < 0.95
     assert classifier.score(moved, source_labels) > 0.97
-    assert aligner.initial_log_likelihood_ratio_ > 0.5
-    assert abs(aligner.log_likelihood_ratio_) < 0.25
+    assert 0.4 < aligner.initial_log_likelihood_ratio_ < 2 * np.log(2)
+    assert -0.02 < aligner.log_likelihood_ratio_ < 0.25
     new, new_labels, new_target, _ = moons(seed=7)
     assert classifier.score(aligner.transform(new), new_labels) > 0.97
     # Rows that the map was not fitted to are less likely, but far likelier than moved
@@ -396,9 +401,12 @@ def test_certificate_of_a_flow_is_that_of_its_parts():
     source, _, target, _ = moons()
     aligner = fitted_moons()
     # The best weights are kept.
-    assert aligner.loss_curve_.min() == pytest.approx(
+    n_epochs = 400 // 25 + 100 // 25
+    assert len(aligner.loss_curve_) == n_epochs
+    assert aligner.loss_curve_[-4:].min() == pytest.approx(
         aligner.log_likelihood_ratio_, abs=1e-3
     )
+    assert aligner.loss_curve_[0] > aligner.loss_curve_[-5] > -0.1
     # By hand, the derivative of the map by differences.
     step = 1e-5
     columns = [
@@ -480,42 +488,133 @@ def test_affine_map_is_trained_for_other_densities():
     assert_allclose(found[1], expected[1], atol=0.1 * np.abs(expected[1]).max())
 
 
-def test_map_that_makes_the_source_easier_is_told():
-    """Gaussians and a flow: lemma 2.2's bias lets the loss fall below 0."""
+@unconverged
+def test_map_that_makes_the_source_easier_is_judged_by_what_it_made():
+    """Lemma 2.2's bias lets Eq. 2 fall below 0; that of T(A) and B cannot."""
     rng = np.random.default_rng(0)
     source = np.exp(rng.normal(size=(400, 1)))
     target = rng.normal(size=(400, 1))
-    with pytest.warns(ConvergenceWarning, match="below its bound 0.*'gaussian'"):
-        aligner = fit(source, target, "nsf", max_iter=400, learning_rate=0.02, **SMALL)
-    assert aligner.log_likelihood_ratio_ < -0.2
-    assert not aligner.converged_
+    aligner = fit(source, target, "nsf", max_iter=150, learning_rate=0.02, **SMALL)
+    moved = aligner.transform(source)
+    # Held against the source as it was, the paper's indicator would be far below.
+    scale = aligner.marginal_maps_.columns[0].scale
+    U = (source - source.mean()) / scale
+    of_source = stats.norm(scale=U.std()).logpdf(U).mean()
+    own = own_log_likelihood(
+        [aligner.source_density_],
+        [aligner.marginal_maps_.forward(source)[0]],
+        [np.ones(400)],
+    )
+    assert own > of_source + 0.2
+    both = np.concatenate([moved, target])
+    expected = best_gaussian(moved) + best_gaussian(target) - 2 * best_gaussian(both)
+    assert aligner.log_likelihood_ratio_ == pytest.approx(expected, abs=1e-3)
+    assert aligner.log_likelihood_ratio_ >= 0
 
 
-def test_undertrained_references_are_told(monkeypatch):
-    source, _, target, _ = moons(300)
-    train = _alignment_training.train_on_domains
+def identity(d):
+    return GaussianFlow(d).set_map(np.eye(d), np.zeros(d))
+
+
+def judged(samples, density, start=None, max_iter=400, **params):
+    """The certificate of a map that moves nothing."""
+    start = start or density
+    weights = [np.ones(len(U)) for U in samples]
+    d = samples[0].shape[1]
+    defaults = {"batch_size": 128, "learning_rate": 0.01, "patience": 400}
+    return certificate(
+        *(identity(d), density, start, samples, weights, np.zeros(d)),
+        device=torch.device("cpu"),
+        max_iter=max_iter,
+        seed=0,
+        gradient_tol=0.0,
+        **defaults | params,
+    )
+
+
+def test_certificate_of_trained_gaussians_is_that_of_closed_forms():
+    rng = np.random.default_rng(0)
+    source = rng.normal(size=(300, 2)) @ [[1.0, 0.5], [0.0, 0.8]]
+    target = rng.normal(loc=[0.5, 0.0], size=(300, 2))
+    both = np.concatenate([source, target])
+    start = GaussianFlow(2).set_moments(*moments(both), 0.0)
+    exact = judged((source, target), None, start)
+    assert judged((source, target), start).ratio == pytest.approx(exact.ratio, abs=0.01)
+    own = best_gaussian(source) + best_gaussian(target)
+    assert exact.own == pytest.approx(own)
+    assert exact.ratio == pytest.approx(own - 2 * best_gaussian(both))
+    # Falling short of the maximum is no difference: here all three start far from it.
+    same = target[::2], target[1::2]
+    far = GaussianFlow(2).set_moments(np.full(2, 2.0), 9 * np.eye(2), 0.0)
+    found = judged(same, far, max_iter=100)
+    assert found.own < sum(map(best_gaussian, same)) - 0.3
+    assert abs(found.ratio) < 0.05
+
+
+def test_certificate_tells_moved_rows_from_unmoved():
+    source, _, target, _ = moons()
+    aligner = fitted_moons()
+    U, V = (aligner.marginal_maps_.forward(X)[0] for X in (source, target))
+    assert judged((U, V), aligner.density_).ratio > 0.3
+
+
+def test_three_densities_are_trained_from_one_start(monkeypatch):
     calls = []
+    train = _alignment_training.train_on_domains
 
-    def shorten_the_first(*args, **params):
-        calls.append(params["max_iter"])
-        if len(calls) == 1:
-            params["max_iter"] = 25
-        return train(*args, **params)
+    def record(module, data, **params):
+        states = [each.state_dict() for each in module.densities]
+        calls.append((params["max_iter"], copy.deepcopy(states)))
+        return train(module, data, **params)
 
-    monkeypatch.setattr(_alignment_training, "train_on_domains", shorten_the_first)
-    with pytest.warns(ConvergenceWarning, match="below its bound 0"):
-        aligner = fit(source, target, "maf", "maf", max_iter=300, **SMALL)
-    assert calls == [600, 60]
-    assert aligner.log_likelihood_ratio_ < -0.2
+    for module in (_alignment, _alignment_training, _alignment_certificate):
+        monkeypatch.setattr(module, "train_on_domains", record)
+    source, _, target, _ = moons(60)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        fit(source, target, "affine", "maf", max_iter=40, **SMALL)
+    assert [n for n, _ in calls] == [8, 40, 40, 40]
+    (of_source, of_target), (shared,) = calls[2][1], calls[3][1]
+    for name, value in shared.items():
+        assert_array_equal(value, of_source[name])
+        assert_array_equal(value, of_target[name])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "gain", "message"),
+    [
+        (-0.3, 0.0, "-0.3 nats, below its bound 0.*not at their maximum"),
+        (0.05, 0.2, "still gained 0.2 .* max_iter=40.* Increase max_iter"),
+        (0.2, 0.0, "not aligned: the log-likelihood ratio is 0.2 nats, above tol=0.1"),
+        (np.nan, 0.0, "not aligned"),
+    ],
+)
+def test_what_certifies_nothing_is_told(ratio, gain, message):
+    with pytest.warns(ConvergenceWarning, match=message):
+        warn_unless_aligned(ratio, gain, tol=0.1, max_iter=40)
+
+
+def test_what_is_aligned_is_not_warned_of(recwarn):
+    for ratio in (-0.09, 0.0, 0.09):
+        warn_unless_aligned(ratio, 0.05, tol=0.1, max_iter=40)
+    assert not recwarn
+
+
+def test_ratio_that_still_gains_is_told():
+    """A hundred small steps are too few for moons that did not move."""
+    source, _, target, _ = moons(200)
+    params = SMALL | {"max_iter": 100, "tol": 0.001, "learning_rate": 0.001}
+    with pytest.warns(ConvergenceWarning, match="still gained .* Increase max_iter"):
+        aligner = fit(source, target, "affine", "maf", **params)
     assert not aligner.converged_
 
 
-def test_references_that_still_gain_are_told():
+def test_too_few_steps_certify_nothing():
+    """Densities that have hardly left their common start look alike."""
     source, _, target, _ = moons(200)
-    with pytest.warns(ConvergenceWarning, match="still gained .* Increase max_iter"):
-        aligner = fit(
-            source, target, "maf", "maf", max_iter=150, tol=0.01, patience=150, **SMALL
-        )
+    with pytest.warns(ConvergenceWarning, match="too briefly .* Increase max_iter"):
+        aligner = fit(source, target, "affine", "maf", max_iter=4, **SMALL)
+    assert aligner.log_likelihood_ratio_ < aligner.tol
     assert not aligner.converged_
 
 
@@ -549,10 +648,10 @@ def test_repeatable_and_nobody_elses_seeds():
 def test_pickle(which):
     source, _, target, _ = moons()
     aligner = fitted_moons() if which == "flow" else fit(source, target)
-    copy = pickle.loads(pickle.dumps(aligner))
-    assert_array_equal(copy.transform(source), aligner.transform(source))
+    again = pickle.loads(pickle.dumps(aligner))
+    assert_array_equal(again.transform(source), aligner.transform(source))
     X, y = pool(numerator=target, denominator=source)
-    assert copy.score(X, y) == aligner.score(X, y)
+    assert again.score(X, y) == aligner.score(X, y)
 
 
 @unconverged
@@ -560,7 +659,7 @@ def test_gradient_tol_stops_the_training():
     source, _, target, _ = moons(60)
     aligner = fit(source, target, "maf", max_iter=500, gradient_tol=1e9, **SMALL)
     assert aligner.n_iter_ == 100
-    assert len(aligner.loss_curve_) == 4
+    assert len(aligner.loss_curve_) == 4  # a Gaussian family needs no more
 
 
 def small_module(shared=True):
@@ -635,7 +734,8 @@ def test_gradient_norm_sees_a_continuous_flow():
 
 @unconverged
 def test_continuous_densities():
-    aligner = fit(*gaussians(40, 40, d=2), "affine", "ffjord", max_iter=20, **SMALL)
+    params = SMALL | {"hidden_features": (4,), "max_iter": 2, "batch_size": 8}
+    aligner = fit(*gaussians(8, 8, d=2), "affine", "ffjord", **params)
     assert np.isfinite(aligner.log_likelihood_ratio_)
 
 
@@ -656,7 +756,7 @@ def test_callbacks_see_the_map():
     assert np.ptp(seen) > 0
 
 
-@pytest.mark.parametrize("when", [1, 2, 3])
+@pytest.mark.parametrize("when", [1, 2, 3, 4])
 def test_interrupted(when, monkeypatch):
     source, _, target, _ = moons(60)
     train = _alignment.train_on_domains
@@ -672,19 +772,22 @@ def test_interrupted(when, monkeypatch):
             callbacks = [*callbacks, Interrupt()]
         return train(*args, callbacks=callbacks, **params)
 
-    for module in (_alignment, _alignment_training):
+    for module in (_alignment, _alignment_training, _alignment_certificate):
         monkeypatch.setattr(module, "train_on_domains", interrupt)
     aligner = LikelihoodRatioAligner("realnvp", "maf", max_iter=20, **SMALL)
+    X, y = pool(numerator=target, denominator=source)
     with pytest.raises(KeyboardInterrupt, match="interrupted"):
-        aligner.fit(*pool(numerator=target, denominator=source))
+        aligner.fit(X, y)
     assert len(calls) == when
     # There is a map to keep once its own training has begun.
-    assert hasattr(aligner, "flow_") == (when == 3)
-    if when == 3:
+    assert hasattr(aligner, "flow_") == (when > 1)
+    if when > 1:
         assert not aligner.converged_
         assert len(aligner.loss_curve_) == 1
         assert np.isfinite(aligner.transform(source)).all()
-        assert np.isfinite(aligner.log_likelihood_ratio_)
+        assert np.isfinite(aligner.score(X, y))
+        # Nothing is known of how good it is.
+        assert np.isnan(aligner.log_likelihood_ratio_)
 
 
 @unconverged

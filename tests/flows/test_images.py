@@ -17,6 +17,9 @@ from skdre.utils import trusted_types
 pytestmark = pytest.mark.filterwarnings("ignore:The held-out likelihood still rose")
 
 SIZES = [((4, 4), 2), ((2, 6), 1), ((4, 4, 2), 2)]
+unconverged = pytest.mark.filterwarnings(
+    "ignore::sklearn.exceptions.ConvergenceWarning"
+)
 every_flow = pytest.mark.parametrize("name", sorted(IMAGE_FLOWS))
 every_size = pytest.mark.parametrize(("shape", "n_levels"), SIZES)
 
@@ -184,15 +187,89 @@ def test_gradients_of_the_parameters():
     assert_allclose(scores[:, place], difference, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.filterwarnings("ignore:The samples are not aligned:Warning")
+@every_flow
+@every_size
+def test_inverse_has_its_log_determinant_in_one_pass(name, shape, n_levels):
+    transform = moved(name, shape, n_levels)().transform
+    z = rows(4, shape)
+    x, log_det = transform.inv.call_and_ladj(z)
+    assert_allclose(transform(x), z, atol=1e-8)
+    assert transform.inv.inv is transform
+    jacobians = [
+        torch.autograd.functional.jacobian(transform.inv, row[None]).reshape(
+            len(row), len(row)
+        )
+        for row in z
+    ]
+    expected = [torch.linalg.slogdet(J).logabsdet for J in jacobians]
+    assert_allclose(log_det, expected, atol=1e-8)
+    assert_allclose(transform.inv.log_abs_det_jacobian(z, x), expected, atol=1e-8)
+
+
+def aligner(**params):
+    defaults = {
+        "flow": "glow",
+        "density": "glow",
+        "image_shape": (4, 4),
+        "n_levels": 1,
+        "n_transforms": 1,
+        "hidden_features": (4,),
+        "max_iter": 4,
+        "random_state": 0,
+    }
+    return LikelihoodRatioAligner(**defaults | params)
+
+
+@unconverged
 def test_aligners_take_it_by_a_function():
-    aligner = LikelihoodRatioAligner(
+    found = aligner(
         flow=lambda _: ImageFlow((4, 4), "affine", n_levels=1, n_steps=1),
-        max_iter=1,
-        random_state=0,
+        density="gaussian",
     )
-    aligner.fit(X[:80], np.arange(80) % 2)
-    assert isinstance(aligner.flow_, ImageFlow)
+    found.fit(X[:80], np.arange(80) % 2)
+    assert isinstance(found.flow_, ImageFlow)
+
+
+@unconverged
+@every_flow
+def test_aligners_take_it_by_name_and_map_by_two_back_to_back(name):
+    found = aligner(flow=name, density=name, learning_rate=0.05)
+    found.fit(X[:80], np.arange(80) % 2)
+    there, back = found.flow_.transform.transforms
+    U = torch.as_tensor(found.marginal_maps_.forward(X[:5])[0])
+    with torch.no_grad():
+        expected = back.transform().inv(there()(U)).numpy()
+    # Two flows, not one and its own inverse, which would move nothing.
+    assert np.abs(expected - U.numpy()).max() > 0.01
+    moved_rows = found.transform(X[:5])
+    assert_allclose(found.marginal_maps_.forward(moved_rows)[0], expected, atol=1e-8)
+    assert_allclose(found.inverse_transform(moved_rows), X[:5], atol=1e-6)
+    assert np.isfinite(found.log_likelihood_ratio_)
+    again = pickle.loads(pickle.dumps(found))
+    assert_array_equal(again.transform(X[:5]), moved_rows)
+
+
+@unconverged
+def test_map_of_images_starts_at_the_identity():
+    found = aligner(density="gaussian", max_iter=1, learning_rate=1e-9)
+    found.fit(X[:80], np.arange(80) % 2)
+    assert_allclose(found.transform(X), X, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"image_shape": None}, "give their image_shape.* 16 columns"),
+        ({"image_shape": (4, 3)}, "makes 12 columns, but .* have 16"),
+        ({"n_levels": 3}, "multiples of 8, got 4 by 4: use n_levels=2"),
+        ({"density": "gaussian", "image_shape": None}, "give their image_shape"),
+    ],
+)
+def test_bad_images_of_an_aligner(params, message):
+    found = aligner(**params)
+    with pytest.raises(ValueError, match=message):
+        found.fit(X[:80], np.arange(80) % 2)
+    assert not hasattr(found, "flow_")
 
 
 @pytest.mark.parametrize(

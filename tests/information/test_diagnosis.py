@@ -1,9 +1,12 @@
 """The diagnosis, figure by figure, against known ratios, and its judgements."""
 
 import warnings
+from functools import partial
 from html.parser import HTMLParser
+from unittest.mock import patch
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
@@ -11,8 +14,18 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import FunctionTransformer
 
-from skdre import ClassifierRatio, GaussianRatio, diagnose, pool
+from skdre import (
+    ClassifierRatio,
+    GaussianRatio,
+    KLIEPRatio,
+    diagnose,
+    divergence,
+    make_pipeline,
+    pool,
+    two_sample_test,
+)
 from skdre.base import DensityRatioMixin
 from skdre.information import Figure, pareto_k
 from skdre.information._calibration_line import calibration_line
@@ -417,3 +430,106 @@ def test_bad_input(change, error, message):
     arguments = {"estimator": GaussianRatio(), "X": X, "y": y} | change
     with pytest.raises(error, match=message):
         diagnose(**arguments)
+
+
+# --- groups -------------------------------------------------------------------------
+
+
+class Seen(TrueRatio):
+    """Notes the splits, and the rows, that a fit gets."""
+
+    def __init__(self, cv=3):
+        self.cv = cv
+
+    def fit(self, X, y):
+        splits = self.cv if isinstance(self.cv, list) else []
+        SEEN.append((np.asarray(X), [*splits]))
+        return super().fit(X, y)
+
+
+class SeenGroups(TrueRatio):
+    def fit(self, X, y, groups=None):
+        SEEN.append((np.asarray(X), groups))
+        return super().fit(X, y)
+
+
+SEEN = []
+
+
+def grouped(n_groups=12, n=10):
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(1, 1, (n_groups * n, 2)), rng.normal(size=(n_groups * n, 2))
+    X, y = pool(numerator=p, denominator=q)
+    return X, y, np.repeat(np.arange(2 * n_groups), n)
+
+
+def groups_at(rows, X, groups):
+    """Groups of rows of a fold, which has them in another order."""
+    return groups[[np.flatnonzero((row == X).all(axis=1))[0] for row in rows]]
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        diagnose,
+        divergence,
+        partial(two_sample_test, method="split", n_permutations=20),
+    ],
+)
+@pytest.mark.parametrize("is_frame", [False, True])
+def test_folds_of_the_fits_keep_groups_together(function, is_frame):
+    X, y, groups = grouped()
+    SEEN.clear()
+    given = pd.DataFrame(X, columns=["a", "b"]) if is_frame else X
+    pipeline = make_pipeline(FunctionTransformer(), Seen())
+    for ratio in (Seen(), pipeline):
+        function(ratio, given, y, groups=groups, random_state=0)
+    assert len(SEEN) >= 2
+    for rows, splits in SEEN:
+        of_rows = groups_at(rows, X, groups)
+        assert len(splits) == 3
+        for training, test in splits:
+            assert np.array_equal(np.sort([*training, *test]), np.arange(len(rows)))
+            assert not set(of_rows[training]) & set(of_rows[test])
+    # The estimators are as they were given.
+    assert ratio.get_params()["seen__cv"] == 3
+    SEEN.clear()
+    function(Seen(), given, y, random_state=0)
+    assert all(splits == [] for _, splits in SEEN)
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+def test_what_takes_groups_gets_them(in_pipeline):
+    X, y, groups = grouped()
+    SEEN.clear()
+    ratio = SeenGroups()
+    if in_pipeline:
+        ratio = make_pipeline(FunctionTransformer(), ratio)
+    diagnose(ratio, X, y, groups=groups, random_state=0)
+    assert len(SEEN) == 5
+    for rows, found in SEEN:
+        expected = groups_at(rows, X, groups)
+        # Numbers of their own, but of the same rows.
+        assert len(set(zip(expected, found, strict=True))) == len(set(expected))
+        assert len(set(found)) == len(set(expected))
+
+
+def test_leaky_folds_choose_what_memorises_groups():
+    """Rows of a group are nearly alike, and groups are of one sample by chance."""
+    rng = np.random.default_rng(0)
+    centers = rng.normal(size=(60, 4))
+    X = np.repeat(centers, 10, axis=0) + 0.01 * rng.normal(size=(600, 4))
+    groups = np.repeat(np.arange(60), 10)
+    y = (groups % 2).astype(int)
+    ratio = KLIEPRatio([0.01, 1.0, 100.0], cv=3, random_state=0)
+    known = diagnose(ratio, X, y, groups=groups, random_state=0)
+    told = make_pipeline(FunctionTransformer(), ratio)
+    with patch("skdre.information._cross_fit.fit_with_groups", plain_fit):
+        unknown = diagnose(told, X, y, groups=groups, random_state=0)
+    loss = known["log_loss"]
+    assert loss.value < np.log(2) + 2 * loss.standard_error
+    assert unknown["log_loss"].value > known["log_loss"].value + 0.1
+
+
+def plain_fit(estimator, X, y, groups=None):
+    return estimator.fit(X, y)
