@@ -20,6 +20,7 @@ __all__ = [
     "ArrayAPIMixin",
     "Place",
     "check_same_place",
+    "number",
     "on_host",
     "place_of",
     "to_host",
@@ -105,6 +106,16 @@ class Place:
         dtype = self.dtype if values.dtype.kind == "f" else None
         return self.xp.asarray(values, dtype=dtype, device=self.device)
 
+    def float_of(self, dtype: Any) -> Any:
+        """Type of floats here that NumPy's stands for."""
+        return self.xp.float32 if np.dtype(dtype) == np.float32 else self.dtype
+
+    def cast(self, arrays: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+        """Arrays here as floats of a type."""
+        if self.is_host:
+            return tuple(each.astype(dtype) for each in arrays)
+        return tuple(self.xp.astype(each, dtype, copy=False) for each in arrays)
+
     def full(self, shape: Any, value: float) -> Any:
         """Array of one value."""
         if self.is_host:
@@ -162,6 +173,19 @@ def to_numpy(values: Any) -> Any:
     if hasattr(xp, "Device"):  # array-api-strict, whose other devices are pretended
         values = values.to_device(xp.Device("CPU_DEVICE"))
     return np.asarray(values)
+
+
+def number(value: Any) -> Any:
+    """A number of NumPy from an array of any library without dimensions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdre._core.arrays import number
+    >>> number(torch.tensor(2.0)).item()
+    2.0
+    """
+    return to_numpy(value)[()]
 
 
 def to_host(values: Any) -> Any:
@@ -273,6 +297,10 @@ def check_same_place(estimator: Any, X: Any, method: str) -> None:
     )
 
 
+# Fitted arrays that may hold words.
+_WORDS = ("classes_", "feature_names_in_")
+
+
 class ArrayAPIMixin:
     """For estimators whose results follow the library and the device of the rows.
 
@@ -297,3 +325,10 @@ class ArrayAPIMixin:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def _move_results(self, place):
+        """Move fitted arrays to a place; the labels stay in NumPy, which has words."""
+        for name, value in list(vars(self).items()):
+            is_result = name.endswith("_") and name not in _WORDS
+            if is_result and (is_foreign(value) or isinstance(value, np.ndarray)):
+                setattr(self, name, place.put(value))

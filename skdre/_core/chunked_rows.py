@@ -319,6 +319,11 @@ class ChunkedRows(_Chunks):
         return two_samples(rows, self.names)
 
     @property
+    def n_rows(self):
+        """Rows of the denominator and of the numerator."""
+        return tuple(each.n_rows for each in self.surveys)
+
+    @property
     def extent(self):
         """Least and greatest value of each column over both samples."""
         q, p = self.surveys

@@ -96,6 +96,12 @@ class InMemory:
     def __init__(self, denominator: Any, numerator: Any):
         self._portions = denominator, numerator
 
+    @property
+    def n_rows(self) -> tuple[int, int]:
+        """Rows of the denominator and of the numerator, of portions as they come."""
+        q, p = self._portions
+        return len(q.X), len(p.X)
+
     @classmethod
     def of(cls, samples: TwoSamples, signs: Any = (1.0, 1.0)) -> "InMemory":
         """The samples that an estimator is fitted on, and the signs of their rows."""

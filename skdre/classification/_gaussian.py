@@ -2,25 +2,39 @@
 
 from collections.abc import Iterable
 from functools import partial
-from numbers import Integral
+from numbers import Integral, Real
 from typing import Any, Literal, Self
 
 import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
-from skdre._compat import CallbackSupportMixin, StrOptions, fit_context
+from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.chunked_rows import ChunkedRows
+from skdre._core.chunks import is_collection
 from skdre._core.folds import held_out_weights
-from skdre._core.moments import Shrinkage, joint_moments
+from skdre._core.moments import Shrinkage, shrunk_moments, size_of
+from skdre._core.reduce import InMemory
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.splits import split_pool
+from skdre._core.stream import Stream, learn_portion, raw_totals
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, split_samples
-from skdre.classification._gaussian_choice import fit_chosen
+from skdre.classification._gaussian_choice import Choice, choose
+from skdre.classification._gaussian_sums import (
+    Frame,
+    fit_moments,
+    moment_sums,
+    of_sample,
+    tails_of,
+)
 
 __all__ = ["GaussianRatio"]
+
+# Rows of each sample that partial_fit keeps to choose all but the moments.
+_FIRST_ROWS = 2000
 
 
 class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -49,6 +63,7 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     cv : int, cross-validation generator or iterable, default=5
         Number of folds for the choice of the rule, or what splits X and y, for instance
         by groups. What a split does not hold out is fitted.
+    %(decay)
 
     Attributes
     ----------
@@ -152,10 +167,12 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     True
     """
 
+    _fits_collections = True
     _parameter_constraints = {  # noqa: RUF012
         "shrink": ["boolean", StrOptions({"cv", "james-stein"})],
         "tails": [StrOptions({"auto", "normal"})],
         "cv": ["cv_object"],
+        "decay": [Interval(Real, 0, 1, closed="right")],
     }
 
     def __init__(
@@ -164,10 +181,12 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         shrink: bool | Literal["cv", "james-stein"] = "cv",
         tails: Literal["auto", "normal"] = "auto",
         cv: int | BaseCrossValidator | Iterable[Any] | None = 5,
+        decay: float = 1.0,
     ) -> None:
         self.shrink = shrink
         self.tails = tails
         self.cv = cv
+        self.decay = decay
 
     @fit_context(prefer_skip_nested_validation=True)
     @single_task
@@ -190,35 +209,127 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If the input or a parameter is not as described, or a split of `cv` leaves
             a sample without rows to fit or to hold out.
         """
-        samples = split_samples(self, X, y, sample_weight)
-        scales = column_scales(samples.parts, samples.names)
-        shrinkage = Shrinkage() if self.shrink else Shrinkage("none", "none")
-        if self.shrink not in ("cv", True):
-            moments = joint_moments(
-                samples.denominator,
-                samples.numerator,
-                (samples.denominator_weight, samples.numerator_weight),
-                shrink=bool(self.shrink),
-                scales=scales,
-            )
+        if is_collection(X):
+            rows = ChunkedRows(self, X, y, sample_weight)
+            classes, samples, scales = rows.classes, rows.pilot, rows.column_scales()
+            raw = [each.weight for each in rows.surveys]
         else:
-            parts = [
-                (scales.draw_in(np.asarray(rows, np.float64)), weight)
-                for rows, weight in samples.parts
-            ]
-            held_out = partial(self._held_out, samples, X, y, sample_weight)
-            moments, shrinkage = fit_chosen(
-                parts, held_out, scales, is_normal=self.tails == "normal"
+            samples = split_samples(self, X, y, sample_weight)
+            classes, rows = samples.classes, InMemory.of(samples)
+            scales = column_scales(samples.parts, samples.names)
+            raw = raw_totals(classes, y, sample_weight)
+        parts = [(scales.draw_in(each), weight) for each, weight in samples.parts]
+        origin, unit = size_of([each for each, _ in parts])
+        choice = Choice(Shrinkage("none", "none"), np.inf, None)
+        if self.shrink in ("cv", True):
+            choice = choose(
+                [((each - origin) / unit, weight) for each, weight in parts],
+                partial(self._held_out, samples, X, y, sample_weight),
+                is_normal=self.tails == "normal",
             )
-        self.moments_ = moments
-        self.shrinkage_rules_ = shrinkage.means, shrinkage.covariances
-        self.classes_ = samples.classes
+        elif self.shrink:
+            choice = choice._replace(shrinkage=Shrinkage())
+        frame = Frame.of(scales, origin, unit)
+        sums = fit_moments(rows, frame, choice)
+
+        # Weights as they came, for portions that may follow.
+        of_all = (
+            each.scaled(total / each.weight)
+            for each, total in zip(sums, raw, strict=True)
+        )
+        self._stream = Stream(classes, None, tuple(of_all))
+        self._frame = frame
+        self._set_moments(sums, choice.shrinkage, choice.df)
+        self.classes_ = classes
         return self
+
+    @fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Rows,
+        y: Values,
+        classes: Values | None = None,
+        sample_weight: Values | None = None,
+    ) -> Self:
+        """Learn from a portion of the rows, beside all that came before.
+
+        The first portions are kept, and fitted together, until there are 2,000 rows of
+        each sample. From then on, or after ``fit``, the bounds of the columns, the
+        rules of `shrinkage_rules_` and `df_` stay as they are, and a portion adds to
+        the sums of which the moments are made, so that the result is that of all rows
+        at once with these. Two things differ: where nothing of a difference was left
+        ("equal") it is shrunk by "james-stein", for many rows may show what the first
+        did not; and the rows of a portion are weighted by the t distributions that are
+        known by then, where `df_` is finite. A repeat of a row of an earlier portion is
+        not known for one.
+
+        Parameters
+        ----------
+        %(X) They may be of one sample alone.
+        %(y)
+        classes : array-like of shape (2,), default=None
+            The two labels; needed in the first call if it has rows of one alone.
+        %(sample_weight)
+
+        Returns
+        -------
+        self : GaussianRatio
+
+        Raises
+        ------
+        ValueError
+            If a parameter or the input is invalid, or a label is none of the two.
+
+        Examples
+        --------
+        >>> from skdre import GaussianRatio
+        >>> from skdre.datasets import make_warped_shift
+        >>> ratio = GaussianRatio()
+        >>> for seed in range(3):
+        ...     X, y = make_warped_shift(200, 2, random_state=seed).pool()
+        ...     ratio = ratio.partial_fit(X, y)
+        >>> ratio.predict_ratio(X).shape
+        (400,)
+        """
+        return learn_portion(self, X, y, classes, sample_weight, n_first=_FIRST_ROWS)
+
+    def _add_sums(self, portions, sums):
+        """Fit the sums before and those of a portion of each sample; returns both."""
+        added = []
+        for k, (portion, before) in enumerate(zip(portions, sums, strict=True)):
+            if portion is not None:
+                tails = tails_of(self.df_, of_sample(before, self._frame, k))
+                before = before + moment_sums(portion, self._frame, k, tails)
+            added.append(before)
+        rules = [
+            "james-stein" if rule == "equal" else rule for rule in self.shrinkage_rules_
+        ]
+        self._set_moments(added, Shrinkage(*rules), self.df_)
+        return tuple(added)
+
+    def _set_moments(self, sums, shrinkage, df):
+        frame = self._frame
+        self.moments_ = shrunk_moments(
+            *(of_sample(each, frame, k) for k, each in enumerate(sums)),
+            shrinkage,
+            origin=frame.origin,
+            unit=frame.unit,
+            low=frame.low,
+            high=frame.high,
+            df=df,
+        )
+        self.shrinkage_rules_ = shrinkage.means, shrinkage.covariances
 
     def _held_out(self, samples, X, y, sample_weight, sizes):
         """Weights with which each fold holds out the first rows of both samples."""
         cv = 5 if self.cv is None else self.cv
         if not isinstance(cv, Integral):
+            if is_collection(X):
+                raise ValueError(
+                    "cv must be a number of folds where X is a collection, got "
+                    f"{cv!r}: the rules are then chosen on rows drawn at random from "
+                    "its chunks, which a splitter does not know."
+                )
             parts = list(split_pool(cv, samples, X, y, sample_weight))
             held = [[part[i] for part in parts] for i in (3, 1)]
             held = [

@@ -9,11 +9,17 @@ from skdre._core.moments import (
     PooledMoments,
     SampleMoments,
     Shrinkage,
-    shrunk_moments,
-    size_of,
 )
 
-__all__ = ["Choice", "choose", "fit_chosen", "robust_weights"]
+__all__ = [
+    "FEW_STEPS",
+    "MANY_ROWS",
+    "STEPS",
+    "Choice",
+    "choose",
+    "is_at_end",
+    "robust_weights",
+]
 
 # Rows of each sample that the choice is made on.
 _MOST_ROWS = 5000
@@ -33,9 +39,9 @@ _BETTER_LIGHT, _BETTER_HEAVY = 2.0, 0.5
 # And by which it has to be better than a log ratio of 0.
 _BETTER_THAN_NONE = 2.0
 # Steps of the moments of t distributions, and the change at which they end.
-_STEPS, _TOL = 30, 1e-3
+STEPS, _TOL = 30, 1e-3
 # Of more rows than these, whose first have been fitted, few steps are left.
-_MANY_ROWS, _FEW_STEPS = 20_000, 3
+MANY_ROWS, FEW_STEPS = 20_000, 3
 
 
 class Choice(NamedTuple):
@@ -75,7 +81,13 @@ def _start(X):
     return SampleMoments(middle, np.diag(np.where(spread > 0, spread, 1.0) ** 2), 0)
 
 
-def robust_weights(X, weight, df, start, n_steps=_STEPS):
+def is_at_end(before, moments):
+    """Whether a step of EM changes little."""
+    change = np.abs(moments.covariance - before.covariance).max()
+    return change < _TOL * np.abs(moments.covariance).max()
+
+
+def robust_weights(X, weight, df, start, n_steps=STEPS):
     """Maximum likelihood of a multivariate t distribution, by EM.
 
     Parameters
@@ -106,8 +118,7 @@ def robust_weights(X, weight, df, start, n_steps=_STEPS):
         if step == n_steps:
             break
         before, moments = moments, _moments(X, weight, factor)
-        change = np.abs(moments.covariance - before.covariance).max()
-        if change < _TOL * np.abs(moments.covariance).max():
+        if is_at_end(before, moments):
             break
     log_likelihood = gammaln((df + d) / 2) - gammaln(df / 2)
     log_likelihood -= (d * np.log(df) + log_size) / 2
@@ -281,32 +292,3 @@ def choose(parts, held_out, *, is_normal=False):
         return Choice(Shrinkage(*rules), df, None)
     starts = [each._replace(mean=each.mean + origin) for each in starts]
     return Choice(Shrinkage(*rules), df, starts)
-
-
-def fit_chosen(parts, held_out, scales, *, is_normal):
-    """The two distributions of the rules that are chosen, and the rules.
-
-    The arguments are those of :func:`choose`, for rows in their own units, the bounds
-    that they were drawn in to, and whether tails are those of Gaussians.
-    """
-    origin, unit = size_of([X for X, _ in parts])
-    parts = [((X - origin) / unit, weight) for X, weight in parts]
-    shrinkage, df, starts = choose(parts, held_out, is_normal=is_normal)
-    if starts is None:
-        moments = [_moments(*part) for part in parts]
-    else:
-        moments = []
-        for part, start in zip(parts, starts, strict=True):
-            n_steps = _STEPS if len(part[0]) <= _MANY_ROWS else _FEW_STEPS
-            found = robust_weights(*part, df, start, n_steps)[1]
-            moments.append(found._replace(n_rows=part[1].sum()))
-    both = shrunk_moments(
-        *moments,
-        shrinkage,
-        origin=origin,
-        unit=unit,
-        low=scales.low,
-        high=scales.high,
-        df=df,
-    )
-    return both, shrinkage

@@ -37,6 +37,14 @@ def jittered_cholesky(A, jitter=0.0):
     return cholesky(A.T, lower=True)
 
 
+def solve_lower(factor, B, place):
+    """L^-1 B, for a lower triangular matrix and arrays of a library but NumPy."""
+    linalg = place.xp.linalg
+    if hasattr(linalg, "solve_triangular"):  # torch's
+        return linalg.solve_triangular(factor, B, upper=False)
+    return linalg.solve(factor, B)
+
+
 def eigen(H):
     """Eigenvalues and eigenvectors of a positive semidefinite matrix."""
     try:

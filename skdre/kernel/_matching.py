@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 from scipy.linalg import cho_solve
 
+from skdre._core.arrays import HOST, place_of, to_numpy
 from skdre._core.reduce import InMemory, Portion, nothing
 from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel, kernel_product, row_blocks
@@ -134,8 +135,10 @@ class RatioFunction:
     bound: float
 
     def __call__(self, X):
-        field = kernel_product(X, self.centers, self.coef, self.gamma)
-        return np.clip(field + self.intercept, 0, self.bound)
+        place = place_of(X)
+        centers, coef = place.put((self.centers, self.coef))
+        field = kernel_product(X, centers, coef, self.gamma)
+        return place.xp.clip(field + float(self.intercept), 0, float(self.bound))
 
 
 @dataclass(frozen=True)
@@ -148,29 +151,33 @@ class Matching:
     kernel_residual: float = 0.0
 
 
-def match_means(problem, solver, *, n_components, random_state, tol, max_iter):
-    """Solve a problem by one of the solvers of :class:`skdre.KMMRatio`."""
+def match_means(
+    problem, solver, *, n_components, random_state, tol, max_iter, place=HOST
+):
+    """Solve a problem by one of the solvers of :class:`skdre.KMMRatio`.
+
+    With features the sums over the rows are formed at `place`; all else is NumPy's.
+    """
     if solver == "nystroem":
         (X_q, q_weight), (X_p, p_weight) = some = (
             (problem.X_q, problem.q_weight),
             (problem.X_p, problem.p_weight),
         )
-        rows = InMemory(
-            Portion(X_q, q_weight, np.ones(len(X_q))),
-            Portion(X_p, p_weight, np.ones(len(X_p))),
-        )
+        of_q = place.put(Portion(X_q, q_weight, np.ones(len(X_q))))
+        of_p = place.put(Portion(X_p, p_weight, np.ones(len(X_p))))
         ratio, solution, residual = match_features(
-            rows,
+            InMemory(of_q, of_p),
             some,
             problem.settings,
             n_components=n_components,
             random_state=random_state,
             tol=tol,
             max_iter=max_iter,
+            place=place,
         )
         # The weights are those of predictions: the solver may have worked in single
         # precision.
-        return Matching(ratio(X_q), ratio, solution, residual)
+        return Matching(to_numpy(ratio(of_q.X)), ratio, solution, residual)
     if solver == "active-set":
         solution = solve_columns(
             problem.X_q,
@@ -235,8 +242,16 @@ def feature_rows(portion, features, dtype, *, keep):
     m = len(features.landmarks)
     if not keep:
         return FeatureRows(
-            portion.weight, lambda rows: features.transform(portion.X[rows], dtype), m
+            portion.weight,
+            lambda rows: features.transform(portion.X[rows, :], dtype),
+            m,
         )
+    place = place_of(portion.X)
+    if not place.is_host:
+        blocks = row_blocks(portion.X.shape[0], m, place)
+        kept = [features.transform(portion.X[rows, :], dtype) for rows in blocks]
+        kept = place.xp.concat(kept)
+        return FeatureRows(portion.weight, lambda rows: kept[rows, :], m)
     cached = np.empty((len(portion.X), m), dtype)
     for rows in row_blocks(*cached.shape):
         cached[rows] = features.transform(portion.X[rows], dtype)
@@ -267,7 +282,9 @@ def _solve_features(rows, settings, features, means, start, tol, max_iter):
     )
 
 
-def match_features(rows, some, settings, *, n_components, random_state, tol, max_iter):
+def match_features(
+    rows, some, settings, *, n_components, random_state, tol, max_iter, place=HOST
+):
     """Solve with low-rank features, the kernel being the one that they define.
 
     Parameters
@@ -278,6 +295,8 @@ def match_features(rows, some, settings, *, n_components, random_state, tol, max
         Rows and weights of the denominator, then of the numerator, that landmarks are
         chosen from: all, or a part.
     settings : Settings
+    place : Place
+        Of the rows.
 
     Returns
     -------
@@ -304,7 +323,7 @@ def match_features(rows, some, settings, *, n_components, random_state, tol, max
             X, weight = X[index], weight[index]
         pilot = replace(settings, n_rows=len(X), size=weight.sum())
         start = _solve_features(
-            InMemory(Portion(X, weight, np.ones(len(X))), None),
+            InMemory(place.put(Portion(X, weight, np.ones(len(X)))), None),
             pilot,
             features,
             means,

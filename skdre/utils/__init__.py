@@ -36,6 +36,8 @@ _HELD = (
     "skdre.time_score._scaling.Scaling",
     "skdre.classification._calibration.AffineMap",
     "skdre.classification._equal_priors.FittedClassifier",
+    "skdre.classification._gaussian_sums.Frame",
+    "skdre.classification._gaussian_sums.MomentSums",
     "skdre.density._annealing.Annealing",
     "skdre.density._gaussian_base.GaussianBase",
     "skdre.density._kernels.Ellipse",

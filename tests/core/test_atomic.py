@@ -322,7 +322,7 @@ def test_other_ends_are_failures(error, monkeypatch):
 
     fitted = GaussianRatio().fit(X, Y)
     moments = fitted.moments_
-    monkeypatch.setattr("skdre.classification._gaussian.fit_chosen", fail)
+    monkeypatch.setattr("skdre.classification._gaussian.shrunk_moments", fail)
     with pytest.raises(error):
         fitted.fit(OTHER[:, :1], OTHER_Y)
     assert fitted.n_features_in_ == 2
