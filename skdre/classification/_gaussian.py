@@ -18,7 +18,12 @@ from skdre._core.reduce import InMemory
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.splits import split_pool
-from skdre._core.stream import Stream, learn_portion, raw_totals
+from skdre._core.stream import (
+    LearnsPortions,
+    Stream,
+    learn_portion,
+    raw_totals,
+)
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import DensityRatioMixin, split_samples
@@ -37,7 +42,9 @@ __all__ = ["GaussianRatio"]
 _FIRST_ROWS = 2000
 
 
-class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class GaussianRatio(
+    LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
     The Gaussian plug-in: a mean and a covariance are estimated for each sample, and the
@@ -209,10 +216,12 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If the input or a parameter is not as described, or a split of `cv` leaves
             a sample without rows to fit or to hold out.
         """
+        rows: InMemory | ChunkedRows
         if is_collection(X):
-            rows = ChunkedRows(self, X, y, sample_weight)
-            classes, samples, scales = rows.classes, rows.pilot, rows.column_scales()
-            raw = [each.weight for each in rows.surveys]
+            rows = chunks = ChunkedRows(self, X, y, sample_weight)
+            samples, scales = chunks.pilot, chunks.column_scales()
+            classes = chunks.classes
+            raw = tuple(each.weight for each in chunks.surveys)
         else:
             samples = split_samples(self, X, y, sample_weight)
             classes, rows = samples.classes, InMemory.of(samples)
