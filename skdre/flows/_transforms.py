@@ -28,7 +28,7 @@ _HORIZON = 4.0
 # Largest absolute and relative error of a step of the continuous flow. In training,
 # which is in single precision, the gradient's own noise is larger; the fitted flow is
 # in double precision, and its density and its inverse shall be right.
-_ODE_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}
+_TOLERANCE, _TOLERANCE_FITTED = 1e-4, 1e-7
 
 # Up to this many features the continuous flow trains on the exact trace of its
 # Jacobian, which takes a backward pass for each; then on one random projection.
@@ -105,10 +105,13 @@ class Continuous(LazyTransform):
     ----------
     n_features : int
     hidden_features : sequence of int
+    tolerance : float, default=1e-4
+        That of a step in training.
     """
 
-    def __init__(self, n_features, hidden_features):
+    def __init__(self, n_features, hidden_features, *, tolerance=_TOLERANCE):
         super().__init__()
+        self.tolerance = tolerance
         n_inputs = n_features + 2 * _N_FREQUENCIES
         self.network = _network(n_inputs, n_features, hidden_features)
         self.n_features = n_features
@@ -123,7 +126,8 @@ class Continuous(LazyTransform):
         return self.network(torch.cat([phase.expand(*x.shape[:-1], -1), x], dim=-1))
 
     def forward(self, c: None = None) -> FreeFormJacobianTransform:
-        tolerance = _ODE_TOLERANCE[self.times.dtype]
+        is_fitted = self.times.dtype == torch.float64
+        tolerance = _TOLERANCE_FITTED if is_fitted else self.tolerance
         return FreeFormJacobianTransform(
             self.velocity,
             *self.times,
