@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.arrays import HOST, on_host, place_of
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
 from skdre._core.folds import held_out_weights
@@ -21,7 +22,7 @@ from skdre._core.splits import split_pool
 from skdre._core.stream import Stream, learn_portion, raw_totals
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
-from skdre.base import DensityRatioMixin, split_samples
+from skdre.base import ArrayAPIMixin, DensityRatioMixin, split_samples
 from skdre.classification._gaussian_choice import Choice, choose
 from skdre.classification._gaussian_sums import (
     Frame,
@@ -37,7 +38,9 @@ __all__ = ["GaussianRatio"]
 _FIRST_ROWS = 2000
 
 
-class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class GaussianRatio(
+    ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
     The Gaussian plug-in: a mean and a covariance are estimated for each sample, and the
@@ -209,13 +212,14 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If the input or a parameter is not as described, or a split of `cv` leaves
             a sample without rows to fit or to hold out.
         """
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
         if is_collection(X):
             rows = ChunkedRows(self, X, y, sample_weight)
             classes, samples, scales = rows.classes, rows.pilot, rows.column_scales()
             raw = [each.weight for each in rows.surveys]
         else:
             samples = split_samples(self, X, y, sample_weight)
-            classes, rows = samples.classes, InMemory.of(samples)
+            classes, rows = samples.classes, InMemory.of(samples).at(place)
             scales = column_scales(samples.parts, samples.names)
             raw = raw_totals(classes, y, sample_weight)
         parts = [(scales.draw_in(each), weight) for each, weight in samples.parts]
@@ -241,7 +245,11 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         self._frame = frame
         self._set_moments(sums, choice.shrinkage, choice.df)
         self.classes_ = classes
+        self._move_results(place)
         return self
+
+    def _reference_array(self):
+        return self.moments_.center
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -291,7 +299,10 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         >>> ratio.predict_ratio(X).shape
         (400,)
         """
-        return learn_portion(self, X, y, classes, sample_weight, n_first=_FIRST_ROWS)
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
+        learn_portion(self, X, y, classes, sample_weight, n_first=_FIRST_ROWS)
+        self._move_results(place)
+        return self
 
     def _add_sums(self, portions, sums):
         """Fit the sums before and those of a portion of each sample; returns both."""
@@ -376,8 +387,9 @@ class GaussianRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             In nats, finite.
         """
         X = self._validate_rows(X)
-        return self.moments_.log_ratio(X)
+        return place_of(X).put(self.moments_).log_ratio(X)
 
     def _log_ratio_and_gradient(self, X):
         """Log ratio at rows, and its gradient, of the shape of X."""
-        return self.moments_.log_ratio(X), self.moments_.log_ratio_gradient(X)
+        moments = HOST.put(self.moments_)
+        return moments.log_ratio(X), moments.log_ratio_gradient(X)

@@ -264,12 +264,14 @@ class LSIFRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEsti
             chunks = ChunkedRows(self, X, y, sample_weight)
             classes = chunks.classes
             standardized = standardize_chunks(chunks, self.standardize)
+            rows = standardized.rows
         else:
             samples, signs = signed_samples(
                 self, X, y, sample_weight, self.allow_negative_weight
             )
             classes = samples.classes
             standardized = standardize_in_memory(samples, self.standardize, signs)
+            rows = standardized.rows.at(place)
         samples = standardized.some
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
@@ -279,9 +281,6 @@ class LSIFRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEsti
         _, part_p = samples.parts
         centers, _ = choose_centers(*part_p, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        rows = standardized.rows
-        if not place.is_host:
-            rows = rows.prepared(place.put)
         kernels = rows.prepared(partial(kernel_of, centers=centers, constant=constant))
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
