@@ -16,7 +16,7 @@ import pytest
 import skdre
 
 ROOT = Path(skdre.__file__).parent
-HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest")
+HEAVY = ("torch", "skorch", "zuko", "cvxpy", "matplotlib", "pytest", "dask")
 
 # What each room may know of the others, beside the foundation. A module with a line of
 # its own is no part of its package's line. Nothing else may be imported, neither at the

@@ -20,7 +20,7 @@ from skdre._core.reduce import Portion
 from skdre._core.types import Rows, Values
 from skdre._core.values import refuse_masked
 
-__all__ = ["Stream", "learn_portion", "raw_totals"]
+__all__ = ["LearnsPortions", "Stream", "learn_portion", "raw_totals"]
 
 # Rows that are kept beyond this get a warning.
 _MANY_ROWS = 1_000_000
@@ -43,6 +43,13 @@ class Stream:
     classes: np.ndarray
     rows: Any = None
     sums: Any = None
+
+
+class LearnsPortions:
+    """Fitted is what has seen rows of both samples, not of one alone."""
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "classes_")
 
 
 def raw_totals(classes: np.ndarray, y: Values, sample_weight: Any) -> tuple[float, ...]:
@@ -98,8 +105,8 @@ def _check_classes(name, classes, stream, labels):
     unknown = ~(is_numerator | (labels == known[0]))
     if unknown.any():
         raise ValueError(
-            f"y holds the label {labels[unknown][0]!r}, which is not one of the two "
-            f"classes: {known.tolist()}."
+            f"y holds the label {labels[unknown].tolist()[0]!r}, which is not one of "
+            f"the two classes: {known.tolist()}."
         )
     return known, is_numerator
 
@@ -178,10 +185,10 @@ def _keep(estimator, X, portion, classes, n_first):
     n_rows = [np.count_nonzero((labels == label) & (weight != 0)) for label in classes]
     if min(n_rows) == 0:
         if len(rows) > _MANY_ROWS:
+            missing = classes.tolist()[np.argmin(n_rows)]
             warnings.warn(
                 f"{type(estimator).__name__} has kept {len(rows):,} rows, for none is "
-                f"of class {classes[np.argmin(n_rows)]!r} yet. Let portions hold rows "
-                "of both classes.",
+                f"of class {missing!r} yet. Let portions hold rows of both classes.",
                 UserWarning,
                 stacklevel=5,
             )

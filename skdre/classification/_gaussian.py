@@ -19,7 +19,12 @@ from skdre._core.reduce import InMemory
 from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.splits import split_pool
-from skdre._core.stream import Stream, learn_portion, raw_totals
+from skdre._core.stream import (
+    LearnsPortions,
+    Stream,
+    learn_portion,
+    raw_totals,
+)
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import ArrayAPIMixin, DensityRatioMixin, split_samples
@@ -39,7 +44,11 @@ _FIRST_ROWS = 2000
 
 
 class GaussianRatio(
-    ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+    ArrayAPIMixin,
+    LearnsPortions,
+    DensityRatioMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
@@ -213,10 +222,12 @@ class GaussianRatio(
             a sample without rows to fit or to hold out.
         """
         place, X, y, sample_weight = on_host(X, y, sample_weight)
+        rows: InMemory | ChunkedRows
         if is_collection(X):
-            rows = ChunkedRows(self, X, y, sample_weight)
-            classes, samples, scales = rows.classes, rows.pilot, rows.column_scales()
-            raw = [each.weight for each in rows.surveys]
+            rows = chunks = ChunkedRows(self, X, y, sample_weight)
+            samples, scales = chunks.pilot, chunks.column_scales()
+            classes = chunks.classes
+            raw = tuple(each.weight for each in chunks.surveys)
         else:
             samples = split_samples(self, X, y, sample_weight)
             classes, rows = samples.classes, InMemory.of(samples).at(place)

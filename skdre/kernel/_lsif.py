@@ -16,7 +16,12 @@ from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_contex
 from skdre._core.arrays import HOST, on_host, place_of
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
-from skdre._core.stream import Stream, learn_portion, raw_totals
+from skdre._core.stream import (
+    LearnsPortions,
+    Stream,
+    learn_portion,
+    raw_totals,
+)
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import ArrayAPIMixin, DensityRatioMixin, log_of_ratio
@@ -48,7 +53,13 @@ _INTERCEPT_COLUMN = 30.0
 _FIRST_ROWS = 2000
 
 
-class LSIFRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class LSIFRatio(
+    ArrayAPIMixin,
+    LearnsPortions,
+    DensityRatioMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+):
     r"""Density ratio by unconstrained least-squares importance fitting.
 
     Fits a sum of Gaussian kernels to the relative ratio p / (alpha p + (1 - alpha) q)
@@ -278,8 +289,8 @@ class LSIFRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEsti
         ridges = RIDGES.copy()
         if not isinstance(self.ridge, str):
             ridges = positive_grid("ridge", self.ridge)
-        _, part_p = samples.parts
-        centers, _ = choose_centers(*part_p, self.n_components, random_state)
+        _, (X_p, p_weight) = samples.parts
+        centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
         kernels = rows.prepared(partial(kernel_of, centers=centers, constant=constant))
 
@@ -307,7 +318,7 @@ class LSIFRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEsti
 
         totals = [each.weight for each in sums]
         if is_collection(X):
-            raw = [each.weight for each in chunks.surveys]
+            raw = tuple(each.weight for each in chunks.surveys)
         else:
             raw = raw_totals(classes, y, sample_weight)
         # Weights as they came, for portions that may follow.

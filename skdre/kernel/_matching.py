@@ -145,7 +145,7 @@ class RatioFunction:
 class Matching:
     """Weights of the denominator's rows and the ratio at any x, with their solution."""
 
-    weights: np.ndarray
+    weights: np.ndarray | None
     ratio: RatioFunction
     solution: Solution
     kernel_residual: float = 0.0
