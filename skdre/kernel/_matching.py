@@ -315,7 +315,7 @@ def match_features(
         )
     ]
     start = None
-    if settings.n_rows > 2 * _PILOT_ROWS:
+    if settings.n_rows > 2 * _PILOT_ROWS or not rows.in_memory:
         # A random part of the rows tells most of the dual point, at little cost.
         (X, weight), _ = some
         if len(X) > _PILOT_ROWS:
