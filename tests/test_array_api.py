@@ -3,6 +3,7 @@
 The truth is what NumPy says.
 """
 
+import os
 import pickle
 
 import numpy as np
@@ -14,10 +15,16 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import get_tags
 
 from skdre import (
+    FlowClassifierRatio,
+    FlowFeaturizer,
     GaussianRatio,
     KLIEPRatio,
     KMMRatio,
     LSIFRatio,
+    MLPRatio,
+    MultinomialRatio,
+    TelescopingRatio,
+    TimeScoreRatio,
     pool,
     predict_log_ratio,
     weighting,
@@ -51,6 +58,8 @@ def elsewhere(lib):
 
 @pytest.fixture(autouse=True)
 def dispatch():
+    if os.environ.get("SCIPY_ARRAY_API") != "1":
+        pytest.skip("array API dispatch needs scipy 1.14")
     with config_context(array_api_dispatch=True):
         yield
 
@@ -420,6 +429,45 @@ def test_others_take_tensors(lib):
     np.testing.assert_array_equal(
         fitted.decision_function(lib.put(X)), expected.decision_function(X)
     )
+
+
+TINY = {"hidden_features": (4,), "max_iter": 2, "random_state": 0}
+NETWORKS = [
+    MLPRatio(n_estimators=2, **TINY),
+    TelescopingRatio(n_bridges=2, n_estimators=1, **TINY),
+    TelescopingRatio(GaussianRatio(), n_bridges=1, random_state=0),
+    MultinomialRatio(n_bridges=1, n_estimators=1, **TINY),
+    TimeScoreRatio(**TINY),
+    FlowClassifierRatio(
+        n_estimators=1, n_transforms=1, flow_hidden_features=(4,), **TINY
+    ),
+    FlowFeaturizer(
+        "realnvp", n_transforms=1, hidden_features=(4,), max_epochs=1, random_state=0
+    ),
+]
+OF_ROWS = (*METHODS, "log_ratios", "transform", "score_samples", "integration_error")
+
+
+@pytest.mark.filterwarnings("ignore:.*still (fell|rose):Warning")
+@pytest.mark.filterwarnings("ignore:The integral over time")
+@pytest.mark.parametrize("estimator", NETWORKS, ids=lambda each: type(each).__name__)
+def test_networks_take_and_give_tensors(lib, estimator):
+    X, y = POOLED
+    expected = clone(estimator).fit(X, y)
+    fitted = clone(estimator).fit(lib.put(X), lib.put(y))
+    tried = [method for method in OF_ROWS if hasattr(fitted, method)]
+    assert tried
+    for method in tried:
+        found = lib.get(getattr(fitted, method)(lib.put(X)))
+        truth = getattr(expected, method)(X)
+        assert found.dtype == truth.dtype
+        np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
+    if "transform" in tried:
+        Z = lib.put(expected.transform(X))
+        np.testing.assert_allclose(
+            lib.get(fitted.inverse_transform(Z)), X, rtol=1e-5, atol=1e-6
+        )
+    assert type(fitted.score(lib.put(X), lib.put(y))) is float
 
 
 def test_scorers(lib):

@@ -10,7 +10,9 @@ NumPy has found to the rows, :func:`to_numpy` brings sums back.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "ArrayAPIMixin",
     "Place",
     "check_same_place",
+    "follows_rows",
     "number",
     "on_host",
     "place_of",
@@ -262,6 +265,32 @@ def on_host(X: Any, *others: Any) -> tuple[Any, ...]:
     (True, [[1.0], [2.0]])
     """
     return (place_of(X), *map(to_host, (X, *others)))
+
+
+def follows_rows(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method of rows that computes elsewhere: results go to the rows.
+
+    Parameters
+    ----------
+    method : function
+        Its arguments are the estimator and rows; it gives an array for NumPy's rows.
+
+    Returns
+    -------
+    decorated : function
+        With the signature and the docstring of `method`. For rows of another library,
+        under array API dispatch, results are of this library and on the device of the
+        rows.
+    """
+
+    @wraps(method)
+    def method_of_rows(self, X, *args, **kwargs):
+        place = place_of(X)
+        if place.is_host:
+            return method(self, X, *args, **kwargs)
+        return place.put(method(self, to_numpy(X), *args, **kwargs))
+
+    return method_of_rows
 
 
 def check_same_place(estimator: Any, X: Any, method: str) -> None:
