@@ -7,6 +7,7 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
+from functools import partial
 from inspect import isfunction
 from typing import Any
 
@@ -26,7 +27,7 @@ from skdre._core.arrays import (
 )
 from skdre._core.atomic import AtomicFitMixin, atomic
 from skdre._core.chunk_parts import WeightedSums, mean_losses, some_rows
-from skdre._core.chunks import is_collection, over_chunks
+from skdre._core.chunks import is_collection, on_blocks, over_chunks
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
@@ -249,28 +250,38 @@ class DocumentedMixin:
             fill_class(cls)
 
 
-def _one(estimator):
-    """An empty column of predictions, which a lazy one is like."""
-    return np.empty(0)
+def _probabilities(log_ratio):
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+    xp = place.xp
+    lesser = xp.exp(-xp.abs(log_ratio))
+    lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
+    is_numerator = log_ratio > 0
+    columns = (lesser, greater), (greater, lesser)
+    return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
 
 
-def _two(estimator):
-    return np.empty((0, 2))
+def _log_probabilities(log_ratio):
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+    xp, zero = place.xp, place.xp.zeros_like(log_ratio)
+    columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
+    return xp.stack(columns, axis=1)
 
 
-def _label(estimator):
-    return estimator.classes_[:0]
+def _more_likely(log_ratio, classes):
+    place = place_of(log_ratio)
+    # Only NumPy has arrays of words.
+    if place.is_host or classes.dtype.kind not in "biuf":
+        return classes[(to_numpy(log_ratio) > 0).astype(int)]
+    index = place.xp.astype(log_ratio > 0, place.xp.int64)
+    return place.xp.take(place.put(classes), index)
 
 
-# What predicts lazily at the rows of a collection.
-_PREDICTIONS = {
-    "decision_function": _one,
-    "predict_ratio": _one,
-    "predict_relative_ratio": _one,
-    "predict_proba": _two,
-    "predict_log_proba": _two,
-    "predict": _label,
-}
+# What estimators predict themselves, row by row.
+_OWN = ("decision_function", "predict_ratio", "predict_relative_ratio")
 
 
 class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
@@ -318,9 +329,9 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        for name, like in _PREDICTIONS.items():
+        for name in _OWN:
             if isfunction(method := vars(cls).get(name)):
-                setattr(cls, name, over_chunks(like)(method))
+                setattr(cls, name, over_chunks(method))
 
     def _rows_to_fit(self, method, args, params):
         """Arguments of a fit, some of the rows where a collection is too much."""
@@ -347,7 +358,6 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             check_same_place(self, X, method)
         return self.decision_function(X)
 
-    @over_chunks(_one)
     def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
 
@@ -361,9 +371,9 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             exp of ``decision_function``, not negative and finite: where the
             exponential would overflow, the largest float.
         """
-        return exp_log_ratio(self._log_ratio_for("predict_ratio", X))
+        log_ratio = self._log_ratio_for("predict_ratio", X)
+        return on_blocks(exp_log_ratio, log_ratio, np.empty(0))
 
-    @over_chunks(_two)
     def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
 
@@ -377,17 +387,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             Columns 1 / (1 + r) and r / (1 + r), in the order of ``classes_``.
         """
         log_ratio = self._log_ratio_for("predict_proba", X)
-        place = place_of(log_ratio)
-        if place.is_host:
-            return np.column_stack([expit(-log_ratio), expit(log_ratio)])
-        xp = place.xp
-        lesser = xp.exp(-xp.abs(log_ratio))
-        lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
-        is_numerator = log_ratio > 0
-        columns = (lesser, greater), (greater, lesser)
-        return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
+        return on_blocks(_probabilities, log_ratio, np.empty((0, 2)))
 
-    @over_chunks(_two)
     def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
 
@@ -401,14 +402,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             In nats, in the order of ``classes_``.
         """
         log_ratio = self._log_ratio_for("predict_log_proba", X)
-        place = place_of(log_ratio)
-        if place.is_host:
-            return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
-        xp, zero = place.xp, place.xp.zeros_like(log_ratio)
-        columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
-        return xp.stack(columns, axis=1)
+        return on_blocks(_log_probabilities, log_ratio, np.empty((0, 2)))
 
-    @over_chunks(_label)
     def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
 
@@ -423,12 +418,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         # Before classes_ is looked up, which an unfitted estimator does not have.
         log_ratio = self._log_ratio_for("predict", X)
-        place = place_of(log_ratio)
-        # Only NumPy has arrays of words.
-        if place.is_host or self.classes_.dtype.kind not in "biuf":
-            return self.classes_[(to_numpy(log_ratio) > 0).astype(int)]
-        index = place.xp.astype(log_ratio > 0, place.xp.int64)
-        return place.xp.take(place.put(self.classes_), index)
+        more_likely = partial(_more_likely, classes=self.classes_)
+        return on_blocks(more_likely, log_ratio, self.classes_[:0])
 
     def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Minus the class-balanced log loss of the predicted domains, in nats.

@@ -329,6 +329,5 @@ class ArrayAPIMixin:
     def _move_results(self, place):
         """Move fitted arrays to a place; the labels stay in NumPy, which has words."""
         for name, value in list(vars(self).items()):
-            is_result = name.endswith("_") and name not in _WORDS
-            if is_result and (is_foreign(value) or isinstance(value, np.ndarray)):
+            if name.endswith("_") and name not in _WORDS:
                 setattr(self, name, place.put(value))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skdre._compat import num_samples, safe_indexing
+from skdre._compat import check_sample_weight, num_samples, safe_indexing
 from skdre._core.chunks import (
     added,
     check_rows_of_chunks,
@@ -17,7 +17,7 @@ from skdre._core.chunks import (
     is_collection,
     named_error,
 )
-from skdre._core.domains import check_lengths
+from skdre._core.domains import check_lengths, encode_domains
 from skdre._core.reduce import ByLabel, Sums
 
 __all__ = ["WeightedSums", "mean_losses", "pool_chunks", "some_rows", "subsample"]
@@ -210,6 +210,73 @@ def mean_losses(
         ]
     )
     return (None, None) if found is None else found
+
+
+@dataclass(frozen=True)
+class LabelSums(Sums):
+    """Rows of a label, and the sum of their weights."""
+
+    n_rows: int
+    weight: float
+
+
+def _labels_of_chunk(place, X, y, sample_weight):
+    number, n_chunks = place
+    labels = np.asarray(y)
+    weight = np.ones(len(labels))
+    try:
+        if sample_weight is not None:
+            weight = check_sample_weight(
+                np.asarray(sample_weight),
+                labels,
+                dtype=np.float64,
+                ensure_non_negative=True,
+            )
+    except (TypeError, ValueError) as error:
+        raise named_error(error, number, n_chunks) from error
+    found = ByLabel()
+    for label in np.unique(labels).tolist():
+        rows = labels == label
+        found[label] = LabelSums(np.count_nonzero(rows), weight[rows].sum())
+    return found
+
+
+def label_sums(
+    name: str, X: Any, y: Any, sample_weight: Any
+) -> tuple[np.ndarray, list[LabelSums]]:
+    """The two labels of a collection, and how many rows each has.
+
+    Parameters
+    ----------
+    name : str
+        Who asks; for the messages.
+    X, y, sample_weight : Dask collections
+
+    Returns
+    -------
+    classes : ndarray of shape (2,)
+    sums : list of LabelSums
+        The denominator's first.
+    """
+    import dask
+
+    each = dask.delayed(_labels_of_chunk, pure=False)
+    chunks = chunks_beside(name, X, y, sample_weight)
+    found = added(
+        [
+            each((number, len(chunks)), None, labels, weight)
+            for number, (_, labels, weight) in enumerate(chunks)
+        ]
+    )
+    classes, _ = encode_domains(np.array(list(found or {})), name=name)
+    sums = [found[label] for label in classes.tolist()]
+    for label, each in zip(classes.tolist(), sums, strict=True):
+        if not each.weight > 0:
+            raise ValueError(
+                f"sample_weight is zero for every row of class {label!r}: both classes "
+                "need rows of positive weight."
+            )
+    return classes, sums
 
 
 def pool_chunks(numerator: Any, denominator: Any) -> tuple[Any, Any]:

@@ -275,12 +275,14 @@ class LSIFRatio(
             chunks = ChunkedRows(self, X, y, sample_weight)
             classes = chunks.classes
             standardized = standardize_chunks(chunks, self.standardize)
+            rows = standardized.rows
         else:
             samples, signs = signed_samples(
                 self, X, y, sample_weight, self.allow_negative_weight
             )
             classes = samples.classes
             standardized = standardize_in_memory(samples, self.standardize, signs)
+            rows = standardized.rows.at(place)
         samples = standardized.some
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
@@ -290,9 +292,6 @@ class LSIFRatio(
         _, (X_p, p_weight) = samples.parts
         centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        rows = standardized.rows
-        if not place.is_host:
-            rows = rows.prepared(place.put)
         kernels = rows.prepared(partial(kernel_of, centers=centers, constant=constant))
 
         scores = np.full((len(gammas), len(ridges)), np.nan)

@@ -160,7 +160,6 @@ class NystroemFeatures:
         if not place.is_host:
             landmarks, factor = place.put((self.landmarks, self.factor))
             K = gaussian_kernel(X, landmarks, self.gamma, inner)
-            (factor,) = place.cast((factor,), K.dtype)
             features = solve_lower(factor, K.T, place).T
             return place.cast((features,), place.float_of(dtype))[0]
         K = gaussian_kernel(X, self.landmarks, self.gamma, inner)
