@@ -60,7 +60,7 @@ def _table():
             {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 3}
             | {"flow": "auto"},
         ],
-        "GaussianRatio": [{}, {"shrink": False}],
+        "GaussianRatio": [{}, {"shrink": "james-stein"}, {"shrink": False}],
         "ImportanceWeighted": [
             {"estimator": LogisticRegression(), "ratio": kmm},
             {"estimator": Ridge(), "ratio": kmm},

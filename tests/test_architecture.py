@@ -38,11 +38,11 @@ MAY_IMPORT = {
     # Only while array API dispatch is on.
     "_core.arrays": {"_compat"},
     "_core.folds": {"_core.rows"},
-    "_core.moments": {"_core.rows", "_core.scales"},
+    "_core.moments": {"_core.arrays", "_core.rows", "_core.scales"},
     "_core.rows": set(),
     "_core.docs": set(),
     "_core.samples": {"_core.rows", "_core.types"},
-    "_core.scales": set(),
+    "_core.scales": {"_core.arrays"},
     "_core.types": set(),
     "_core.values": set(),
     "metrics": {"metrics._losses", "metrics._scorers"},

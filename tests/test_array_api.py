@@ -3,20 +3,43 @@
 The truth is what NumPy says.
 """
 
+import os
+import pickle
+
 import numpy as np
 import pytest
 from libraries import LIBRARIES, library
 from sklearn import config_context
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.utils import get_tags
 
-from skdre import pool, weighting
-from skdre.base import exp_log_ratio, log_of_ratio, pool_rows
+from skdre import (
+    FlowClassifierRatio,
+    FlowFeaturizer,
+    GaussianRatio,
+    KLIEPRatio,
+    KMMRatio,
+    LSIFRatio,
+    MLPRatio,
+    MultinomialRatio,
+    TelescopingRatio,
+    TimeScoreRatio,
+    pool,
+    predict_log_ratio,
+    weighting,
+)
+from skdre.base import ArrayAPIMixin, exp_log_ratio, log_of_ratio, pool_rows
+from skdre.datasets import make_warped_shift
 from skdre.metrics import (
+    get_scorer,
     kliep_score,
     log_ratio_mse,
     lsif_loss,
     ratio_log_loss,
     ratio_rank_correlation,
 )
+from skdre.utils import all_estimators
 
 
 @pytest.fixture(params=LIBRARIES, ids=lambda each: "-".join(map(str, each)))
@@ -35,6 +58,8 @@ def elsewhere(lib):
 
 @pytest.fixture(autouse=True)
 def dispatch():
+    if os.environ.get("SCIPY_ARRAY_API") != "1":
+        pytest.skip("array API dispatch needs scipy 1.14")
     with config_context(array_api_dispatch=True):
         yield
 
@@ -169,3 +194,298 @@ def test_a_library_without_what_is_needed():
 
     with pytest.raises(TypeError, match=r"Poor.*lack.*numpy\.asarray"):
         weighting.self_normalize(Poor())
+
+
+def heavy_tails():
+    """Rows on which GaussianRatio takes t distributions."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_t(2, (800, 2)) + (np.arange(800) % 2)[:, None]
+    return X, np.arange(800) % 2
+
+
+SHIFT = make_warped_shift(120, 3, random_state=0)
+POOLED = SHIFT.pool()
+WEIGHTS = np.random.default_rng(0).uniform(0.5, 2.0, 240)
+SIGNED = np.where(np.arange(240) % 9 == 0, -0.3, 1.0)
+# Above 16 columns distances come from a product, which cancels where rows are close.
+WIDE = make_warped_shift(60, 18, random_state=0).pool()
+HEAVY = heavy_tails()
+
+FITS = {
+    "Gaussian": (GaussianRatio(), *POOLED, WEIGHTS),
+    "Gaussian, heavy tails": (GaussianRatio(), *HEAVY, None),
+    "LSIF": (LSIFRatio(random_state=0), *POOLED, WEIGHTS),
+    "LSIF, signed": (
+        LSIFRatio(allow_negative_weight=True, random_state=0),
+        *POOLED,
+        SIGNED,
+    ),
+    "LSIF, its own loss": (
+        LSIFRatio(
+            alpha=0.0,
+            scoring="lsif_loss",
+            intercept=False,
+            standardize=False,
+            random_state=0,
+        ),
+        *POOLED,
+        None,
+    ),
+    "LSIF, wide": (LSIFRatio(random_state=0), *WIDE, None),
+    "KMM": (KMMRatio(random_state=0), *POOLED, WEIGHTS),
+    "KMM, features": (
+        KMMRatio(solver="nystroem", n_components=50, random_state=0),
+        *POOLED,
+        WEIGHTS,
+    ),
+    "KMM, features, mean 1": (
+        KMMRatio(solver="nystroem", n_components=50, eps=0.0, random_state=0),
+        *WIDE,
+        None,
+    ),
+    "KMM, no ridge": (KMMRatio(ridge=0.0, random_state=0), *POOLED, None),
+}
+METHODS = (
+    "decision_function",
+    "predict_ratio",
+    "predict_proba",
+    "predict_log_proba",
+    "predict",
+)
+
+
+@pytest.fixture(scope="module")
+def in_numpy():
+    """Fits to NumPy's arrays, without dispatch."""
+    return {
+        name: clone(estimator).fit(X, y, weight)
+        for name, (estimator, X, y, weight) in FITS.items()
+    }
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_estimators_follow(lib, name, in_numpy):
+    estimator, X, y, weight = FITS[name]
+    expected = in_numpy[name]
+    fitted = clone(estimator).fit(
+        lib.put(X), lib.put(y), None if weight is None else lib.put(weight)
+    )
+    for method in METHODS:
+        found = lib.get(getattr(fitted, method)(lib.put(X)))
+        truth = getattr(expected, method)(X)
+        assert found.dtype == truth.dtype
+        np.testing.assert_allclose(found, truth, rtol=1e-6, atol=1e-7)
+    score = fitted.score(lib.put(X), lib.put(y), lib.put(WEIGHTS[:1] + 0 * y))
+    assert type(score) is float
+    assert score == pytest.approx(expected.score(X, y), rel=1e-7)
+    for attribute, value in vars(expected).items():
+        if isinstance(value, np.ndarray) and attribute != "classes_":
+            found = lib.get(getattr(fitted, attribute))
+            np.testing.assert_allclose(found, value, rtol=1e-4, atol=1e-6)
+    # Without dispatch rows of NumPy are taken, and results are NumPy's.
+    with config_context(array_api_dispatch=False):
+        found = fitted.decision_function(X)
+        assert isinstance(found, np.ndarray)
+        np.testing.assert_allclose(
+            found, expected.decision_function(X), rtol=1e-6, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "LSIF", "KMM, features"])
+def test_single_precision(lib, name):
+    """Rows are rounded, and then computed with in double precision."""
+    estimator, X, y, weight = FITS[name]
+    X = X.astype(np.float32)
+    expected = clone(estimator).fit(X, y, weight)
+    fitted = clone(estimator).fit(lib.put(X), lib.put(y), lib.put(weight))
+    found = lib.get(fitted.decision_function(lib.put(X)))
+    assert found.dtype == np.float64
+    np.testing.assert_allclose(
+        found, expected.decision_function(X), rtol=1e-6, atol=1e-7
+    )
+
+
+def test_features_in_single_precision_and_by_blocks(lib, monkeypatch):
+    """What many rows bring about: a pilot, features formed anew in each pass."""
+    X, y = make_warped_shift(400, 3, random_state=1).pool()
+    estimator = KMMRatio(solver="nystroem", n_components=20, random_state=0)
+    expected = clone(estimator).fit(X, y).predict_ratio(X)
+    for name, value in {
+        "_DOUBLE_ENTRIES": 100,
+        "_FEATURE_BYTES": 100,
+        "_PILOT_ROWS": 100,
+    }.items():
+        monkeypatch.setattr(f"skdre.kernel._matching.{name}", value)
+    monkeypatch.setattr("skdre.kernel._gaussian._DEVICE_ENTRIES", 2000)
+    monkeypatch.setattr("skdre.kernel._centers._DEVICE_ENTRIES", 2000)
+    monkeypatch.setattr("skdre.classification._gaussian_sums._DEVICE_NUMBERS", 200)
+    fitted = estimator.fit(lib.put(X), lib.put(y))
+    found = lib.get(fitted.predict_ratio(lib.put(X)))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    for each in (LSIFRatio(random_state=0), GaussianRatio()):
+        expected = clone(each).fit(X, y).decision_function(X)
+        found = each.fit(lib.put(X), lib.put(y)).decision_function(lib.put(X))
+        np.testing.assert_allclose(lib.get(found), expected, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "LSIF", "KMM"])
+def test_rows_from_elsewhere_are_refused(lib, elsewhere, name):
+    estimator, X, y, weight = FITS[name]
+    # Labels and weights go with the rows.
+    fitted = clone(estimator).fit(lib.put(X), elsewhere.put(y), elsewhere.put(weight))
+    expected = clone(estimator).fit(lib.put(X), lib.put(y), lib.put(weight))
+    there = lib.put(X)
+    found = lib.get(fitted.decision_function(there))
+    np.testing.assert_array_equal(found, lib.get(expected.decision_function(there)))
+    assert fitted.score(there, elsewhere.put(y)) == fitted.score(there, y)
+    for method in METHODS:
+        message = (
+            rf"{type(fitted).__name__}\.{method}\(\).*Move X there, as with .*asar"
+        )
+        with pytest.raises(ValueError, match=message):
+            getattr(fitted, method)(elsewhere.put(X))
+    with pytest.raises(ValueError, match=r"\.score\(\) must use the same namespace"):
+        fitted.score(elsewhere.put(X), y)
+
+
+def test_devices_are_not_mixed():
+    one, other = (library("array_api_strict", each) for each in ("device1", "device2"))
+    fitted = GaussianRatio().fit(one.put(POOLED[0]), one.put(POOLED[1]))
+    with pytest.raises(ValueError, match=r"on the device .*device1.*device2"):
+        fitted.predict_ratio(other.put(POOLED[0]))
+
+
+def test_labels_may_be_words(lib):
+    X, y = POOLED
+    words = np.where(y == 1, "new", "old")
+    for estimator in (GaussianRatio(), LSIFRatio(gamma=0.5, ridge=0.1)):
+        fitted = estimator.fit(lib.put(X), words)
+        found = fitted.predict(lib.put(X))
+        assert isinstance(found, np.ndarray)
+        assert set(found) == {"new", "old"}
+        assert type(fitted.score(lib.put(X), words)) is float
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "LSIF"])
+def test_portions(lib, name):
+    estimator, X, y, _ = FITS[name]
+    expected = clone(estimator).fit(X, y).partial_fit(X[::2], y[::2])
+    fitted = clone(estimator).fit(lib.put(X), lib.put(y))
+    fitted.partial_fit(lib.put(X[::2]), lib.put(y[::2]))
+    found = lib.get(fitted.decision_function(lib.put(X)))
+    np.testing.assert_allclose(
+        found, expected.decision_function(X), rtol=1e-6, atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("name", ["Gaussian", "LSIF", "KMM"])
+def test_a_pickle_predicts(lib, name, in_numpy):
+    if lib.name == "array_api_strict" and lib.device != lib.xp.Device("CPU_DEVICE"):
+        pytest.skip("its devices are not pickled")
+    estimator, X, y, weight = FITS[name]
+    fitted = clone(estimator).fit(lib.put(X), lib.put(y), lib.put(weight))
+    again = pickle.loads(pickle.dumps(fitted))
+    found = lib.get(again.predict_ratio(lib.put(X)))
+    np.testing.assert_allclose(found, in_numpy[name].predict_ratio(X), rtol=1e-6)
+
+
+def test_bad_rows_are_refused(lib):
+    X, y = POOLED
+    fitted = GaussianRatio().fit(lib.put(X), lib.put(y))
+    bad = X.copy()
+    bad[3, 1] = np.nan
+    for call in (
+        lambda: fitted.predict_ratio(lib.put(bad)),
+        lambda: GaussianRatio().fit(lib.put(bad), lib.put(y)),
+    ):
+        with pytest.raises(ValueError, match=r"contains NaN[\s\S]*is column 1: impute"):
+            call()
+    with pytest.raises(ValueError, match="has 2 features, but GaussianRatio"):
+        fitted.predict(lib.put(X[:, :2]))
+    with pytest.raises(ValueError, match="Complex data not supported"):
+        fitted.predict(lib.put(X + 1j))
+    with pytest.raises(ValueError, match="Expected 2D array"):
+        fitted.predict(lib.put(X[0]))
+    with pytest.raises(NotFittedError):
+        GaussianRatio().predict(lib.put(X))
+
+
+def test_whole_numbers_are_taken(lib):
+    X, y = (
+        (np.arange(40) % 7)[:, None] + (np.arange(40) % 2)[:, None],
+        np.arange(40) % 2,
+    )
+    expected = LSIFRatio(gamma=0.1, ridge=0.1).fit(X, y).decision_function(X)
+    fitted = LSIFRatio(gamma=0.1, ridge=0.1).fit(lib.put(X), lib.put(y))
+    found = lib.get(fitted.decision_function(lib.put(X)))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_others_take_tensors(lib):
+    """Estimators that do not follow the rows compute in NumPy."""
+    X, y = POOLED
+    expected = KLIEPRatio(gamma=0.1, n_components=10, random_state=0).fit(X, y)
+    fitted = clone(expected).fit(lib.put(X), lib.put(y))
+    np.testing.assert_array_equal(
+        fitted.decision_function(lib.put(X)), expected.decision_function(X)
+    )
+
+
+TINY = {"hidden_features": (4,), "max_iter": 2, "random_state": 0}
+NETWORKS = [
+    MLPRatio(n_estimators=2, **TINY),
+    TelescopingRatio(n_bridges=2, n_estimators=1, **TINY),
+    TelescopingRatio(GaussianRatio(), n_bridges=1, random_state=0),
+    MultinomialRatio(n_bridges=1, n_estimators=1, **TINY),
+    TimeScoreRatio(**TINY),
+    FlowClassifierRatio(
+        n_estimators=1, n_transforms=1, flow_hidden_features=(4,), **TINY
+    ),
+    FlowFeaturizer(
+        "realnvp", n_transforms=1, hidden_features=(4,), max_epochs=1, random_state=0
+    ),
+]
+OF_ROWS = (*METHODS, "log_ratios", "transform", "score_samples", "integration_error")
+
+
+@pytest.mark.filterwarnings("ignore:.*still (fell|rose):Warning")
+@pytest.mark.filterwarnings("ignore:The integral over time")
+@pytest.mark.parametrize("estimator", NETWORKS, ids=lambda each: type(each).__name__)
+def test_networks_take_and_give_tensors(lib, estimator):
+    X, y = POOLED
+    expected = clone(estimator).fit(X, y)
+    fitted = clone(estimator).fit(lib.put(X), lib.put(y))
+    tried = [method for method in OF_ROWS if hasattr(fitted, method)]
+    assert tried
+    for method in tried:
+        found = lib.get(getattr(fitted, method)(lib.put(X)))
+        truth = getattr(expected, method)(X)
+        assert found.dtype == truth.dtype
+        np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
+    if "transform" in tried:
+        Z = lib.put(expected.transform(X))
+        np.testing.assert_allclose(
+            lib.get(fitted.inverse_transform(Z)), X, rtol=1e-5, atol=1e-6
+        )
+    assert type(fitted.score(lib.put(X), lib.put(y))) is float
+
+
+def test_scorers(lib):
+    X, y = POOLED
+    fitted = GaussianRatio().fit(lib.put(X), lib.put(y))
+    for name in ("neg_ratio_log_loss", "neg_lsif_loss", "kliep_score"):
+        expected = get_scorer(name)(GaussianRatio().fit(X, y), X, y)
+        found = get_scorer(name)(fitted, lib.put(X), lib.put(y))
+        assert found == pytest.approx(expected, rel=1e-9)
+    lib.get(predict_log_ratio(fitted, lib.put(X)))
+
+
+def test_tag():
+    with_support = {
+        name
+        for name, each in all_estimators("ratio")
+        if issubclass(each, ArrayAPIMixin)
+    }
+    assert with_support == {"GaussianRatio", "KMMRatio", "LSIFRatio"}
+    assert get_tags(KMMRatio()).array_api_support
+    assert not get_tags(KLIEPRatio()).array_api_support

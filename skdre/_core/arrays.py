@@ -10,7 +10,9 @@ NumPy has found to the rows, :func:`to_numpy` brings sums back.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,8 @@ __all__ = [
     "ArrayAPIMixin",
     "Place",
     "check_same_place",
+    "follows_rows",
+    "number",
     "on_host",
     "place_of",
     "to_host",
@@ -105,6 +109,16 @@ class Place:
         dtype = self.dtype if values.dtype.kind == "f" else None
         return self.xp.asarray(values, dtype=dtype, device=self.device)
 
+    def float_of(self, dtype: Any) -> Any:
+        """Type of floats here that NumPy's stands for."""
+        return self.xp.float32 if np.dtype(dtype) == np.float32 else self.dtype
+
+    def cast(self, arrays: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+        """Arrays here as floats of a type."""
+        if self.is_host:
+            return tuple(each.astype(dtype) for each in arrays)
+        return tuple(self.xp.astype(each, dtype, copy=False) for each in arrays)
+
     def full(self, shape: Any, value: float) -> Any:
         """Array of one value."""
         if self.is_host:
@@ -162,6 +176,19 @@ def to_numpy(values: Any) -> Any:
     if hasattr(xp, "Device"):  # array-api-strict, whose other devices are pretended
         values = values.to_device(xp.Device("CPU_DEVICE"))
     return np.asarray(values)
+
+
+def number(value: Any) -> Any:
+    """A number of NumPy from an array of any library without dimensions.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from skdre._core.arrays import number
+    >>> number(torch.tensor(2.0)).item()
+    2.0
+    """
+    return to_numpy(value)[()]
 
 
 def to_host(values: Any) -> Any:
@@ -240,6 +267,32 @@ def on_host(X: Any, *others: Any) -> tuple[Any, ...]:
     return (place_of(X), *map(to_host, (X, *others)))
 
 
+def follows_rows(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method of rows that computes elsewhere: results go to the rows.
+
+    Parameters
+    ----------
+    method : function
+        Its arguments are the estimator and rows; it gives an array for NumPy's rows.
+
+    Returns
+    -------
+    decorated : function
+        With the signature and the docstring of `method`. For rows of another library,
+        under array API dispatch, results are of this library and on the device of the
+        rows.
+    """
+
+    @wraps(method)
+    def method_of_rows(self, X, *args, **kwargs):
+        place = place_of(X)
+        if place.is_host:
+            return method(self, X, *args, **kwargs)
+        return place.put(method(self, to_numpy(X), *args, **kwargs))
+
+    return method_of_rows
+
+
 def check_same_place(estimator: Any, X: Any, method: str) -> None:
     """Refuse rows that live elsewhere than those that an estimator was fitted to.
 
@@ -273,6 +326,10 @@ def check_same_place(estimator: Any, X: Any, method: str) -> None:
     )
 
 
+# Fitted arrays that may hold words.
+_WORDS = ("classes_", "feature_names_in_")
+
+
 class ArrayAPIMixin:
     """For estimators whose results follow the library and the device of the rows.
 
@@ -297,3 +354,9 @@ class ArrayAPIMixin:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def _move_results(self, place):
+        """Move fitted arrays to a place; the labels stay in NumPy, which has words."""
+        for name, value in list(vars(self).items()):
+            if name.endswith("_") and name not in _WORDS:
+                setattr(self, name, place.put(value))

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skdre._core.scales import FAR, draw_in
+from skdre._core.arrays import place_of
+from skdre._core.scales import FAR, FAR_SINGLE, draw_in
 
 __all__ = [
     "JointMoments",
@@ -131,6 +132,12 @@ class JointMoments:
         """Rows in the joint coordinates, kept from overflow; same shape as X."""
         with np.errstate(over="ignore", invalid="ignore"):
             Z = (draw_in(X, self.low, self.high) - self.center) @ self.components
+        place = place_of(Z)
+        if not place.is_host:
+            xp = place.xp
+            far = FAR if place.dtype == xp.float64 else FAR_SINGLE
+            missing = xp.isnan(Z)
+            return xp.where(missing, place.full((), far), xp.clip(Z, -far, far))
         return np.clip(np.nan_to_num(Z, nan=FAR), -FAR, FAR)
 
     def log_density(self, Z, share):
@@ -152,7 +159,8 @@ class JointMoments:
         mean, a, b = share
         variance = a**2 * self.denominator + b**2 * self.numerator
         deviation = Z - (mean - 0.5) * self.shift
-        return -0.5 * (deviation**2 @ (1 / variance) + np.log(variance).sum())
+        xp = place_of(Z).xp
+        return -0.5 * (deviation**2 @ (1 / variance) + xp.sum(xp.log(variance)))
 
     def _squares(self, Z):
         """Squared distances of rows from the denominator, and from the numerator."""
@@ -164,9 +172,10 @@ class JointMoments:
         Z = self.coordinates(X)
         if np.isinf(self.df):
             return self.log_density(Z, (1, 0, 1)) - self.log_density(Z, (0, 1, 0))
-        q, p = (np.log1p(each / self.df) for each in self._squares(Z))
-        size = np.log(self.denominator / self.numerator).sum()
-        return ((self.df + len(self.shift)) * (q - p) + size) / 2
+        xp = place_of(Z).xp
+        q, p = (xp.log1p(each / self.df) for each in self._squares(Z))
+        size = xp.sum(xp.log(self.denominator / self.numerator))
+        return ((self.df + self.shift.shape[0]) * (q - p) + size) / 2
 
     def log_ratio_gradient(self, X):
         """Gradient of the log ratio by the rows of X, of their shape."""

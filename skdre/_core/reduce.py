@@ -10,7 +10,8 @@ another, and one on chunks that no process holds at once:
 * :class:`skdre._core.chunked_rows.ChunkedRows` adds the sums of the chunks of a
   collection.
 
-Both classes have the same methods.
+Both classes have the same methods. Portions may be arrays of any library on any device
+(:mod:`skdre._core.arrays`); sums are NumPy's, so that a solver is written once.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from skdre._core.arrays import Place
 from skdre._core.rows import repeats_of
 from skdre._core.samples import TwoSamples
 
@@ -100,7 +102,7 @@ class InMemory:
     def n_rows(self) -> tuple[int, int]:
         """Rows of the denominator and of the numerator, of portions as they come."""
         q, p = self._portions
-        return len(q.X), len(p.X)
+        return q.X.shape[0], p.X.shape[0]
 
     @classmethod
     def of(cls, samples: TwoSamples, signs: Any = (1.0, 1.0)) -> "InMemory":
@@ -114,6 +116,10 @@ class InMemory:
                 )
             )
         )
+
+    def at(self, place: Place) -> "InMemory":
+        """The samples where sums shall be formed: reducers bring these to the host."""
+        return self if place.is_host else self.prepared(place.put)
 
     def prepared(
         self, of_denominator: Callable[[Any], Any], of_numerator: Any = None

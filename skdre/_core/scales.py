@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skdre._core.arrays import place_of
+
 __all__ = [
     "FAR",
     "FAR_SINGLE",
@@ -101,6 +103,9 @@ class ColumnScales:
 
 def draw_in(X, low, high):
     """Clip columns to fences, without a copy where there are none."""
+    place = place_of(X)
+    if not place.is_host:
+        return place.xp.clip(X, *place.put((low, high)))
     if np.isinf(low).all() and np.isinf(high).all():
         return X
     return np.clip(X, low, high)

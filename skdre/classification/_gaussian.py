@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from sklearn.model_selection import BaseCrossValidator
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.arrays import HOST, on_host, place_of
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
 from skdre._core.folds import held_out_weights
@@ -26,7 +27,7 @@ from skdre._core.stream import (
 )
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, Rows, Values
-from skdre.base import DensityRatioMixin, split_samples
+from skdre.base import ArrayAPIMixin, DensityRatioMixin, split_samples
 from skdre.classification._gaussian_choice import Choice, choose
 from skdre.classification._gaussian_sums import (
     Frame,
@@ -43,7 +44,11 @@ _FIRST_ROWS = 2000
 
 
 class GaussianRatio(
-    LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEstimator
+    ArrayAPIMixin,
+    LearnsPortions,
+    DensityRatioMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
 ):
     r"""Density ratio of two Gaussians, their moments shrunk together.
 
@@ -216,6 +221,7 @@ class GaussianRatio(
             If the input or a parameter is not as described, or a split of `cv` leaves
             a sample without rows to fit or to hold out.
         """
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
         rows: InMemory | ChunkedRows
         if is_collection(X):
             rows = chunks = ChunkedRows(self, X, y, sample_weight)
@@ -224,7 +230,7 @@ class GaussianRatio(
             raw = tuple(each.weight for each in chunks.surveys)
         else:
             samples = split_samples(self, X, y, sample_weight)
-            classes, rows = samples.classes, InMemory.of(samples)
+            classes, rows = samples.classes, InMemory.of(samples).at(place)
             scales = column_scales(samples.parts, samples.names)
             raw = raw_totals(classes, y, sample_weight)
         parts = [(scales.draw_in(each), weight) for each, weight in samples.parts]
@@ -250,7 +256,11 @@ class GaussianRatio(
         self._frame = frame
         self._set_moments(sums, choice.shrinkage, choice.df)
         self.classes_ = classes
+        self._move_results(place)
         return self
+
+    def _reference_array(self):
+        return self.moments_.center
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -300,7 +310,10 @@ class GaussianRatio(
         >>> ratio.predict_ratio(X).shape
         (400,)
         """
-        return learn_portion(self, X, y, classes, sample_weight, n_first=_FIRST_ROWS)
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
+        learn_portion(self, X, y, classes, sample_weight, n_first=_FIRST_ROWS)
+        self._move_results(place)
+        return self
 
     def _add_sums(self, portions, sums):
         """Fit the sums before and those of a portion of each sample; returns both."""
@@ -385,8 +398,9 @@ class GaussianRatio(
             In nats, finite.
         """
         X = self._validate_rows(X)
-        return self.moments_.log_ratio(X)
+        return place_of(X).put(self.moments_).log_ratio(X)
 
     def _log_ratio_and_gradient(self, X):
         """Log ratio at rows, and its gradient, of the shape of X."""
-        return self.moments_.log_ratio(X), self.moments_.log_ratio_gradient(X)
+        moments = HOST.put(self.moments_)
+        return moments.log_ratio(X), moments.log_ratio_gradient(X)

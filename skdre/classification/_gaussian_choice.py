@@ -68,7 +68,8 @@ def _moments(X, weight, factor=None):
 def _squares(X, moments):
     """Squared distances of rows from a mean, and the log determinant of the scatter."""
     size, axes = np.linalg.eigh(moments.covariance)
-    size = np.maximum(size, 1e-12 * size[-1])
+    # Of columns without any spread, too.
+    size = np.maximum(size, 1e-12 * size[-1]) if size[-1] > 0 else np.ones_like(size)
     Z = (X - moments.mean) @ (axes / np.sqrt(size))
     return (Z**2).sum(axis=1), np.log(size).sum()
 
@@ -176,20 +177,31 @@ def _append_losses(losses, moments, X, weight, df):
     X = [(each[i] - both.middle) / both.sd for each, i in zip(X, rows, strict=True)]
     for rule in _COVARIANCES:
         whiten, excess, *_ = both.covariances(rule)
-        q, p = 1 / (1 - excess), 1 / (1 + excess)
-        size = np.log(p / q).sum()
-        Z = [each @ whiten for each in X]
-        for means in _MEANS:
-            shift = both.means(means, whiten)[0] @ whiten / 2
-            at = losses.setdefault((means, rule, df), ([], []))
-            for of_sample, each, sign in zip(at, Z, (1, -1), strict=True):
-                to_q, to_p = (each + shift) ** 2 @ q, (each - shift) ** 2 @ p
-                if np.isinf(df):
-                    log_ratio = (to_q - to_p + size) / 2
-                else:
-                    to_q, to_p = np.log1p(to_q / df), np.log1p(to_p / df)
-                    log_ratio = ((df + len(shift)) * (to_q - to_p) + size) / 2
-                of_sample.append(np.logaddexp(0, sign * log_ratio))
+        shifts = [both.means(means, whiten)[0] for means in _MEANS]
+        shifts = np.array(shifts) @ whiten / 2
+        for side, (each, sign) in enumerate(zip(X, (1, -1), strict=True)):
+            log_ratios = _log_ratios(each @ whiten, shifts, excess, df)
+            of_means = np.logaddexp(0, sign * log_ratios).T
+            for means, loss in zip(_MEANS, of_means, strict=True):
+                losses.setdefault((means, rule, df), ([], []))[side].append(loss)
+
+
+def _log_ratios(Z, shifts, excess, df):
+    """Log ratios of distributions with means at -shift and shift, for many shifts."""
+    precisions = 1 / (1 - excess), 1 / (1 + excess)
+    squares = Z**2
+    to_q, to_p = (
+        (squares @ precision)[:, None]
+        + 2 * sign * Z @ (shifts * precision).T
+        + shifts**2 @ precision
+        for precision, sign in zip(precisions, (1, -1), strict=True)
+    )
+    size = np.log((1 - excess) / (1 + excess)).sum()
+    if np.isinf(df):
+        return (to_q - to_p + size) / 2
+    # Not below 0 by rounding.
+    to_q, to_p = (np.log1p(np.maximum(each, 0) / df) for each in (to_q, to_p))
+    return ((df + Z.shape[1]) * (to_q - to_p) + size) / 2
 
 
 def _mean(losses, weights):

@@ -9,6 +9,7 @@ from functools import partial
 
 import numpy as np
 
+from skdre._core.arrays import number, place_of, to_numpy
 from skdre._core.moments import SampleMoments
 from skdre._core.reduce import Sums
 from skdre._core.scales import draw_in
@@ -18,6 +19,8 @@ __all__ = ["Frame", "MomentSums", "fit_moments", "moment_sums", "of_sample"]
 
 # Numbers in a block of rows, about.
 _BLOCK_NUMBERS = 1 << 20
+# The same on a device, which is at its best with a few large blocks.
+_DEVICE_NUMBERS = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -84,22 +87,25 @@ def moment_sums(portion, frame, k, tails=None):
     `tails` are the degrees of freedom of a t distribution and its moments, by which
     rows far out count less.
     """
-    d = portion.X.shape[1]
+    n_rows, d = portion.X.shape
     used, first, second = 0.0, np.zeros(d), np.zeros((d, d))
-    step = max(64, _BLOCK_NUMBERS // d)
-    for i in range(0, len(portion.X), step):
-        U, weight = frame.rows(portion.X[i : i + step]), portion.weight[i : i + step]
+    place = place_of(portion.X)
+    xp, frame, tails = place.xp, place.put(frame), place.put(tails)
+    step = max(64, (_BLOCK_NUMBERS if place.is_host else _DEVICE_NUMBERS) // d)
+    for i in range(0, n_rows, step):
+        rows = slice(i, min(i + step, n_rows))
+        U, weight = frame.rows(portion.X[rows, :]), portion.weight[rows]
         if tails is not None:
             df, mean, root = tails
-            squares = (((U - mean) @ root) ** 2).sum(axis=1)
-            weight = weight * (df + d) / (df + squares)
-        U -= frame.about[k]
+            squares = xp.sum(((U - mean) @ root) ** 2, axis=1)
+            weight = weight * float(df + d) / (float(df) + squares)
+        U = U - frame.about[k, :]
         weighted = U * weight[:, None]
-        used += weight.sum()
-        first += weighted.sum(axis=0)
-        second += weighted.T @ U
+        used += number(xp.sum(weight))
+        first += to_numpy(xp.sum(weighted, axis=0))
+        second += to_numpy(weighted.T @ U)
     w = portion.weight
-    return MomentSums(w.sum(), w @ w, used, first, second)
+    return MomentSums(number(xp.sum(w)), number(w @ w), used, first, second)
 
 
 def of_sample(sums, frame, k):

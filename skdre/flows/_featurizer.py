@@ -22,6 +22,7 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
+from skdre._core.arrays import to_numpy
 from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
@@ -520,4 +521,4 @@ class FlowFeaturizer(
         score : float
             In nats.
         """
-        return float(np.mean(self.score_samples(X)))
+        return float(np.mean(to_numpy(self.score_samples(X))))

@@ -2,11 +2,19 @@
 
 import numpy as np
 
-from skdre.kernel._gaussian import kernel_of_squares, row_blocks, squared_distances
+from skdre._core.arrays import place_of
+from skdre.kernel._gaussian import (
+    kernel_of_squares,
+    kernel_there,
+    row_blocks,
+    squared_distances,
+)
 
 # Squared distances up to this many entries are kept for all bandwidths, and the values
 # of the kernel for one; more are formed anew in each pass.
 _DISTANCE_ENTRIES = 1 << 22
+# The same on a device.
+_DEVICE_ENTRIES = 1 << 25
 
 
 def quantile_index(projection, weight, n_rows):
@@ -43,25 +51,41 @@ class CenterKernel:
     """Kernel values between weighted rows and centres, one bandwidth after another.
 
     Where `constant` is not 0, a last column of this value follows those of the kernels.
-    `count` holds the observations that each row stands for, 1 if not given.
+    `count` holds the observations that each row stands for, 1 if not given. Rows of
+    another library than NumPy have their kernel values there.
     """
 
     def __init__(self, X, weight, centers, constant=0.0, count=None):
-        self.X, self.weight, self.centers = X, weight, centers
+        self.place = place_of(X)
+        self.X, self.weight, self.centers = X, weight, self.place.put(centers)
         self.count = np.ones(len(X)) if count is None else count
         self.constant = constant
         self.n_columns = len(centers) + (constant != 0)
         self._squared = self._matrix = self._gamma = None
-        if len(X) * len(centers) <= _DISTANCE_ENTRIES:
-            self._squared = squared_distances(X, centers)
+        most = _DISTANCE_ENTRIES if self.place.is_host else _DEVICE_ENTRIES
+        if X.shape[0] * len(centers) <= most:
+            self._squared = squared_distances(X, self.centers)
+
+    def _row_blocks(self):
+        return row_blocks(self.X.shape[0], self.n_columns, self.place)
+
+    def _block_there(self, squared, gamma):
+        K = kernel_there(squared, gamma, self.place.dtype, self.place)
+        if self.constant == 0:
+            return K
+        constant = self.place.full((K.shape[0], 1), self.constant)
+        return self.place.xp.concat([K, constant], axis=1)
 
     def _form_blocks(self, gamma):
-        n_centers = len(self.centers)
-        for rows in row_blocks(len(self.X), self.n_columns):
+        n_centers = self.centers.shape[0]
+        for rows in self._row_blocks():
             if self._squared is None:
-                squared = squared_distances(self.X[rows], self.centers)
+                squared = squared_distances(self.X[rows, :], self.centers)
             else:
-                squared = self._squared[rows]
+                squared = self._squared[rows, :]
+            if not self.place.is_host:
+                yield rows, self._block_there(squared, gamma)
+                continue
             K = np.empty((len(squared), self.n_columns))
             kernel_of_squares(squared, gamma, K[:, :n_centers])
             K[:, n_centers:] = self.constant
@@ -73,11 +97,14 @@ class CenterKernel:
             yield from self._form_blocks(gamma)
             return
         K = self.matrix(gamma)
-        for rows in row_blocks(len(self.X), self.n_columns):
-            yield rows, K[rows]
+        for rows in self._row_blocks():
+            yield rows, K[rows, :]
 
     def matrix(self, gamma):
         """The whole matrix, of shape (n_samples, n_columns), not to be changed."""
+        if self._gamma != gamma and not self.place.is_host:
+            blocks = [block for _, block in self._form_blocks(gamma)]
+            self._gamma, self._matrix = gamma, self.place.xp.concat(blocks)
         if self._gamma != gamma:
             K = np.empty((len(self.X), self.n_columns))
             for rows, block in self._form_blocks(gamma):

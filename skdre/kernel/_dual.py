@@ -20,6 +20,7 @@ from functools import partial
 import numpy as np
 from scipy.linalg import cho_solve
 
+from skdre._core.arrays import number, place_of, to_numpy
 from skdre._core.reduce import Sums, nothing
 from skdre.kernel._gaussian import row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
@@ -69,6 +70,7 @@ class FeatureRows:
     """
 
     def __init__(self, weight, features, n_components):
+        self.place = place_of(weight)
         self.weight, self.features = weight, features
         self.n_components = n_components
         # Of the last points that were asked for, as many as a line search needs.
@@ -76,33 +78,44 @@ class FeatureRows:
 
     def blocks(self):
         """Yield slices of rows and their features."""
-        for rows in row_blocks(len(self.weight), self.n_components):
+        for rows in row_blocks(self.weight.shape[0], self.n_components, self.place):
             yield rows, self.features(rows)
 
     def blocks_and_field(self, point):
         """Yield slices, features and Phi @ point, the features being formed once."""
-        field = self._known(point)
-        is_new = field is None
-        if is_new:
-            field = np.empty(len(self.weight))
+        known, parts = self._known(point), []
         for rows, block in self.blocks():
-            if is_new:
-                field[rows] = block @ point.astype(block.dtype)
-            yield rows, block, field[rows]
-        if is_new:
-            self._fields = [*self._fields[-1:], (point, field)]
+            part = self._product(block, point) if known is None else known[rows]
+            parts.append(part)
+            yield rows, block, part
+        if known is None:
+            self._fields = [*self._fields[-1:], (point, self._joined(parts))]
 
     def fields(self, *points):
         """Phi @ point for each point, of shape (n_rows,), in one pass for all."""
         new = [each for each in points if self._known(each) is None]
-        found = [np.empty(len(self.weight)) for _ in new]
-        for rows, block in self.blocks() if new else ():
-            for point, field in zip(new, found, strict=True):
-                field[rows] = block @ point.astype(block.dtype)
+        parts = [[] for _ in new]
+        for _, block in self.blocks() if new else ():
+            for point, field in zip(new, parts, strict=True):
+                field.append(self._product(block, point))
+        found = map(self._joined, parts)
         known = {id(p): f for p, f in zip(new, found, strict=True)}
         fields = [known.get(id(each), self._known(each)) for each in points]
         self._fields = list(zip(points, fields, strict=True))
         return fields
+
+    def _product(self, block, point):
+        """Of features in any precision, in double."""
+        if self.place.is_host:
+            return (block @ point.astype(block.dtype)).astype(np.float64, copy=False)
+        xp = self.place.xp
+        point = xp.astype(self.place.put(point), block.dtype, copy=False)
+        return xp.astype(block @ point, self.place.dtype, copy=False)
+
+    def _joined(self, parts):
+        return (
+            np.concatenate(parts) if self.place.is_host else self.place.xp.concat(parts)
+        )
 
     def _known(self, point):
         for known, field in self._fields:
@@ -178,31 +191,33 @@ class Extremes(Sums):
         )
 
 
-def _masses(field, weight, nu, limits):
+def masses(field, weight, nu, limits):
     """v at rows of this field, D v, and where no bound holds it."""
-    upper = np.minimum(limits.bound, limits.high / weight)
-    pull = (field - nu) / limits.rho
-    w = np.clip(pull, 0, upper)
-    return weight * w, limits.rho * w, (w > 0) & (w < upper)
+    xp = place_of(field).xp
+    upper = xp.clip(float(limits.high) / weight, None, float(limits.bound))
+    pull = (field - float(nu)) / float(limits.rho)
+    w = xp.clip(pull, 0, upper)
+    return weight * w, float(limits.rho) * w, (w > 0) & (w < upper)
 
 
 def dual_sums(rows, point, nu, limits):
     """Reducer: sums at the dual point h - `point`, of portions of FeatureRows."""
-    m = rows.n_components
+    m, xp = rows.n_components, rows.place.xp
     value = mass = free = 0.0
     total, pull, gram = np.zeros(m), np.zeros(m), np.zeros((m, m))
+    zero = rows.place.full((), 0.0)
     for part, block, field in rows.blocks_and_field(point):
         weight = rows.weight[part]
-        v, slope, is_free = _masses(field, weight, nu, limits)
-        value += (slope / 2 - field) @ v
-        mass += v.sum()
-        total += v.astype(block.dtype) @ block
-        inverse = np.where(is_free, weight / limits.rho, 0.0)
-        free += inverse.sum()
-        inverse = inverse.astype(block.dtype)
-        pull += inverse @ block
-        scaled = block * np.sqrt(inverse)[:, None]
-        gram += scaled.T @ scaled
+        v, slope, is_free = masses(field, weight, nu, limits)
+        value += number((slope / 2 - field) @ v)
+        mass += number(xp.sum(v))
+        inverse = xp.where(is_free, weight / float(limits.rho), zero)
+        free += number(xp.sum(inverse))
+        v, inverse = rows.place.cast((v, inverse), block.dtype)
+        total += to_numpy(v @ block)
+        pull += to_numpy(inverse @ block)
+        scaled = block * xp.sqrt(inverse)[:, None]
+        gram += to_numpy(scaled.T @ scaled)
     return DualSums(value, mass, total, gram, pull, free)
 
 
@@ -219,21 +234,29 @@ def fields_on_line(rows, start, end):
 
 def field_at(line, t):
     """The field at a share t of the step."""
-    return Field(line.start + t * line.change, line.weight)
+    return Field(line.start + float(t) * line.change, line.weight)
 
 
 def extremes(field):
     """Reducer: between which values a field lies."""
-    return Extremes(field.values.min(), field.values.max(), field.weight.min())
+    xp = place_of(field.values).xp
+    ends = xp.min(field.values), xp.max(field.values), xp.min(field.weight)
+    return Extremes(*map(number, ends))
 
 
 def mass_sums(field, nu, limits):
     """Reducer: the sum of v at a multiplier, and the dual's value."""
-    v, slope, is_free = _masses(field.values, field.weight, nu, limits)
+    v, slope, is_free = masses(field.values, field.weight, nu, limits)
+    place = place_of(v)
+    if place.is_host:
+        free = field.weight[is_free].sum()
+    else:
+        zero = place.full((), 0.0)
+        free = number(place.xp.sum(place.xp.where(is_free, field.weight, zero)))
     return MassSums(
-        v.sum(),
-        field.weight[is_free].sum() / limits.rho,
-        (slope / 2 - field.values) @ v,
+        number(place.xp.sum(v)),
+        free / limits.rho,
+        number((slope / 2 - field.values) @ v),
     )
 
 

@@ -1,15 +1,20 @@
 """The Gaussian kernel exp(-gamma |x - y|^2): distances, blocks and products.
 
 Nothing here holds a kernel matrix between rows of unbounded number: products with one
-are formed block by block.
+are formed block by block. Rows of other libraries than NumPy stay where they are, and
+so does what is formed of them.
 """
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
+from skdre._core.arrays import HOST, place_of, to_numpy
+
 # Rows of a kernel block are chosen so that the block holds about this many entries:
 # few enough to stay in a processor's cache while it is multiplied and exponentiated.
 _BLOCK_ENTRIES = 1 << 20
+# The same for rows on a device, which is at its best with a few large blocks.
+_DEVICE_ENTRIES = 1 << 24
 # Up to this many columns distances are formed from differences, above it by a matrix
 # product, which is then several times faster.
 _FEW_FEATURES = 16
@@ -41,12 +46,42 @@ def _expanded_squared_distances(X, Y):
     return squared
 
 
+def _sum_of_squares(X, Y):
+    """Matrix of |x - y|^2, a column at a time."""
+    squared = (X[:, :1] - Y[:, 0]) ** 2
+    for j in range(1, X.shape[1]):
+        squared += (X[:, j : j + 1] - Y[:, j]) ** 2
+    return squared
+
+
+def _squared_distances_there(X, Y, place):
+    """:func:`squared_distances` of arrays of another library."""
+    xp = place.xp
+    if X.shape[1] <= _FEW_FEATURES:
+        return _sum_of_squares(X, Y)
+    size = xp.sum(X * X, axis=1)[:, None] + xp.sum(Y * Y, axis=1)
+    squared = size - 2 * (X @ Y.T)
+    cancelled = to_numpy(xp.any(squared <= _CANCELLED * size, axis=1))
+    rows = np.flatnonzero(cancelled)
+    if rows.size == 0:
+        return squared
+    # Rows with such an entry are formed anew, whole.
+    position = np.zeros(len(cancelled), int)
+    position[rows] = np.arange(rows.size)
+    anew = _sum_of_squares(xp.take(X, place.put(rows), axis=0), Y)
+    anew = xp.take(anew, place.put(position), axis=0)
+    return xp.where(place.put(cancelled)[:, None], anew, squared)
+
+
 def squared_distances(X, Y):
     """Matrix of |x - y|^2, of shape (len(X), len(Y)).
 
     Each entry is accurate to rounding, relative to itself, and depends on its two rows
-    alone, to the bit.
+    alone, to the bit; on a device the bits may depend on the other rows.
     """
+    place = place_of(X)
+    if not place.is_host:
+        return _squared_distances_there(X, place.put(Y), place)
     if X.shape[1] <= _FEW_FEATURES:
         return cdist(X, Y, "sqeuclidean")
     return _expanded_squared_distances(X, Y)
@@ -60,23 +95,38 @@ def kernel_of_squares(squared, gamma, out):
         return np.exp(out, out=out)
 
 
+def kernel_there(squared, gamma, dtype, place):
+    """exp(-gamma squared) of an array of another library."""
+    return place.xp.exp(place.xp.astype(squared * -float(gamma), dtype, copy=False))
+
+
 def gaussian_kernel(X, Y, gamma, dtype=np.float64):
     """Matrix of exp(-gamma |x - y|^2), of shape (len(X), len(Y))."""
     squared = squared_distances(X, Y)
+    place = place_of(X)
+    if not place.is_host:
+        return kernel_there(squared, gamma, place.float_of(dtype), place)
     same = squared.dtype == dtype
     return kernel_of_squares(
         squared, gamma, squared if same else np.empty(squared.shape, dtype)
     )
 
 
-def row_blocks(n_rows, n_columns):
+def row_blocks(n_rows, n_columns, place=HOST):
     """Slices of rows whose kernel block with `n_columns` columns fits the cache."""
-    step = max(64, _BLOCK_ENTRIES // max(n_columns, 1))
+    entries = _BLOCK_ENTRIES if place.is_host else _DEVICE_ENTRIES
+    step = max(64, entries // max(n_columns, 1))
     return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 
 
 def kernel_product(X, Y, coef, gamma):
     """K(X, Y) @ coef without holding K; each entry depends on its row of X alone."""
+    place = place_of(X)
+    if not place.is_host:
+        Y, coef = place.put((Y, coef))
+        blocks = row_blocks(X.shape[0], Y.shape[0], place)
+        found = [gaussian_kernel(X[rows, :], Y, gamma) @ coef for rows in blocks]
+        return place.xp.concat(found)
     out = np.empty(len(X))
     for rows in row_blocks(len(X), len(Y)):
         # Not by BLAS, which sums in an order that depends on the number of rows.

@@ -10,14 +10,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.arrays import on_host
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
-from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
+from skdre.base import ArrayAPIMixin, DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._bandwidth import bandwidth_grid
 from skdre.kernel._matching import (
-    Matching,
     Problem,
     RatioFunction,
     Settings,
@@ -42,7 +42,7 @@ _DENSE_ROWS = 2000
 _LEAST_RIDGE = 1e-15
 
 
-class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     r"""Density ratio by kernel mean matching.
 
     Finds weights w of the denominator's rows under which their mean embedding in the
@@ -243,6 +243,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             If a parameter or the input is invalid, the solver does not fit the ridge,
             or B and eps leave no feasible weights.
         """
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
         random_state = check_random_state(self.random_state)
         options = {
             "n_components": self.n_components,
@@ -263,10 +264,9 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                     f"{self.ridge!r}."
                 )
             solver = "nystroem"
-            ratio, solution, residual = match_features(
+            matching = match_features(
                 standardized.rows, samples.parts, settings, **options
             )
-            matching = Matching(None, ratio, solution, residual)
         else:
             samples = split_samples(self, X, y, sample_weight)
             standardized = standardize_in_memory(samples, self.standardize)
@@ -274,7 +274,7 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             problem = self._problem(samples)
             settings = problem.settings
             solver = self._choose_solver(problem)
-            matching = match_means(problem, solver, **options)
+            matching = match_means(problem, solver, place=place, **options)
         solution, ratio = matching.solution, matching.ratio
         if not solution.converged:
             warnings.warn(
@@ -306,7 +306,11 @@ class KMMRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
             samples.denominator_row
         ]
         self.weights_ = all_weights[in_denominator]
+        self._move_results(place)
         return self
+
+    def _reference_array(self):
+        return self.center_
 
     def decision_function(self, X: Rows) -> Floats:
         """Logarithm of the density ratio at the rows of X.

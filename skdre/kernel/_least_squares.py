@@ -19,6 +19,7 @@ from functools import partial
 
 import numpy as np
 
+from skdre._core.arrays import number, place_of, to_numpy
 from skdre._core.reduce import Sums
 from skdre.kernel._linear_algebra import damped_inverse, eigen
 from skdre.kernel._search import log_loss
@@ -76,18 +77,19 @@ class Moments:
 
 def kernel_sums(kernel, gammas):
     """Reducer: sums of the columns over a kernel's weighted rows, block by block."""
-    weight, k = kernel.weight, kernel.n_columns
-    is_signed = (weight < 0).any()
+    weight, k, xp = kernel.weight, kernel.n_columns, kernel.place.xp
+    is_signed = bool(xp.any(weight < 0))
     first, second = np.zeros((len(gammas), k)), np.zeros((len(gammas), k, k))
     for i, gamma in enumerate(gammas):
         for rows, block in kernel.blocks(gamma):
-            first[i] += weight[rows] @ block
+            first[i] += to_numpy(weight[rows] @ block)
             if is_signed:
-                second[i] += block.T @ (block * weight[rows][:, None])
+                second[i] += to_numpy(block.T @ (block * weight[rows][:, None]))
             else:
-                scaled = block * np.sqrt(weight[rows])[:, None]
-                second[i] += scaled.T @ scaled
-    return KernelSums(weight.sum(), kernel.count.sum(), first, second)
+                scaled = block * xp.sqrt(weight[rows])[:, None]
+                second[i] += to_numpy(scaled.T @ scaled)
+    totals = number(xp.sum(weight)), number(xp.sum(kernel.count))
+    return KernelSums(*totals, first, second)
 
 
 def vanish(moments, n_centers):
@@ -143,9 +145,14 @@ class LeftOut:
         values, vectors = self.spectrum
         inverse = damped_inverse(values, ridges)
         target = inverse * (vectors.T @ self.linear)[:, None]
+        place = kernel.place
+        vectors, inverse, target = place.put((vectors, inverse, target))
         for rows, block in kernel.blocks(self.gamma):
             of_one = (kernel.weight[rows] / kernel.count[rows])[:, None]
             rotated = block @ vectors
+            if not place.is_host:
+                yield rows, self._ratios_there(rotated, target, inverse, of_one, place)
+                continue
             ratio = rotated @ target
             np.square(rotated, out=rotated)
             norm = rotated @ inverse
@@ -153,6 +160,13 @@ class LeftOut:
             # s_j |phi_j|_B^2 < 1, and rounding must not make it 1.
             ratio /= np.maximum(1 - self.second_share * of_one * norm, 1e-12)
             yield rows, np.maximum(ratio, 0, out=ratio)
+
+    def _ratios_there(self, rotated, target, inverse, of_one, place):
+        """The same of arrays of another library, none of them changed."""
+        norm = rotated**2 @ inverse
+        ratio = rotated @ target - float(self.linear_share) * of_one * norm
+        rest = 1 - float(self.second_share) * of_one * norm
+        return place.xp.clip(ratio / place.xp.clip(rest, 1e-12, None), 0, None)
 
 
 def left_out_loss(kernel, models, ridges, alpha, scoring, floors, is_numerator):
@@ -162,18 +176,21 @@ def left_out_loss(kernel, models, ridges, alpha, scoring, floors, is_numerator):
     a single number.
     """
     loss = np.zeros((len(models), max(len(ridges), len(floors))))
-    none = np.empty((0, loss.shape[1])), np.empty(0)
+    place = kernel.place
+    none = place.full((0, loss.shape[1]), 0.0), place.full(0, 0.0)
+    floors = place.put(floors)
     for i, model in enumerate(models):
         for rows, r in model.ratios(kernel, ridges):
             w = kernel.weight[rows]
             if scoring == "log_loss":
                 part = ratio_of_relative(r, alpha), w
                 both = (*part, *none) if is_numerator else (*none, *part)
-                loss[i] += log_loss(*both, floors)
+                part = log_loss(*both, floors)
             elif is_numerator:
-                loss[i] += w @ (alpha / 2 * r**2 - r)
+                part = w @ (alpha / 2 * r**2 - r)
             else:
-                loss[i] += w @ ((1 - alpha) / 2 * r**2)
+                part = w @ ((1 - alpha) / 2 * r**2)
+            loss[i] += to_numpy(part)
     return LossSums(loss)
 
 
@@ -183,7 +200,7 @@ def ratio_of_relative(relative, alpha):
         return relative
     bound = _LARGEST_RATIO
     most = bound / (alpha * bound + 1 - alpha)
-    relative = np.minimum(relative, most)
+    relative = place_of(relative).xp.clip(relative, None, most)
     return (1 - alpha) * relative / (1 - alpha * relative)
 
 

@@ -37,6 +37,19 @@ def jittered_cholesky(A, jitter=0.0):
     return cholesky(A.T, lower=True)
 
 
+def solve_lower(factor, B, place):
+    """L^-1 B, for a lower triangular matrix and arrays of a library but NumPy.
+
+    In the precision of B, where the library knows triangular systems.
+    """
+    linalg = place.xp.linalg
+    if hasattr(linalg, "solve_triangular"):  # torch's
+        (factor,) = place.cast((factor,), B.dtype)
+        return linalg.solve_triangular(factor, B, upper=False)
+    # A general solver's rounding is larger: not in single precision.
+    return linalg.solve(factor, place.cast((B,), factor.dtype)[0])
+
+
 def eigen(H):
     """Eigenvalues and eigenvectors of a positive semidefinite matrix."""
     try:

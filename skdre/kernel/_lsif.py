@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_context
+from skdre._core.arrays import HOST, on_host, place_of
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
 from skdre._core.stream import (
@@ -23,7 +24,7 @@ from skdre._core.stream import (
 )
 from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
-from skdre.base import DensityRatioMixin, log_of_ratio
+from skdre.base import ArrayAPIMixin, DensityRatioMixin, log_of_ratio
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_grid
 from skdre.kernel._centers import choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
@@ -52,7 +53,13 @@ _INTERCEPT_COLUMN = 30.0
 _FIRST_ROWS = 2000
 
 
-class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
+class LSIFRatio(
+    ArrayAPIMixin,
+    LearnsPortions,
+    DensityRatioMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+):
     r"""Density ratio by unconstrained least-squares importance fitting.
 
     Fits a sum of Gaussian kernels to the relative ratio p / (alpha p + (1 - alpha) q)
@@ -263,16 +270,19 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
             If a parameter or the input is invalid, or weights are negative where
             `allow_negative_weight` is false, or sum to 0 or less in a sample.
         """
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
         if is_collection(X):
             chunks = ChunkedRows(self, X, y, sample_weight)
             classes = chunks.classes
             standardized = standardize_chunks(chunks, self.standardize)
+            rows = standardized.rows
         else:
             samples, signs = signed_samples(
                 self, X, y, sample_weight, self.allow_negative_weight
             )
             classes = samples.classes
             standardized = standardize_in_memory(samples, self.standardize, signs)
+            rows = standardized.rows.at(place)
         samples = standardized.some
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
@@ -282,9 +292,7 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
         _, (X_p, p_weight) = samples.parts
         centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        kernels = standardized.rows.prepared(
-            partial(kernel_of, centers=centers, constant=constant)
-        )
+        kernels = rows.prepared(partial(kernel_of, centers=centers, constant=constant))
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
         # A single value in a list is scored, one given by itself is not.
@@ -329,7 +337,11 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
         self._set_solution(theta)
         self.floor_ = floor
         self.range_ = standardized.extent
+        self._move_results(place)
         return self
+
+    def _reference_array(self):
+        return self.center_
 
     @fit_context(prefer_skip_nested_validation=True)
     def partial_fit(
@@ -376,7 +388,9 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
         >>> ratio.predict_ratio(X).shape
         (400,)
         """
-        return learn_portion(
+        place, X, y, sample_weight = on_host(X, y, sample_weight)
+        self._move_results(HOST)
+        learn_portion(
             self,
             X,
             y,
@@ -385,6 +399,8 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
             n_first=max(_FIRST_ROWS, 10 * self.n_components),
             signed=self.allow_negative_weight,
         )
+        self._move_results(place)
+        return self
 
     def _add_sums(self, portions, sums):
         """Fit the sums before and those of a portion of each sample; returns both."""
@@ -430,9 +446,11 @@ class LSIFRatio(LearnsPortions, DensityRatioMixin, CallbackSupportMixin, BaseEst
             In nats, at least log(floor_), and at most log(1000) if alpha > 0.
         """
         Z = standardize(self._validate_rows(X), self.center_, self.scale_)
-        Z = np.clip(Z, *self.range_)
-        relative = kernel_product(Z, self.centers_, self.dual_coef_, self.gamma_)
-        relative = np.maximum(relative + self.intercept_, 0)
+        place = place_of(Z)
+        extent, centers, coef = place.put((self.range_, self.centers_, self.dual_coef_))
+        Z = place.xp.clip(Z, extent[0, :], extent[1, :])
+        relative = kernel_product(Z, centers, coef, self.gamma_)
+        relative = place.xp.clip(relative + self.intercept_, 0, None)
         return log_of_ratio(ratio_of_relative(relative, self.alpha_), self.floor_)
 
     def predict_relative_ratio(self, X: Rows) -> Floats:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from skdre._core.arrays import number, place_of, to_numpy
 from skdre._core.reduce import Sums
 from skdre.kernel._gaussian import gaussian_kernel, row_blocks
-from skdre.kernel._linear_algebra import jittered_cholesky
+from skdre.kernel._linear_algebra import jittered_cholesky, solve_lower
 
 # Triangular systems whose pivots are above this are solved in single precision, where
 # single precision is asked for.
@@ -98,12 +99,13 @@ class LandmarkSums(Sums):
 
 def landmark_sums(portion, landmarks, gamma):
     """Reducer: of these the mean of phi is made."""
-    total = np.zeros(len(landmarks))
-    for rows in row_blocks(len(portion.X), len(landmarks)):
-        total += portion.weight[rows] @ gaussian_kernel(
-            portion.X[rows], landmarks, gamma
+    total, place = np.zeros(len(landmarks)), place_of(portion.X)
+    landmarks = place.put(landmarks)
+    for rows in row_blocks(portion.X.shape[0], len(total), place):
+        total += to_numpy(
+            portion.weight[rows] @ gaussian_kernel(portion.X[rows, :], landmarks, gamma)
         )
-    return LandmarkSums(portion.weight.sum(), total)
+    return LandmarkSums(number(place.xp.sum(portion.weight)), total)
 
 
 class NystroemFeatures:
@@ -154,6 +156,12 @@ class NystroemFeatures:
         inner = np.dtype(dtype)
         if self.factor.diagonal().min() < _SINGLE_PRECISION_PIVOT:
             inner = np.dtype(np.float64)
+        place = place_of(X)
+        if not place.is_host:
+            landmarks, factor = place.put((self.landmarks, self.factor))
+            K = gaussian_kernel(X, landmarks, self.gamma, inner)
+            features = solve_lower(factor, K.T, place).T
+            return place.cast((features,), place.float_of(dtype))[0]
         K = gaussian_kernel(X, self.landmarks, self.gamma, inner)
         return solve_triangular(
             self.factor.astype(inner, copy=False),

@@ -9,6 +9,7 @@ from numbers import Integral
 
 import numpy as np
 
+from skdre._core.arrays import place_of
 from skdre._core.rows import repeats_of
 from skdre._core.splits import split_pool
 
@@ -37,8 +38,9 @@ def log_loss(ratio_p, p_weight, ratio_q, q_weight, floor):
     Ratios of shape (n_rows,) or (n_rows, n_outputs), those below `floor` taken as that;
     weights that sum to less than 1 give the rows' share of the loss.
     """
-    loss_p = p_weight @ np.log1p(1 / np.maximum(ratio_p, floor))
-    loss_q = q_weight @ np.log1p(np.maximum(ratio_q, floor))
+    xp = place_of(ratio_p).xp
+    loss_p = p_weight @ xp.log1p(1 / xp.maximum(ratio_p, floor))
+    loss_q = q_weight @ xp.log1p(xp.maximum(ratio_q, floor))
     return (loss_p + loss_q) / 2
 
 

@@ -6,16 +6,22 @@ from typing import Any
 
 import numpy as np
 
+from skdre._core.arrays import place_of
 from skdre._core.reduce import InMemory
 from skdre._core.samples import TwoSamples
-from skdre._core.scales import FAR, column_scales
+from skdre._core.scales import FAR, FAR_SINGLE, column_scales
 
 
 def standardize(X, center, scale):
     """Rows in units of the training samples, capped where only rounding is left."""
+    place = place_of(X)
+    center, scale = place.put((center, scale))
     with np.errstate(over="ignore"):
         Z = (X - center) / scale
-    return np.clip(Z, -FAR, FAR, out=Z)
+    if place.is_host:
+        return np.clip(Z, -FAR, FAR, out=Z)
+    far = FAR if place.dtype == place.xp.float64 else FAR_SINGLE
+    return place.xp.clip(Z, -far, far)
 
 
 def _weighted_median(X, weight):
