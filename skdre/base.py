@@ -145,7 +145,7 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
     >>> predict_ratio(search.fit(*shift.pool()), shift.denominator).shape
     (100,)
     """
-    return exp_log_ratio(predict_log_ratio(estimator, X))
+    return on_blocks(exp_log_ratio, predict_log_ratio(estimator, X), np.empty(0))
 
 
 # The smallest ratio, unless told otherwise, that an estimator of the ratio itself, not
