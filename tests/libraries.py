@@ -9,7 +9,6 @@ import pytest
 LIBRARIES = (
     ("numpy", None),
     # Its devices are pretended, and it refuses to mix them.
-    ("array_api_strict", "CPU_DEVICE"),
     ("array_api_strict", "device1"),
     ("torch", "cpu"),
     ("torch", "cuda"),

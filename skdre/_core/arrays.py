@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from functools import wraps
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -330,11 +331,51 @@ def check_same_place(estimator: Any, X: Any, method: str) -> None:
 _WORDS = ("classes_", "feature_names_in_")
 
 
+def _name_of_place(array):
+    """Library and device of an array in words, which can be saved."""
+    library = type(array).__module__.partition(".")[0]
+    if library == "torch":
+        return library, str(array.device)
+    if library == "array_api_strict":
+        return library, str(array.device).split("'")[1]
+    return library, None
+
+
+def _named_place(library, device):
+    """The place of these names; None where it is not at hand."""
+    if library not in (*_LIBRARIES, "array_api_strict"):
+        return None
+    try:
+        xp = import_module(library)
+        if hasattr(xp, "Device"):
+            device = xp.Device(device)
+        # Arrays keep their precision.
+        place = _Anew(xp, device, None)
+        place.put(np.zeros(1))
+    except (ImportError, RuntimeError, AssertionError, TypeError, ValueError):
+        return None
+    return place
+
+
+class _Anew(Place):
+    """A place that arrays are taken to whatever the settings."""
+
+    def put(self, values):
+        return super().put(HOST.put(values))
+
+    def _from_numpy(self, values):
+        if self.device is None:
+            return self.xp.asarray(values)
+        return super()._from_numpy(values)
+
+
 class ArrayAPIMixin:
     """For estimators whose results follow the library and the device of the rows.
 
     Fitted arrays are of the library and on the device of the rows of the fit, except
-    the labels. A subclass defines ``_reference_array()``, one of them.
+    the labels. A subclass defines ``_reference_array()``, one of them. A saved
+    estimator holds NumPy's arrays, and takes them back to the library and the device
+    when it is loaded, if they are there.
 
     Examples
     --------
@@ -354,6 +395,24 @@ class ArrayAPIMixin:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        try:
+            array = self._reference_array()
+        except AttributeError:  # not fitted
+            return state
+        if not is_foreign(array):
+            return state
+        state = {name: HOST.put(value) for name, value in state.items()}
+        return state | {"_saved_from": _name_of_place(array)}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        name = state.pop("_saved_from", None)
+        super().__setstate__(state)
+        if name is not None and (place := _named_place(*name)) is not None:
+            self._move_results(place)
 
     def _move_results(self, place):
         """Move fitted arrays to a place; the labels stay in NumPy, which has words."""
