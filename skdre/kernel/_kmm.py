@@ -229,7 +229,7 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

@@ -258,7 +258,7 @@ class LSIFRatio(
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 
