@@ -241,6 +241,7 @@ def main():
         "--estimators", nargs="+", default=["GaussianRatio", "LSIFRatio"]
     )
     parser.add_argument("--subsample", action="store_true")
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--write-doc", action="store_true")
     parser.add_argument("--job", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -254,7 +255,7 @@ def main():
             _report.replace_block(page, name, text)
         return
     if args.subsample:
-        for seed in range(3):
+        for seed in range(args.seeds):
             for n in (3_000, 10_000, 30_000, 100_000, 300_000):
                 spawn({"n": n, "seed": seed}, ROOT)
         return
