@@ -7,17 +7,20 @@ git), with the released versions that ``benchmarks/peers/<name>.txt`` pins::
     python benchmarks/peers.py install skada
     python benchmarks/peers.py list
 
+The environment variable ``SKDRE_PEERS`` names another folder for them.
+
 Only the standard library is used here.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-ENVIRONMENTS = HERE.parent / ".venv-peers"
+ENVIRONMENTS = Path(os.environ.get("SKDRE_PEERS", HERE.parent / ".venv-peers"))
 REQUIREMENTS = HERE / "peers"
 
 

@@ -7,6 +7,7 @@ derives the rest of the interface from it; :func:`pool` builds ``(X, y)`` from t
 samples, and :func:`split_samples` takes a labelled pool apart again.
 """
 
+from functools import partial
 from inspect import isfunction
 from typing import Any
 
@@ -25,8 +26,8 @@ from skdre._core.arrays import (
     to_numpy,
 )
 from skdre._core.atomic import AtomicFitMixin, atomic
-from skdre._core.chunk_parts import WeightedSums, mean_losses, some_rows
-from skdre._core.chunks import is_collection, over_chunks
+from skdre._core.chunk_parts import WeightedSums, some_rows, summed_losses
+from skdre._core.chunks import is_collection, on_blocks, over_chunks
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.domains import (
@@ -144,7 +145,7 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
     >>> predict_ratio(search.fit(*shift.pool()), shift.denominator).shape
     (100,)
     """
-    return exp_log_ratio(predict_log_ratio(estimator, X))
+    return on_blocks(exp_log_ratio, predict_log_ratio(estimator, X), np.empty(0))
 
 
 # The smallest ratio, unless told otherwise, that an estimator of the ratio itself, not
@@ -249,28 +250,71 @@ class DocumentedMixin:
             fill_class(cls)
 
 
-def _one(estimator):
-    """An empty column of predictions, which a lazy one is like."""
-    return np.empty(0)
+def _probabilities(log_ratio):
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.column_stack([expit(-log_ratio), expit(log_ratio)])
+    xp = place.xp
+    lesser = xp.exp(-xp.abs(log_ratio))
+    lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
+    is_numerator = log_ratio > 0
+    columns = (lesser, greater), (greater, lesser)
+    return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
 
 
-def _two(estimator):
-    return np.empty((0, 2))
+def _log_probabilities(log_ratio):
+    place = place_of(log_ratio)
+    if place.is_host:
+        return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
+    xp, zero = place.xp, place.xp.zeros_like(log_ratio)
+    columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
+    return xp.stack(columns, axis=1)
 
 
-def _label(estimator):
-    return estimator.classes_[:0]
+def _more_likely(log_ratio, classes):
+    place = place_of(log_ratio)
+    # Only NumPy has arrays of words.
+    if place.is_host or classes.dtype.kind not in "biuf":
+        return classes[(to_numpy(log_ratio) > 0).astype(int)]
+    index = place.xp.astype(log_ratio > 0, place.xp.int64)
+    return place.xp.take(place.put(classes), index)
 
 
-# What predicts lazily at the rows of a collection.
-_PREDICTIONS = {
-    "decision_function": _one,
-    "predict_ratio": _one,
-    "predict_relative_ratio": _one,
-    "predict_proba": _two,
-    "predict_log_proba": _two,
-    "predict": _label,
-}
+def _domains(X, y, sample_weight, classes):
+    """Which rows are the numerator's, and their weights, both checked."""
+    refuse_masked(y, "y")
+    labels = column_or_1d(y, warn=True)
+    check_lengths(X, labels)
+    if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
+        sample_weight = check_sample_weight(
+            sample_weight, labels, dtype=np.float64, ensure_non_negative=True
+        )
+    is_denominator, is_numerator = (labels == each for each in classes)
+    unknown = ~(is_denominator | is_numerator)
+    if unknown.any():
+        raise ValueError(
+            f"y holds the label {labels[unknown][0]!r}, which is not one of the two "
+            f"classes seen in fit: {classes.tolist()}."
+        )
+    return is_numerator, sample_weight
+
+
+def _losses_of_rows(log_ratio, y, sample_weight, classes):
+    """Sums of the log losses of rows of either class, the denominator's first."""
+    is_numerator, weight = _domains(log_ratio, y, sample_weight, classes)
+    weight = np.ones(len(log_ratio)) if weight is None else weight
+    sums = []
+    for domain, sign in ((~is_numerator, 1), (is_numerator, -1)):
+        rows = domain & (weight > 0)
+        loss = np.logaddexp(0.0, sign * log_ratio[rows])
+        total = WeightedSums(weight[rows].sum(), weight[rows] @ loss)
+        sums.append(total if rows.any() else None)
+    return tuple(sums)
+
+
+# What estimators predict themselves, row by row.
+_OWN = ("decision_function", "predict_ratio", "predict_relative_ratio")
 
 
 class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
@@ -318,9 +362,9 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        for name, like in _PREDICTIONS.items():
+        for name in _OWN:
             if isfunction(method := vars(cls).get(name)):
-                setattr(cls, name, over_chunks(like)(method))
+                setattr(cls, name, over_chunks(method))
 
     def _rows_to_fit(self, method, args, params):
         """Arguments of a fit, some of the rows where a collection is too much."""
@@ -347,7 +391,6 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             check_same_place(self, X, method)
         return self.decision_function(X)
 
-    @over_chunks(_one)
     def predict_ratio(self, X: Rows) -> Floats:
         """Density ratio p(x) / q(x) at the rows of X.
 
@@ -361,9 +404,9 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             exp of ``decision_function``, not negative and finite: where the
             exponential would overflow, the largest float.
         """
-        return exp_log_ratio(self._log_ratio_for("predict_ratio", X))
+        log_ratio = self._log_ratio_for("predict_ratio", X)
+        return on_blocks(exp_log_ratio, log_ratio, np.empty(0))
 
-    @over_chunks(_two)
     def predict_proba(self, X: Rows) -> Floats:
         """Probability of each domain under equal priors.
 
@@ -377,17 +420,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             Columns 1 / (1 + r) and r / (1 + r), in the order of ``classes_``.
         """
         log_ratio = self._log_ratio_for("predict_proba", X)
-        place = place_of(log_ratio)
-        if place.is_host:
-            return np.column_stack([expit(-log_ratio), expit(log_ratio)])
-        xp = place.xp
-        lesser = xp.exp(-xp.abs(log_ratio))
-        lesser, greater = lesser / (1 + lesser), 1 / (1 + lesser)
-        is_numerator = log_ratio > 0
-        columns = (lesser, greater), (greater, lesser)
-        return xp.stack([xp.where(is_numerator, *each) for each in columns], axis=1)
+        return on_blocks(_probabilities, log_ratio, np.empty((0, 2)))
 
-    @over_chunks(_two)
     def predict_log_proba(self, X: Rows) -> Floats:
         """Logarithm of :meth:`predict_proba`, without loss of precision.
 
@@ -401,14 +435,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
             In nats, in the order of ``classes_``.
         """
         log_ratio = self._log_ratio_for("predict_log_proba", X)
-        place = place_of(log_ratio)
-        if place.is_host:
-            return np.column_stack([log_expit(-log_ratio), log_expit(log_ratio)])
-        xp, zero = place.xp, place.xp.zeros_like(log_ratio)
-        columns = [-xp.logaddexp(zero, each) for each in (log_ratio, -log_ratio)]
-        return xp.stack(columns, axis=1)
+        return on_blocks(_log_probabilities, log_ratio, np.empty((0, 2)))
 
-    @over_chunks(_label)
     def predict(self, X: Rows) -> npt.NDArray[Any]:
         """Domain that each row more likely comes from, under equal priors.
 
@@ -423,12 +451,8 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         # Before classes_ is looked up, which an unfitted estimator does not have.
         log_ratio = self._log_ratio_for("predict", X)
-        place = place_of(log_ratio)
-        # Only NumPy has arrays of words.
-        if place.is_host or self.classes_.dtype.kind not in "biuf":
-            return self.classes_[(to_numpy(log_ratio) > 0).astype(int)]
-        index = place.xp.astype(log_ratio > 0, place.xp.int64)
-        return place.xp.take(place.put(self.classes_), index)
+        more_likely = partial(_more_likely, classes=self.classes_)
+        return on_blocks(more_likely, log_ratio, self.classes_[:0])
 
     def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:
         """Minus the class-balanced log loss of the predicted domains, in nats.
@@ -458,49 +482,20 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         if is_collection(X):
             return self._score_of_chunks(X, y, sample_weight)
-        is_numerator, log_ratio, sample_weight = self._to_score(X, y, sample_weight)
+        log_ratio = self._log_ratio_for("score", X)
+        is_numerator, sample_weight = _domains(
+            X, to_host(y), to_host(sample_weight), self.classes_
+        )
         return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)
 
-    def _to_score(self, X, y, sample_weight):
-        """Which rows are the numerator's, their log ratios and their weights."""
-        refuse_masked(y, "y")
-        y, sample_weight = to_host(y), to_host(sample_weight)
-        labels = column_or_1d(y, warn=True)
-        check_lengths(X, labels)
-        if sample_weight is not None:
-            refuse_masked(sample_weight, "sample_weight")
-            sample_weight = check_sample_weight(
-                sample_weight, labels, dtype=np.float64, ensure_non_negative=True
-            )
-        log_ratio = self._log_ratio_for("score", X)
-        is_denominator, is_numerator = (labels == each for each in self.classes_)
-        unknown = ~(is_denominator | is_numerator)
-        if unknown.any():
-            raise ValueError(
-                f"y holds the label {labels[unknown][0]!r}, which is not one of the "
-                f"two classes seen in fit: {self.classes_.tolist()}."
-            )
-        return is_numerator, log_ratio, sample_weight
-
     def _score_of_chunks(self, X, y, sample_weight):
-        check_is_fitted(self)
-        losses = mean_losses(X, y, sample_weight, self._losses)
-        for label, sums in zip(self.classes_, losses, strict=True):
+        log_ratio = self._log_ratio_for("score", X)
+        loss = partial(_losses_of_rows, classes=self.classes_)
+        losses = summed_losses(X, log_ratio, y, sample_weight, loss)
+        for label, sums in zip(self.classes_.tolist(), losses, strict=True):
             if sums is None:
                 raise ValueError(
                     "A score needs rows of positive weight from both classes, but "
                     f"there are none of class {label!r}."
                 )
         return -float(np.mean([each.total / each.weight for each in losses]))
-
-    def _losses(self, X, y, sample_weight):
-        """Sums of the log losses of rows of either class, the denominator's first."""
-        is_numerator, log_ratio, weight = self._to_score(X, y, sample_weight)
-        weight = np.ones(len(log_ratio)) if weight is None else weight
-        sums = []
-        for domain, sign in ((~is_numerator, 1), (is_numerator, -1)):
-            rows = domain & (weight > 0)
-            loss = np.logaddexp(0.0, sign * log_ratio[rows])
-            total = WeightedSums(weight[rows].sum(), weight[rows] @ loss)
-            sums.append(total if rows.any() else None)
-        return tuple(sums)

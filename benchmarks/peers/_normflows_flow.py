@@ -64,7 +64,7 @@ class Flow:
         if flow == "realnvp":
             flows = couplings(**shape)
         elif flow == "maf":
-            flows = autoregressive(MaskedAffineAutoregressive, *shape)
+            flows = autoregressive(MaskedAffineAutoregressive, **shape)
         else:
             flows = autoregressive(
                 MaskedPiecewiseRationalQuadraticAutoregressive,

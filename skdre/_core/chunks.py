@@ -25,7 +25,9 @@ __all__ = [
     "lazily",
     "named_error",
     "note_columns",
+    "on_blocks",
     "over_chunks",
+    "takes_collections",
 ]
 
 # Sums of so many chunks are added at a time.
@@ -43,6 +45,20 @@ def is_collection(X: Any) -> bool:
     """
     kind = type(X)
     return kind.__module__.partition(".")[0] == "dask" and hasattr(kind, "to_delayed")
+
+
+def takes_collections(estimator: Any) -> bool:
+    """Whether an estimator is one for Dask, by the name of its module.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdre._core.chunks import takes_collections
+    >>> takes_collections(LogisticRegression())
+    False
+    """
+    parts = type(estimator).__module__.split(".")
+    return bool({"dask", "dask_ml"} & set(parts))
 
 
 def _is_array(X):
@@ -156,9 +172,12 @@ def chunks_beside(name, X, y, sample_weight):
     return list(zip(_blocks(X), labels, weights, strict=True))
 
 
-def note_columns(estimator, X):
-    """Note the columns of X in the estimator, as for rows in memory."""
-    validate_data(estimator, _sample(X), skip_check_array=True)
+def note_columns(estimator, X, *, reset=True):
+    """Note the columns of X in the estimator, as for rows in memory, or compare."""
+    if is_collection(X):
+        check_rows_of_chunks(X)
+        X = _sample(X)
+    validate_data(estimator, X, reset=reset, skip_check_array=True)
 
 
 # --- what is computed ---------------------------------------------------------------
@@ -254,8 +273,7 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     """
     import dask
 
-    check_rows_of_chunks(X)
-    validate_data(estimator, _sample(X), reset=False, skip_check_array=True)
+    note_columns(estimator, X, reset=False)
     node = dask.delayed(estimator, traverse=False, pure=False)
     if not _is_array(X):
         return X.map_partitions(_on_block, node, method, like, meta=like)
@@ -267,27 +285,47 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     )
 
 
-def over_chunks(like: Callable[[Any], np.ndarray]) -> Callable[..., Any]:
-    """Decorate a method that predicts: of a collection it predicts lazily.
+def on_blocks(function: Callable[[Any], Any], values: Any, like: np.ndarray) -> Any:
+    """A function of an array, of a lazy one block by block.
 
     Parameters
     ----------
-    like : callable
-        From the fitted estimator to an empty prediction.
+    function : callable
+        Of values of shape (n_samples,).
+    values : ndarray or Dask array of shape (n_samples,)
+    like : ndarray
+        An empty result, of shape (0,) or (0, n_outputs).
 
     Returns
     -------
-    decorator : callable
+    result : ndarray or Dask array
+    """
+    if not is_collection(values):
+        return function(values)
+    shape: dict[str, Any] = {}
+    if like.ndim > 1:
+        shape = {"new_axis": 1, "chunks": (values.chunks[0], (like.shape[1],))}
+    return values.map_blocks(function, dtype=like.dtype, meta=like, **shape)
+
+
+def over_chunks(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method that predicts one number a row: of a collection it is lazy.
+
+    Parameters
+    ----------
+    method : function
+        ``method(self, X)``.
+
+    Returns
+    -------
+    decorated : function
     """
 
-    def decorator(method):
-        @wraps(method)
-        def predict(self, X):
-            if not is_collection(X):
-                return method(self, X)
-            check_is_fitted(self)
-            return lazily(self, method.__name__, X, like(self))
+    @wraps(method)
+    def predict(self, X):
+        if not is_collection(X) or getattr(self, "_is_lazy", False):
+            return method(self, X)
+        check_is_fitted(self)
+        return lazily(self, method.__name__, X, np.empty(0))
 
-        return predict
-
-    return decorator
+    return predict

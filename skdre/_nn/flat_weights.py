@@ -14,6 +14,11 @@ class FlatWeights:
     which small networks feel. A parameter that the loss does not reach has a gradient
     of 0, not None, so weight decay moves it.
 
+    A module may have an attribute ``zeros``, masks by the names of parameters, of what
+    it takes for zero whatever it is. Here it becomes zero, and stays so if
+    :meth:`keep_zeros` follows each gradient; the module need not mask it and is told by
+    ``zeros_stay``.
+
     Parameters
     ----------
     module : torch.nn.Module
@@ -43,6 +48,38 @@ class FlatWeights:
         for parameter, values, gradient in views:
             parameter.data = values
             parameter.grad = gradient
+            parameter.collects = True
+        self._mask()
+
+    def _mask(self):
+        """Set to zero what modules take for it, and note where that is."""
+        self.mask = None
+        zeros = {
+            id(getattr(each, name)): mask
+            for each in self._with_zeros()
+            for name, mask in each.zeros.items()
+        }
+        if not zeros.keys() & set(map(id, self.parameters)):
+            return
+        # A product is far quicker than filling in, and so than a mask of bool.
+        self.mask = torch.ones_like(self.flat.detach())
+        for parameter, part in zip(self.parameters, self.views(self.mask), strict=True):
+            if id(parameter) in zeros:
+                part.masked_fill_(zeros[id(parameter)], 0)
+        self.flat.data.mul_(self.mask)
+        for each in self._with_zeros():
+            # Nobody keeps zeros of weights that are not trained.
+            each.zeros_stay = all(
+                getattr(each, name).requires_grad for name in each.zeros
+            )
+
+    def _with_zeros(self):
+        return [each for each in self.module.modules() if hasattr(each, "zeros")]
+
+    def keep_zeros(self) -> None:
+        """Let no gradient move what is to stay zero."""
+        if self.mask is not None:
+            self.flat.grad.mul_(self.mask)
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Split a tensor of shape (n_weights,) into views, one for each parameter."""
@@ -70,3 +107,6 @@ class FlatWeights:
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
+            del parameter.collects
+        for each in self._with_zeros():
+            each.zeros_stay = False

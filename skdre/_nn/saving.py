@@ -44,6 +44,7 @@ _OURS = {
     "skdre.flows._images._Rotation",
     "skdre.flows._images._Step",
     "skdre.flows._transforms.Bound",
+    "skdre.flows._transforms.Chain",
     "skdre.flows._transforms.Continuous",
     "skdre.flows._transforms.Coupling",
     "skdre._nn.networks.EnsembleLinear",

@@ -170,8 +170,11 @@ class TrainingNet(NeuralNet):
         output = self.infer(inputs, **fit_params)
         loss = self.criterion_(output, targets).mean()
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights_.flat, _MAX_NORM)
-        if math.isfinite(loss.item()) and math.isfinite(norm.item()):
+        self.weights_.keep_zeros()
+        norm = torch.linalg.vector_norm(self.weights_.flat.grad).item()
+        if math.isfinite(loss.item()) and math.isfinite(norm):
+            if norm > _MAX_NORM:
+                self.weights_.flat.grad.mul_(_MAX_NORM / norm)
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.learning_rate()
             self.optimizer_.step()

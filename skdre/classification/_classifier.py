@@ -18,6 +18,7 @@ from skdre._compat import (
     fit_context,
     safe_indexing,
 )
+from skdre._core.chunks import is_collection, note_columns, takes_collections
 from skdre._core.columns import named_columns, refuse_times
 from skdre._core.folds import held_out_weights
 from skdre._core.frames import is_frame, plain_missing
@@ -33,6 +34,7 @@ from skdre.classification._equal_priors import (
     takes_any_column,
     takes_nan,
 )
+from skdre.classification._lazy import LazyClassifier, fit_lazily
 
 __all__ = ["ClassifierRatio"]
 
@@ -136,6 +138,11 @@ class ClassifierRatio(
     do not take pandas.NA. Missing values pass where `estimator` may take them, dates
     and other objects where it begins with a step that may make numbers of them.
 
+    **Dask collections.** A classifier of xgboost.dask, lightgbm.dask or dask_ml is
+    fitted on them as they are, with the domains made equal by weights or, where it
+    takes none, by its log odds; others on rows drawn at random. Predictions at a
+    collection are lazy.
+
     **Good classifiers to know.** ``LinearDiscriminantAnalysis()`` and
     ``QuadraticDiscriminantAnalysis()`` are the Gaussian plug-in, exact as n grows when
     both samples are Gaussian, with one covariance or with two; nothing more flexible
@@ -236,6 +243,8 @@ class ClassifierRatio(
         """
         if self.estimator is not None and not is_classifier(self.estimator):
             raise ValueError(f"estimator must be a classifier, got {self.estimator!r}.")
+        if is_collection(X):
+            return self._fit_lazily(X, y, sample_weight)
         check_params = self._check_params(X, self.estimator)
         rows = check_pool(self, X, y, sample_weight, **check_params)
         inputs = rows.X
@@ -272,6 +281,33 @@ class ClassifierRatio(
         self.calibrator_ = calibrator
         self._fitted = fitted
         self._is_default = self.estimator is None
+        return self
+
+    @property
+    def _fits_collections(self):
+        return self.estimator is not None and takes_collections(self.estimator)
+
+    @property
+    def _is_lazy(self):
+        return isinstance(getattr(self, "_fitted", None), LazyClassifier)
+
+    def _fit_lazily(self, X, y, sample_weight):
+        if self.calibration is not None:
+            raise ValueError(
+                f"calibration={self.calibration!r} needs rows in memory: on a "
+                "collection take calibration=None, or a classifier whose "
+                "probabilities need none."
+            )
+        name = type(self).__name__
+        classes, fitted = fit_lazily(self.estimator, name, X, y, sample_weight)
+        note_columns(self, X)
+        self.classes_ = classes
+        self.estimator_ = fitted.estimator
+        self.score_method_ = "predict_proba"
+        self.log_prior_odds_ = fitted.log_prior
+        self.bounds_ = self.calibrator_ = None
+        self._fitted = fitted
+        self._is_default = False
         return self
 
     def _held_out_scores(self, inputs, rows, distinct, method):
@@ -364,6 +400,9 @@ class ClassifierRatio(
             If the classifier answers NaN.
         """
         check_is_fitted(self)
+        if self._is_lazy:
+            note_columns(self, X, reset=False)
+            return self._fitted.log_ratio(X)
         given = None if self._is_default else self.estimator_
         inputs = self._validate_rows(X, **self._check_params(X, given))
         if self._passes_unchanged(X, given):

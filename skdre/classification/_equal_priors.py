@@ -23,6 +23,7 @@ __all__ = [
     "lets_nan_through",
     "takes_any_column",
     "takes_nan",
+    "without_priors",
 ]
 
 # Two ways of a classifier to say the same probability agree to this.
@@ -87,7 +88,7 @@ def takes_nan(estimator):
     return hasattr(estimator, "fit") and get_tags(estimator).input_tags.allow_nan
 
 
-def _without_priors(estimator):
+def without_priors(estimator):
     """A clone in whose fit both domains count the same, as far as parameters can say.
 
     Returns it, and whether its probabilities are then those of equal priors.
@@ -227,7 +228,7 @@ def fit_classifier(estimator, X, rows):
     if estimator is None:
         return FittedClassifier(_default_classifier(X, y, balanced), 0.0, n_p, n_q)
 
-    estimator, equal_priors = _without_priors(estimator)
+    estimator, equal_priors = without_priors(estimator)
     log_prior = 0.0
     try:
         weight_parameter(estimator, "estimator")

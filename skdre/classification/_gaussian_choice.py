@@ -68,7 +68,8 @@ def _moments(X, weight, factor=None):
 def _squares(X, moments):
     """Squared distances of rows from a mean, and the log determinant of the scatter."""
     size, axes = np.linalg.eigh(moments.covariance)
-    size = np.maximum(size, 1e-12 * size[-1])
+    # Of columns without any spread, too.
+    size = np.maximum(size, 1e-12 * size[-1]) if size[-1] > 0 else np.ones_like(size)
     Z = (X - moments.mean) @ (axes / np.sqrt(size))
     return (Z**2).sum(axis=1), np.log(size).sum()
 

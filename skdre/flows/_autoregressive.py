@@ -14,7 +14,14 @@ from zuko.transforms import (
 )
 from zuko.utils import unpack
 
+from skdre.flows._spline import SplineStep
+from skdre.flows._steps import AffineStep, Layer, Network, Step
 from skdre.flows._transforms import Bound, start_at_zero
+
+# Layers of as many weights are multiplied in so many groups of rows, each with the
+# columns that it sees: about half of the arithmetic.
+_MANY_WEIGHTS = 2**17
+_N_BLOCKS = 8
 
 __all__ = ["MaskedLinear", "SpreadAutoregressive", "spread_degrees"]
 
@@ -29,6 +36,19 @@ def spread_degrees(n_units: int, n_features: int) -> Tensor:
     return torch.ceil(ranks.double() * (n_features - 1) / n_units).long()
 
 
+def _blocks(mask):
+    """Rows of a mask in groups, and the columns between which each has its ones."""
+    n_rows = -(-len(mask) // _N_BLOCKS)
+    blocks = []
+    for top in range(0, len(mask), n_rows):
+        bottom = min(top + n_rows, len(mask))
+        seen = mask[top:bottom].any(0).nonzero()
+        # Of rows that see nothing the bias is left.
+        left, right = (int(seen[0]), int(seen[-1]) + 1) if len(seen) else (0, 0)
+        blocks.append((top, bottom, left, right))
+    return tuple(blocks)
+
+
 class MaskedLinear(nn.Linear):
     """Linear layer each of whose outputs sees the inputs of its row of a mask.
 
@@ -38,13 +58,27 @@ class MaskedLinear(nn.Linear):
     """
 
     mask: Tensor
+    # Whether weights outside of the mask are kept at zero, by what trains the module.
+    zeros_stay = False
+    blocks: tuple[tuple[int, int, int, int], ...] = ()
 
     def __init__(self, mask):
         super().__init__(mask.shape[1], mask.shape[0])
         self.register_buffer("mask", mask)
+        self.blocks = _blocks(mask) if mask.numel() >= _MANY_WEIGHTS else ()
+
+    @property
+    def zeros(self) -> dict[str, Tensor]:
+        """Where a parameter has no effect, by its name."""
+        return {"weight": ~self.mask}
+
+    @property
+    def masked_weight(self) -> Tensor:
+        """The weights, zero outside of the mask."""
+        return self.weight if self.zeros_stay else self.mask * self.weight
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.linear(x, self.mask * self.weight, self.bias)
+        return functional.linear(x, self.masked_weight, self.bias)
 
 
 class SpreadAutoregressive(LazyTransform):
@@ -89,6 +123,15 @@ class SpreadAutoregressive(LazyTransform):
         """The linear layers of the network."""
         return [each for each in self.network if isinstance(each, MaskedLinear)]
 
+    def step(self) -> Step:
+        """The same, to be run with its gradient at once."""
+        network = Network(
+            [Layer(each.masked_weight, each.bias, each.blocks) for each in self.layers]
+        )
+        if self.univariate is MonotonicAffineTransform:
+            return AffineStep(network)
+        return SplineStep(network, *self.shapes[2])
+
     def mapping(self, arguments: Tensor) -> DependentTransform:
         """Maps of columns, of what the network gives, (..., n_columns, n_arguments)."""
         return DependentTransform(self.univariate(*unpack(arguments, self.shapes)), 1)
@@ -131,7 +174,7 @@ def grow_inverse(module, y):
     """
     n_rows, n_features = y.shape
     columns = torch.argsort(module.order)
-    weights = [layer.mask * layer.weight for layer in module.layers]
+    weights = [layer.masked_weight for layer in module.layers]
     biases = [layer.bias[:, None] for layer in module.layers]
     weights[0] = weights[0][:, columns]
     weights[-1], biases[-1] = (

@@ -18,7 +18,7 @@ from skdre._nn.images import check_image_shape
 from skdre.flows._autoregressive import SpreadAutoregressive
 from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._images import ImageFlow
-from skdre.flows._transforms import Continuous, Coupling, standard_normal
+from skdre.flows._transforms import Chain, Continuous, Coupling, standard_normal
 
 __all__ = [
     "FLOWS",
@@ -78,7 +78,7 @@ def _autoregressive(n_features, n_transforms, hidden_features, **univariate):
         )
         for k in range(n_transforms)
     ]
-    return Flow(transforms, standard_normal(n_features))
+    return Flow(Chain(*transforms), standard_normal(n_features))
 
 
 def _affine_spline(shift, scale, *knots):
@@ -113,7 +113,7 @@ def _realnvp(n_features, n_transforms, hidden_features):
     for _ in range(n_transforms):
         stays = torch.randperm(n_features) % 2 == 0
         transforms += [Coupling(each, hidden_features) for each in (stays, ~stays)]
-    return Flow(transforms, standard_normal(n_features))
+    return Flow(Chain(*transforms), standard_normal(n_features))
 
 
 def _ffjord(n_features, n_transforms, hidden_features):

@@ -9,26 +9,34 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Transform
 from zuko.distributions import DiagNormal
 from zuko.flows import UnconditionalDistribution
-from zuko.lazy import LazyTransform
+from zuko.lazy import LazyComposedTransform, LazyTransform
 from zuko.nn import MLP
 from zuko.transforms import (
+    ComposedTransform,
     CouplingTransform,
     DependentTransform,
     FreeFormJacobianTransform,
     MonotonicAffineTransform,
 )
 
-__all__ = ["Bound", "Continuous", "Coupling", "standard_normal", "start_at_zero"]
+from skdre.flows._steps import HORIZON, AffineStep, Layer, Network, run_steps
 
-# Beyond this many standard deviations a network sees little change.
-_HORIZON = 4.0
+__all__ = [
+    "Bound",
+    "Chain",
+    "Continuous",
+    "Coupling",
+    "standard_normal",
+    "start_at_zero",
+]
 
 # Largest absolute and relative error of a step of the continuous flow. In training,
 # which is in single precision, the gradient's own noise is larger; the fitted flow is
 # in double precision, and its density and its inverse shall be right.
-_ODE_TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}
+_TOLERANCE, _TOLERANCE_FITTED = 1e-4, 1e-7
 
 # Up to this many features the continuous flow trains on the exact trace of its
 # Jacobian, which takes a backward pass for each; then on one random projection.
@@ -47,7 +55,7 @@ class Bound(nn.Module):
     """
 
     def forward(self, u: Tensor) -> Tensor:
-        return _HORIZON * torch.tanh(u / _HORIZON)
+        return HORIZON * torch.tanh(u / HORIZON)
 
 
 def start_at_zero(layer):
@@ -94,6 +102,18 @@ class Coupling(LazyTransform):
     def forward(self, c: None = None) -> CouplingTransform:
         return CouplingTransform(self.conditioned, self.stays)
 
+    def step(self) -> AffineStep:
+        """The same, to be run with its gradient at once."""
+        layers = [
+            Layer(each.weight, each.bias)
+            for each in self.network[1]
+            if hasattr(each, "bias")
+        ]
+        given, moved = (
+            mask.nonzero().squeeze(-1) for mask in (self.stays, ~self.stays)
+        )
+        return AffineStep(Network(layers), given, moved)
+
 
 class Continuous(LazyTransform):
     """Solution at time 1 of a differential equation that a network gives.
@@ -105,10 +125,13 @@ class Continuous(LazyTransform):
     ----------
     n_features : int
     hidden_features : sequence of int
+    tolerance : float, default=1e-4
+        That of a step in training.
     """
 
-    def __init__(self, n_features, hidden_features):
+    def __init__(self, n_features, hidden_features, *, tolerance=_TOLERANCE):
         super().__init__()
+        self.tolerance = tolerance
         n_inputs = n_features + 2 * _N_FREQUENCIES
         self.network = _network(n_inputs, n_features, hidden_features)
         self.n_features = n_features
@@ -123,7 +146,8 @@ class Continuous(LazyTransform):
         return self.network(torch.cat([phase.expand(*x.shape[:-1], -1), x], dim=-1))
 
     def forward(self, c: None = None) -> FreeFormJacobianTransform:
-        tolerance = _ODE_TOLERANCE[self.times.dtype]
+        is_fitted = self.times.dtype == torch.float64
+        tolerance = _TOLERANCE_FITTED if is_fitted else self.tolerance
         return FreeFormJacobianTransform(
             self.velocity,
             *self.times,
@@ -132,3 +156,52 @@ class Continuous(LazyTransform):
             rtol=tolerance,
             exact=not self.training or self.n_features <= _EXACT_TRACE,
         )
+
+
+class Chain(LazyComposedTransform):
+    """Transformations one after the other, at once where that is possible.
+
+    It is in training, and without any derivative.
+
+    Parameters
+    ----------
+    *transforms : LazyTransform
+        With a method ``step``.
+    """
+
+    def forward(self, c: None = None) -> ComposedTransform:
+        if self.training or not torch.is_grad_enabled():
+            return _QuickChain(self)
+        return super().forward(c)
+
+
+class _QuickChain(ComposedTransform):
+    """A composed transform that knows the steps of a :class:`Chain`."""
+
+    def __init__(self, module):
+        super().__init__(*(each() for each in module.transforms))
+        self.steps = [each.step() for each in module.transforms]
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return run_steps(self.steps, x)
+
+    def _call(self, x):
+        return self.call_and_ladj(x)[0]
+
+    @property
+    def inv(self) -> Transform:
+        if torch.is_grad_enabled():
+            return super().inv
+        # That of a composed transform would not come back to this one.
+        return Transform.inv.fget(self)
+
+    def _inverse(self, y):
+        if torch.is_grad_enabled():
+            return super()._inverse(y)
+        x = y.reshape(-1, y.shape[-1])
+        for step, transform in zip(
+            self.steps[::-1], self.transforms[::-1], strict=True
+        ):
+            is_coupling = isinstance(transform, CouplingTransform)
+            x = step.inverse(x) if is_coupling else transform.inv(x)
+        return x.reshape(y.shape)

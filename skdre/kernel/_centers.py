@@ -116,14 +116,3 @@ class CenterKernel:
 def kernel_of(portion, centers, constant):
     """Kernels around the centres at a portion's rows."""
     return CenterKernel(portion.X, portion.weight, centers, constant, portion.count)
-
-
-def center_kernels(samples, n_components, constant, random_state):
-    """Kernels around rows of the numerator, at the rows of p and at those of q.
-
-    Returns them, and for each row of p the position of the centre that it is, or -1.
-    """
-    q, p = samples.parts
-    centers, center_of_row = choose_centers(*p, n_components, random_state)
-    kernel_p, kernel_q = (CenterKernel(*part, centers, constant) for part in (p, q))
-    return kernel_p, kernel_q, center_of_row

@@ -191,7 +191,7 @@ class Extremes(Sums):
         )
 
 
-def _masses(field, weight, nu, limits):
+def masses(field, weight, nu, limits):
     """v at rows of this field, D v, and where no bound holds it."""
     xp = place_of(field).xp
     upper = xp.clip(float(limits.high) / weight, None, float(limits.bound))
@@ -208,7 +208,7 @@ def dual_sums(rows, point, nu, limits):
     zero = rows.place.full((), 0.0)
     for part, block, field in rows.blocks_and_field(point):
         weight = rows.weight[part]
-        v, slope, is_free = _masses(field, weight, nu, limits)
+        v, slope, is_free = masses(field, weight, nu, limits)
         value += number((slope / 2 - field) @ v)
         mass += number(xp.sum(v))
         inverse = xp.where(is_free, weight / float(limits.rho), zero)
@@ -246,7 +246,7 @@ def extremes(field):
 
 def mass_sums(field, nu, limits):
     """Reducer: the sum of v at a multiplier, and the dual's value."""
-    v, slope, is_free = _masses(field.values, field.weight, nu, limits)
+    v, slope, is_free = masses(field.values, field.weight, nu, limits)
     place = place_of(v)
     if place.is_host:
         free = field.weight[is_free].sum()

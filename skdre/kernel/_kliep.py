@@ -29,11 +29,16 @@ from skdre._core.tasks import single_task
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth
-from skdre.kernel._centers import center_kernels, kernel_of
+from skdre.kernel._centers import CenterKernel, choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._linear_algebra import submatrix
 from skdre.kernel._mixture import TINY, MixturePasses, MixtureRows, solve_mixture
-from skdre.kernel._search import log_loss, make_folds
+from skdre.kernel._search import (
+    SEARCH_ROWS,
+    first_of_samples,
+    log_loss,
+    make_folds,
+)
 from skdre.kernel._standardize import (
     standardize,
     standardize_chunks,
@@ -46,6 +51,8 @@ FLOOR = 1e-4
 # A start that leaves a row with less of its largest component than this is given up:
 # the Hessian, of its inverse square, would overflow.
 _POOR_START = 1e-30
+# Share of equal proportions in the start of passes over all rows.
+_UNIFORM_SHARE = 1e-3
 # The mean of a kernel over the denominator's rows is at least that of a sample with
 # this many rows at the centre: below it the mean rests on no row, and the ratio that
 # the kernel carries would have no bound.
@@ -174,8 +181,12 @@ def scaled_columns(kernel, gamma, columns, scale):
         yield block[:, columns] / scale, kernel.weight[rows]
 
 
-def fit_all_rows(kernels, n_centers, gamma, *, tol, max_iter):
-    """Coefficients and mixture of all rows, warning where kernels vanish at some."""
+def fit_all_rows(kernels, n_centers, gamma, pilot=None, *, tol, max_iter):
+    """Coefficients and mixture of all rows, warning where kernels vanish at some.
+
+    `pilot` is the kernel at some of the numerator's rows, from whose optimum passes
+    over all rows start; without it few rows in memory are fitted at once.
+    """
     q, p = kernels.totals(partial(column_sums, gamma=gamma))
     mean_q = q.first / q.weight
     if p.unseen or mean_q[:n_centers].max() <= TINY:
@@ -187,19 +198,33 @@ def fit_all_rows(kernels, n_centers, gamma, *, tol, max_iter):
             ConvergenceWarning,
             stacklevel=3,
         )
-    if kernels.in_memory:
+    limits = {"tol": tol, "max_iter": max_iter}
+    if pilot is None and kernels.in_memory:
         _, kernel = kernels.totals(nothing, lambda portion: portion)
-        A = kernel.matrix(gamma)
-        # A centre sees itself, so that some rows are left.
-        weight = np.where(A.max(axis=1) > TINY, kernel.weight, 0)
-        return fit_alpha(A, weight, mean_q, q.weight, tol=tol, max_iter=max_iter)
+        return _fit_seen(kernel, gamma, mean_q, q.weight, limits)
+    mixture = None
+    if pilot is not None:
+        _, mixture = _fit_seen(pilot, gamma, mean_q, q.weight, limits)
     mean_q = np.maximum(mean_q, _LEAST_ROWS / q.weight)
     start = np.full(len(mean_q), 1 / len(mean_q))
+    if mixture is not None:
+        # No row that is seen has a density of 0.
+        start = _UNIFORM_SHARE * start + (1 - _UNIFORM_SHARE) * mixture.proportions
     columns = partial(scaled_columns, gamma=gamma, columns=slice(None), scale=mean_q)
     rows = MixturePasses(kernels, columns, start)
-    mixture = solve_mixture(rows, start, tol=tol, max_iter=max_iter)
+    mixture = solve_mixture(rows, start, **limits)
     mixture.objective += rows.log_peak
     return mixture.proportions / mean_q, mixture
+
+
+def _fit_seen(kernel, gamma, mean_q, n_q, limits):
+    """:func:`fit_alpha` on the rows at which some column does not vanish."""
+    A = kernel.matrix(gamma)
+    # A centre sees itself, so that some rows are left.
+    weight = np.where(A.max(axis=1) > TINY, kernel.weight, 0)
+    if not weight.any():
+        return np.zeros(A.shape[1]), None
+    return fit_alpha(A, weight, mean_q, n_q, **limits)
 
 
 class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
@@ -386,28 +411,38 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
         constant = float(self.intercept)
-        kernel_p, kernel_q, center_of_row = center_kernels(
-            samples, self.n_components, constant, random_state
+        _, part_p = samples.parts
+        centers, center_of_row = choose_centers(
+            *part_p, self.n_components, random_state
         )
+        rows, searched = standardized.rows, samples
+        is_large = not rows.in_memory or max(rows.n_rows) > SEARCH_ROWS
+        if is_large and (self.cv is None or isinstance(self.cv, Integral)):
+            searched = first_of_samples(samples)
+        kernel_q, kernel_p = (
+            CenterKernel(*part, centers, constant) for part in searched.parts
+        )
+        center_of_row = center_of_row[: len(searched.numerator)]
         limits = {"tol": self.tol, "max_iter": self.max_iter}
 
         scores = np.full(len(gammas), np.nan)
         # A single bandwidth in a list is scored, one given by itself is not.
         if len(gammas) > 1 or np.ndim(self.gamma) == 1:
-            folds = self._folds(samples, X, y, sample_weight, random_state)
+            folds = self._folds(searched, X, y, sample_weight, random_state)
             if folds:
                 scores = cross_validate(
                     kernel_p, kernel_q, folds, center_of_row, gammas, **limits
                 )
         gamma = gammas[best_bandwidth(gammas, scores, samples)]
-        centers = kernel_p.centers
-        if standardized.rows.in_memory:
-            kernels = InMemory(kernel_q, kernel_p)
-        else:
-            kernels = standardized.rows.prepared(
+        if is_large:
+            _, part_p = first_of_samples(samples).parts
+            pilot = CenterKernel(*part_p, centers, constant)
+            kernels = rows.prepared(
                 partial(kernel_of, centers=centers, constant=constant)
             )
-        alpha, mixture = fit_all_rows(kernels, len(centers), gamma, **limits)
+        else:
+            kernels, pilot = InMemory(kernel_q, kernel_p), None
+        alpha, mixture = fit_all_rows(kernels, len(centers), gamma, pilot, **limits)
         if not mixture.converged:
             warnings.warn(
                 f"KLIEPRatio stopped after {mixture.n_iter} steps with a duality gap "

@@ -18,7 +18,6 @@ from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre.base import ArrayAPIMixin, DensityRatioMixin, log_of_ratio, split_samples
 from skdre.kernel._bandwidth import bandwidth_grid
 from skdre.kernel._matching import (
-    Matching,
     Problem,
     RatioFunction,
     Settings,
@@ -265,10 +264,9 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
                     f"{self.ridge!r}."
                 )
             solver = "nystroem"
-            ratio, solution, residual = match_features(
+            matching = match_features(
                 standardized.rows, samples.parts, settings, **options
             )
-            matching = Matching(None, ratio, solution, residual)
         else:
             samples = split_samples(self, X, y, sample_weight)
             standardized = standardize_in_memory(samples, self.standardize)

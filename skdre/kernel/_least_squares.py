@@ -238,18 +238,19 @@ def _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors):
     )
 
 
-def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring):
+def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring, sums=None):
     """Leave-one-out scores of shape (n_gammas, n_ridges), higher being better.
 
     Each row of each sample is left out in turn, and its own term of the score is taken
     with the ratio fitted to all other rows of both samples. Nothing is paired, so the
     samples may be of any sizes. Centres stay where they are. `kernels` are the two
-    samples, their portions kernels around the centres.
+    samples, their portions kernels around the centres; `sums` are those at a single
+    bandwidth, where they are known.
     """
     scores = np.full((len(gammas), len(ridges)), -np.inf)
     floors = np.array([SEARCH_FLOOR])
     for index in kernels.passes(len(gammas), 2 * n_centers**2):
-        q, p = kernels.totals(partial(kernel_sums, gammas=gammas[index]))
+        q, p = sums or kernels.totals(partial(kernel_sums, gammas=gammas[index]))
         seen = [i for i in range(len(index)) if not vanish(q.moments(i), n_centers)]
         if not seen:
             continue

@@ -16,6 +16,7 @@ from skdre._compat import CallbackSupportMixin, Interval, StrOptions, fit_contex
 from skdre._core.arrays import HOST, on_host, place_of
 from skdre._core.chunked_rows import ChunkedRows
 from skdre._core.chunks import is_collection
+from skdre._core.reduce import InMemory
 from skdre._core.stream import (
     LearnsPortions,
     Stream,
@@ -37,6 +38,7 @@ from skdre.kernel._least_squares import (
     solve_ridge,
     vanish,
 )
+from skdre.kernel._search import SEARCH_ROWS, first_rows
 from skdre.kernel._signed import signed_samples
 from skdre.kernel._standardize import (
     standardize,
@@ -275,14 +277,19 @@ class LSIFRatio(
             chunks = ChunkedRows(self, X, y, sample_weight)
             classes = chunks.classes
             standardized = standardize_chunks(chunks, self.standardize)
-            rows = standardized.rows
+            rows = searched = standardized.rows
+            if sum(chunks.n_rows) > sum(len(each) for each, _ in chunks.pilot.parts):
+                searched = InMemory.of(standardized.some)
         else:
             samples, signs = signed_samples(
                 self, X, y, sample_weight, self.allow_negative_weight
             )
             classes = samples.classes
             standardized = standardize_in_memory(samples, self.standardize, signs)
-            rows = standardized.rows.at(place)
+            rows = searched = standardized.rows.at(place)
+            # Of signed weights a part may have no positive sum.
+            if max(rows.n_rows) > SEARCH_ROWS and np.ndim(signs[0]) == 0:
+                searched = rows.prepared(first_rows)
         samples = standardized.some
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
@@ -292,18 +299,29 @@ class LSIFRatio(
         _, (X_p, p_weight) = samples.parts
         centers, _ = choose_centers(X_p, p_weight, self.n_components, random_state)
         constant = _INTERCEPT_COLUMN if self.intercept else 0.0
-        kernels = rows.prepared(partial(kernel_of, centers=centers, constant=constant))
+        in_kernels = partial(kernel_of, centers=centers, constant=constant)
+        kernels = rows.prepared(in_kernels)
 
         scores = np.full((len(gammas), len(ridges)), np.nan)
-        # A single value in a list is scored, one given by itself is not.
-        if scores.size > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1:
-            scores = leave_one_out(
-                kernels, len(centers), gammas, ridges, self.alpha, self.scoring
-            )
+        search = partial(
+            leave_one_out,
+            n_centers=len(centers),
+            ridges=ridges,
+            alpha=self.alpha,
+            scoring=self.scoring,
+        )
+        if len(gammas) > 1:
+            few = kernels if searched is rows else searched.prepared(in_kernels)
+            scores = search(few, gammas=gammas)
         best = best_bandwidth(gammas, scores.max(axis=1), samples)
         gamma = gammas[best]
-        ridge = ridges[np.argmax(scores[best])]
         sums = kernels.totals(partial(kernel_sums, gammas=[gamma]))
+        # A single value in a list is scored, one given by itself is not. The ridge is
+        # chosen at all rows: the best one falls with their number.
+        listed = len(ridges) > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1
+        if (len(gammas) > 1 and searched is not rows) or (len(gammas) == 1 and listed):
+            (scores[best],) = search(kernels, gammas=gammas[[best]], sums=sums)
+        ridge = ridges[np.argmax(scores[best])]
         q, p = (each.moments(0) for each in sums)
         if vanish(q, len(centers)):
             warnings.warn(

@@ -9,12 +9,13 @@ from functools import partial
 import numpy as np
 from scipy.linalg import cho_solve
 
-from skdre._core.arrays import HOST, place_of, to_numpy
+from skdre._core.arrays import HOST, number, place_of, to_numpy
 from skdre._core.reduce import InMemory, Portion, nothing
 from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel, kernel_product, row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._nystroem import NystroemFeatures, landmark_sums
+from skdre.kernel._passes import LandmarkRows, solve_in_passes
 from skdre.kernel._qp import (
     DenseKernel,
     Feasible,
@@ -27,8 +28,12 @@ from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
 _FEATURE_BYTES = 640 * 2**20
 # Features with more entries than this are kept in single precision.
 _DOUBLE_ENTRIES = 25_000_000
-# Samples of more than twice as many rows start from the solution of this many of them.
+# Samples of more than twice as many rows start from the solution of some of them: this
+# many, or an eighth, but not more than the second number.
 _PILOT_ROWS = 10_000
+_MOST_PILOT_ROWS = 25_000
+# Accuracy of that solution: more than its rows tell of the others.
+_PILOT_TOL = 1e-3
 
 
 def auto_ridge(n_numerator, n_denominator):
@@ -165,7 +170,7 @@ def match_means(
         )
         of_q = place.put(Portion(X_q, q_weight, np.ones(len(X_q))))
         of_p = place.put(Portion(X_p, p_weight, np.ones(len(X_p))))
-        ratio, solution, residual = match_features(
+        found = match_features(
             InMemory(of_q, of_p),
             some,
             problem.settings,
@@ -175,9 +180,10 @@ def match_means(
             max_iter=max_iter,
             place=place,
         )
-        # The weights are those of predictions: the solver may have worked in single
-        # precision.
-        return Matching(to_numpy(ratio(of_q.X)), ratio, solution, residual)
+        if found.weights is None:
+            # Those of predictions: the solver may have worked in single precision.
+            found = replace(found, weights=found.ratio(of_q.X))
+        return replace(found, weights=to_numpy(found.weights))
     if solver == "active-set":
         solution = solve_columns(
             problem.X_q,
@@ -258,27 +264,16 @@ def feature_rows(portion, features, dtype, *, keep):
     return FeatureRows(portion.weight, cached.__getitem__, m)
 
 
-def _solve_features(rows, settings, features, means, start, tol, max_iter):
-    """Newton's method on the features of the denominator's rows, kept if they fit.
-
-    `means` are those of the features over the denominator and the numerator.
-    """
+def _solve_features(rows, settings, features, target, start, tol, max_iter):
+    """Newton's method on the features of the denominator's rows, kept if they fit."""
     entries = settings.n_rows * len(features.landmarks)
     dtype = np.float32 if entries > _DOUBLE_ENTRIES else np.float64
     keep = entries * np.dtype(dtype).itemsize <= _FEATURE_BYTES and rows.in_memory
     prepared = rows.prepared(
         partial(feature_rows, features=features, dtype=dtype, keep=keep), nothing
     )
-    if start is None:
-        # Weights of 1, or as near as the bound allows.
-        start = min(1.0, settings.bound) * settings.size * means[0]
     return solve_dual(
-        prepared,
-        settings.size * means[1],
-        settings.limits,
-        start,
-        tol=tol,
-        max_iter=max_iter,
+        prepared, target, settings.limits, start, tol=tol, max_iter=max_iter
     )
 
 
@@ -300,47 +295,91 @@ def match_features(
 
     Returns
     -------
-    ratio : RatioFunction
-    solution : Solution
-    residual : float
-        Mean of k(x, x) that the features miss.
+    found : Matching
+        Without weights where no pass had them, or the rows are not in memory.
     """
     features = NystroemFeatures.choose(
         some[::-1], settings.gamma, n_components, random_state
     )
-    means = [
-        features.mean_of(sums)
-        for sums in rows.totals(
-            partial(landmark_sums, landmarks=features.landmarks, gamma=settings.gamma)
-        )
-    ]
-    start = None
+    reducer = partial(landmark_sums, landmarks=features.landmarks, gamma=settings.gamma)
+    options = {"tol": tol, "max_iter": max_iter}
     if settings.n_rows > 2 * _PILOT_ROWS:
-        # A random part of the rows tells most of the dual point, at little cost.
-        (X, weight), _ = some
-        if len(X) > _PILOT_ROWS:
-            index = random_state.choice(len(X), _PILOT_ROWS, False)
-            X, weight = X[index], weight[index]
-        pilot = replace(settings, n_rows=len(X), size=weight.sum())
-        start = _solve_features(
-            InMemory(place.put(Portion(X, weight, np.ones(len(X)))), None),
-            pilot,
-            features,
-            means,
-            None,
-            1e-2,
-            max_iter,
-        ).dual * (settings.size / pilot.size)
-    solution = _solve_features(rows, settings, features, means, start, tol, max_iter)
+        _, of_p = rows.totals(nothing, reducer)
+        target = settings.size * features.mean_of(of_p)
+        solution, weights = _solve_with_pilot(
+            rows, some[0], settings, features, target, random_state, place, options
+        )
+    else:
+        means = [features.mean_of(sums) for sums in rows.totals(reducer)]
+        target, weights = settings.size * means[1], None
+        # Weights of 1, or as near as the bound allows.
+        start = min(1.0, settings.bound) * settings.size * means[0]
+        solution = _solve_features(rows, settings, features, target, start, **options)
     rho = settings.limits.rho
     ratio = RatioFunction(
         features.landmarks,
-        features.kernel_coef(settings.size * means[1] - solution.dual) / rho,
+        features.kernel_coef(target - solution.dual) / rho,
         -solution.nu / rho,
         settings.gamma,
         settings.bound,
     )
-    return ratio, solution, features.residual
+    return Matching(weights, ratio, solution, features.residual)
+
+
+def _solve_pilot(pilot, settings, target, max_iter):
+    """Dual point of all rows that some of them tell, first a quarter of these."""
+    n_rows, dual = pilot.weight.shape[0], None
+    for n in (-(-n_rows // 4), n_rows):
+        weight = pilot.weight[:n]
+        size = number(pilot.place.xp.sum(weight))
+        rows = FeatureRows(weight, pilot.features, pilot.n_components)
+        if dual is None:
+            # Weights of 1, or as near as the bound allows.
+            dual = sum(to_numpy(weight[part] @ block) for part, block in rows.blocks())
+            dual *= min(1.0, settings.bound) * settings.size / size
+        scale = settings.size / size
+        part = replace(settings, size=size, n_rows=n)
+        found = solve_dual(
+            InMemory(rows, None),
+            target / scale,
+            part.limits,
+            dual / scale,
+            tol=_PILOT_TOL,
+            max_iter=max_iter,
+        )
+        dual = scale * found.dual
+    return dual, found.nu
+
+
+def _solve_with_pilot(
+    rows, some, settings, features, target, random_state, place, options
+):
+    """Solution of many rows, and their weights where the last pass had them."""
+    # A random part of the rows tells most of the dual point, at little cost.
+    X, weight = some
+    n_pilot = min(max(_PILOT_ROWS, len(X) // 8), _MOST_PILOT_ROWS, len(X))
+    index = random_state.choice(len(X), n_pilot, False)
+    X, weight = X[index], weight[index]
+    scale = settings.size / weight.sum()
+    portion = place.put(Portion(X, weight, np.ones(len(X))))
+    kept = feature_rows(portion, features, np.float64, keep=True)
+    start, nu = _solve_pilot(kept, settings, target, options["max_iter"])
+    if nu != 0:
+        # The band binds.
+        found = _solve_features(rows, settings, features, target, start, **options)
+        return found, None
+    prepared = rows.prepared(partial(LandmarkRows, features=features), nothing)
+    solution, finished = solve_in_passes(
+        prepared, features, kept, scale, target, settings.limits, start, **options
+    )
+    if not finished:
+        start = solution.dual
+        return _solve_features(rows, settings, features, target, start, **options), None
+    weights = None
+    if rows.in_memory:
+        ratio, _ = prepared.totals(lambda portion: portion.ratio, nothing)
+        weights = place.xp.clip(ratio, 0, float(settings.bound))
+    return solution, weights
 
 
 def _regress(problem, weights, n_components):

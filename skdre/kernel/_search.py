@@ -4,7 +4,7 @@ A row of weight k counts as k rows, and the order of the rows does not matter: t
 dealt in the order of a random projection of them.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral
 
 import numpy as np
@@ -13,6 +13,8 @@ from skdre._core.arrays import place_of
 from skdre._core.rows import repeats_of
 from skdre._core.splits import split_pool
 
+# Bandwidths are searched on this many rows of each sample, where it has more.
+SEARCH_ROWS = 20_000
 # Repeats of one row above this many are dealt to the folds in this many equal parcels.
 _MOST_PARCELS = 100
 
@@ -30,6 +32,24 @@ def repeats_in(samples):
         repeats_of(p_weight, samples.numerator_is_atom),
         repeats_of(q_weight, samples.denominator_is_atom),
     )
+
+
+def first_rows(portion):
+    """The rows of a portion that are searched: samples in memory are shuffled."""
+    some = slice(SEARCH_ROWS)
+    X = portion.X[some, :]
+    return replace(portion, X=X, weight=portion.weight[some], count=portion.count[some])
+
+
+def first_of_samples(samples):
+    """The same of samples; where the rows came from is not kept."""
+    some = slice(SEARCH_ROWS)
+    changed = {}
+    for name in ("numerator", "denominator"):
+        for each in (name, f"{name}_weight", f"{name}_is_atom"):
+            value = getattr(samples, each)
+            changed[each] = None if value is None else value[some]
+    return replace(samples, **changed)
 
 
 def log_loss(ratio_p, p_weight, ratio_q, q_weight, floor):

@@ -357,3 +357,13 @@ def test_bad_parameters(params, match):
 
 def test_the_dataclass_is_of_gaussians_unless_told_otherwise():
     assert JointMoments.__dataclass_fields__["df"].default == np.inf
+
+
+def test_columns_without_spread():
+    for columns in ([0, 0], [0, 1]):
+        p, q = (X * columns for X in gaussians(60, 2, mean=0.5))
+        with np.errstate(divide="raise", invalid="raise", over="raise"):
+            ratio = GaussianRatio().fit(*pool(numerator=p, denominator=q))
+            found = ratio.decision_function(p)
+        assert np.isfinite(found).all()
+        assert found.any() == any(columns)

@@ -223,9 +223,10 @@ def test_large_problems_give_the_same_ratio(monkeypatch, shift, limit):
 
 
 def test_a_pilot_fit_leads_to_the_same_ratio(monkeypatch, shift):
-    expected = fit(shift, solver="nystroem")
+    # Both closer to the optimum than by default.
+    expected = fit(shift, solver="nystroem", tol=1e-8)
     monkeypatch.setattr("skdre.kernel._matching._PILOT_ROWS", 60)
-    model = fit(shift, solver="nystroem")
+    model = fit(shift, solver="nystroem", tol=1e-8)
     assert_allclose(
         model.decision_function(shift.numerator),
         expected.decision_function(shift.numerator),

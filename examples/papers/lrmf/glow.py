@@ -48,7 +48,7 @@ PARAMS = {
     "n_transforms": 8,
     "hidden_features": (16, 16),
     "batch_size": 64,
-    "max_iter": 400,
+    "max_iter": 300,
     "learning_rate": 0.002,
 }
 KEYS = ["task", "seed"]
@@ -59,7 +59,6 @@ RESULTS = [
     "auc_after",
     "initial_ratio",
     "log_likelihood_ratio",
-    "fall",
     "converged",
     "seconds",
 ]
@@ -126,7 +125,6 @@ def run(task, seed, parts, device, callbacks, **changes):
         aligner.fit(*pool(numerator=target, denominator=source))
     seconds = time.process_time() - start
     before, after = judge(lambda X: X, parts), judge(aligner.transform, parts)
-    curve = aligner.loss_curve_
     result = {
         "task": task,
         "seed": seed,
@@ -134,9 +132,9 @@ def run(task, seed, parts, device, callbacks, **changes):
         "after": after[0],
         "auc_before": before[1],
         "auc_after": after[1],
-        "initial_ratio": aligner.initial_log_likelihood_ratio_,
+        # After 25 steps; of an upper bound from mixtures nothing would be seen to fall.
+        "initial_ratio": aligner.loss_curve_[0],
         "log_likelihood_ratio": aligner.log_likelihood_ratio_,
-        "fall": curve[0] - curve[-1],
         "converged": int(aligner.converged_),
         "seconds": seconds,
     }
@@ -240,7 +238,7 @@ def report(runs):
         if found.empty:
             continue
         line = {"task": task, "seeds": len(found)}
-        line |= {name: mean_and_error(found[name]) for name in RESULTS[:7]}
+        line |= {name: mean_and_error(found[name]) for name in RESULTS[:6]}
         line |= {"converged": found["converged"].sum()}
         lines.append(line | {"seconds": found["seconds"].mean()})
     headings = {
@@ -249,9 +247,8 @@ def report(runs):
         "after": ("after", "{}"),
         "auc_before": ("AUC of the domain before", "{}"),
         "auc_after": ("after ", "{}"),
-        "initial_ratio": ("log-likelihood ratio before", "{}"),
+        "initial_ratio": ("log-likelihood ratio at step 25", "{}"),
         "log_likelihood_ratio": ("after  ", "{}"),
-        "fall": ("fall of the loss", "{}"),
         "converged": ("converged", "{}"),
         "seconds": ("seconds", "{:.2g}"),
         "seeds": ("seeds", "{}"),

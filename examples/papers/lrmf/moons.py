@@ -30,10 +30,11 @@ from _runs import (
     replace_block,
 )
 from skorch.callbacks import Callback
+from zuko.flows import Flow
 
 from skdre import LikelihoodRatioAligner, pool
-from skdre.flows._flows import build_flow
 from skdre.flows._gaussian import GaussianFlow
+from skdre.flows._transforms import Continuous, standard_normal
 
 HERE = Path(__file__).resolve().parent
 OUT = Path("results/lrmf")
@@ -65,9 +66,13 @@ def _affine_flow(n_features):
     return GaussianFlow(n_features)
 
 
-def _small_ffjord(n_features):
-    """The paper's velocity field has hidden layers of 16 units."""
-    return build_flow("ffjord", n_features, n_transforms=1, hidden_features=(16,) * 3)
+def _continuous(n_features):
+    """One hidden layer of 64 units moves faster than the paper's three of 16.
+
+    A tolerance of .01 in training halves the seconds; what is fitted is solved to 1e-7.
+    """
+    field = Continuous(n_features, (64,), tolerance=0.01)
+    return Flow(field, standard_normal(n_features))
 
 
 LRMF = {
@@ -79,11 +84,11 @@ LRMF = {
     },
     "LRMF, RealNVP": {"flow": "realnvp", "density": "realnvp"},
     "LRMF, FFJORD map, RealNVP family": {
-        "flow": _small_ffjord,
+        "flow": _continuous,
         "density": "realnvp",
         # A map that is slow to move must not be outrun by the shared density: with
-        # fewer steps that has fewer before it, 100 in place of 200.
-        "max_iter": 500,
+        # fewer steps that has fewer before it, 120 in place of 200.
+        "max_iter": 600,
         "learning_rate": 0.01,
     },
 }
