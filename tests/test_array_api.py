@@ -6,7 +6,9 @@ The truth is what NumPy says.
 import importlib
 import os
 import pickle
+import re
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -503,3 +505,15 @@ def test_tag():
     assert with_support == {"GaussianRatio", "KMMRatio", "LSIFRatio"}
     assert get_tags(KMMRatio()).array_api_support
     assert not get_tags(KLIEPRatio()).array_api_support
+
+
+def test_the_page_of_the_documentation():
+    """Its code, in one namespace."""
+    path = Path(__file__).parent.parent / "doc" / "array_api.md"
+    blocks = re.findall("```python\n(.*?)```", path.read_text(), re.DOTALL)
+    assert len(blocks) == 2
+    found = {}
+    with config_context(array_api_dispatch=False):
+        exec("\n".join(blocks), found)
+    assert found["weights"].device == found["features"].device == found["source"].device
+    assert float(found["weights"].sum()) == pytest.approx(1)
