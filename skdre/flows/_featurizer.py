@@ -337,6 +337,7 @@ class FlowFeaturizer(
         )
         seed = draw_seed(rng)
 
+        X = np.asarray(X)
         levels, before = X[training], np.zeros(len(X))
         pixels = self._dequantizer(X, warm)
         if pixels is not None:
