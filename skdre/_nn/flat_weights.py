@@ -12,8 +12,8 @@ __all__ = ["FlatWeights", "tell_held"]
 def tell_held(module: nn.Module, is_held: bool) -> None:
     """Tell those that ask for it whether the parameters are laid out."""
     for each in module.modules():
-        if hasattr(each, "held"):
-            each.held(is_held)
+        if (held := getattr(each, "held", None)) is not None:
+            held(is_held)  # type: ignore[operator] # torch takes it for a tensor
 
 
 class FlatWeights:
@@ -40,7 +40,9 @@ class FlatWeights:
     Attributes
     ----------
     flat : torch.nn.Parameter of shape (n_weights,)
-        For the optimizer; its ``grad`` collects the gradients.
+        For the optimizer.
+    gradient : torch.Tensor of shape (n_weights,)
+        Its ``grad``, which collects the gradients.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -50,17 +52,18 @@ class FlatWeights:
         self.flat = nn.Parameter(
             torch.cat([parameter.detach().flatten() for parameter in self.parameters])
         )
-        self.flat.grad = torch.zeros_like(self.flat)
+        self.flat.grad = self.gradient = torch.zeros_like(self.flat.detach())
         views = zip(
             self.parameters,
             self.views(self.flat.detach()),
-            self.views(self.flat.grad),
+            self.views(self.gradient),
             strict=True,
         )
         for parameter, values, gradient in views:
             parameter.data = values
             parameter.grad = gradient
-            parameter.collects = True
+            parameter.collects = True  # type: ignore[attr-defined]
+        self._gradients = self.views(self.gradient)
         self._unreached = list(range(len(self.parameters)))
         self._mask()
         tell_held(module, True)
@@ -88,14 +91,12 @@ class FlatWeights:
     def keep_zeros(self) -> None:
         """Let no gradient move what is to stay zero."""
         if self.mask is not None:
-            self.flat.grad.mul_(self.mask)
+            self.gradient.mul_(self.mask)
 
     def unreached(self) -> list[torch.Tensor]:
         """Values of the parameters whose gradients have all been zero so far."""
         # After a step or two there are none, and nothing is left to be looked at.
-        self._unreached = [
-            k for k in self._unreached if not self.parameters[k].grad.any()
-        ]
+        self._unreached = [k for k in self._unreached if not self._gradients[k].any()]
         return [self.parameters[k].detach() for k in self._unreached]
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
@@ -135,5 +136,5 @@ class FlatWeights:
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
-            del parameter.collects
+            del parameter.collects  # type: ignore[attr-defined]
         tell_held(self.module, False)

@@ -186,15 +186,15 @@ class TrainingNet(NeuralNet):
             self._set_training(True)
         inputs, targets = batch
         # In place: the gradients of the parameters are views of it.
-        self.weights_.flat.grad.zero_()
+        self.weights_.gradient.zero_()
         output = self.infer(inputs, **fit_params)
         loss = self.criterion_(output, targets).mean()
         loss.backward()
         self.weights_.keep_zeros()
-        norm = torch.linalg.vector_norm(self.weights_.flat.grad).item()
+        norm = torch.linalg.vector_norm(self.weights_.gradient).item()
         if math.isfinite(loss.item()) and math.isfinite(norm):
             if norm > _MAX_NORM:
-                self.weights_.flat.grad.mul_(_MAX_NORM / norm)
+                self.weights_.gradient.mul_(_MAX_NORM / norm)
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.learning_rate()
             unreached = self.weights_.unreached()

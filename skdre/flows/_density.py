@@ -92,9 +92,9 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         Z = check_mapped(self, X)
         U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
-        X = self.marginal_maps_.inverse(U)
+        Y: Floats = self.marginal_maps_.inverse(U)
         pixels = getattr(self, "dequantizer_", None)
-        return X if pixels is None else pixels.inverse_transform(X)
+        return Y if pixels is None else pixels.inverse_transform(Y)
 
     @follows_rows
     def score_samples(self, X: Rows) -> Floats:

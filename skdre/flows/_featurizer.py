@@ -338,7 +338,7 @@ class FlowFeaturizer(
         )
         seed = draw_seed(rng)
 
-        levels, before = X[training], np.zeros(len(X))
+        levels, before = np.asarray(X)[training], np.zeros(len(X))
         pixels = self._dequantizer(X, warm)
         if pixels is not None:
             X = pixels.transform(X)
@@ -346,7 +346,10 @@ class FlowFeaturizer(
         self.dequantizer_ = pixels
 
         tasks = self._tasks(domain, [self.marginals_] if warm else None)
-        parts = [(X[rows], domain[rows], before[rows]) for rows in (training, held_out)]
+        parts = [
+            (np.asarray(X)[rows], domain[rows], before[rows])
+            for rows in (training, held_out)
+        ]
         redraw = None if pixels is None else partial(pixels.draw, levels)
 
         def fit_one(name, callbacks):

@@ -231,7 +231,7 @@ class _QuickChain(ComposedTransform):
         if torch.is_grad_enabled():
             return super().inv
         # That of a composed transform would not come back to this one.
-        return Transform.inv.fget(self)
+        return Transform.inv.fget(self)  # type: ignore[attr-defined] # a property
 
     def _inverse(self, y):
         if torch.is_grad_enabled():
