@@ -303,9 +303,9 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     import dask
 
     note_columns(estimator, X, reset=False)
-    node = dask.delayed(estimator, traverse=False, pure=False)
     if not _is_array(X):
-        return X.map_partitions(_on_block, node, method, like, meta=like)
+        return X.map_partitions(_on_block, estimator, method, like, meta=like)
+    node = dask.delayed(estimator, traverse=False, pure=False)
     shape: dict[str, Any] = {"drop_axis": 1}
     if like.ndim > 1:
         shape = {"chunks": (X.chunks[0], (like.shape[1],))}
