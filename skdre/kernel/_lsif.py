@@ -184,6 +184,9 @@ class LSIFRatio(
     with the square of `n_components` only; up to 128 MB of distances and kernel values
     are kept where they fit into it.
 
+    Under scikit-learn's array API dispatch results follow the library and the device of
+    X: see "Arrays on a GPU" in the documentation.
+
     References
     ----------
     .. [1] Kanamori, Hido, Sugiyama (2009). A least-squares approach to direct
