@@ -187,6 +187,23 @@ def test_without_dispatch_nothing_follows(lib):
                 np.testing.assert_array_equal(found, expected)
 
 
+def test_without_dispatch_a_device_is_refused():
+    lib = library("array_api_strict", "device1")
+    X, y = POOLED
+    fitted = GaussianRatio().fit(X, y)
+    with config_context(array_api_dispatch=False):
+        for call in (
+            lambda: fitted.predict(lib.put(X)),
+            lambda: GaussianRatio().fit(lib.put(X), y),
+            lambda: GaussianRatio().fit(X, lib.put(y)),
+            lambda: fitted.score(X, lib.put(y)),
+            lambda: weighting.clip(lib.put(WEIGHT), 1.0),
+            lambda: ratio_log_loss(lib.put(IS_NUMERATOR), LOG_RATIO),
+        ):
+            with pytest.raises(TypeError, match=r"device1.*array_api_dispatch=True"):
+                call()
+
+
 def test_a_library_without_what_is_needed():
     class Poor:
         """Arrays of a library that nobody knows."""

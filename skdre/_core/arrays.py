@@ -193,8 +193,28 @@ def number(value: Any) -> Any:
 
 
 def to_host(values: Any) -> Any:
-    """:func:`to_numpy` where array API dispatch is on; otherwise as they came."""
-    return to_numpy(values) if is_dispatching() else values
+    """:func:`to_numpy` where array API dispatch is on; otherwise as they came.
+
+    Raises
+    ------
+    TypeError
+        If it is off and NumPy cannot read the array, which is on a device of its own.
+    """
+    if is_dispatching():
+        return to_numpy(values)
+    if is_foreign(values):
+        try:
+            np.asarray(values)
+        except (TypeError, RuntimeError, ValueError) as error:
+            kind = f"{type(values).__module__}.{type(values).__qualname__}"
+            raise TypeError(
+                f"NumPy cannot read an array of type {kind} on the device "
+                f"{getattr(values, 'device', None)}: {error} To let results follow "
+                "such arrays turn array API dispatch on, "
+                "sklearn.set_config(array_api_dispatch=True); or convert them, as with "
+                "X.cpu() for PyTorch."
+            ) from error
+    return values
 
 
 def place_of(values: Any) -> Place:
