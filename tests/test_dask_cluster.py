@@ -1,5 +1,9 @@
 """On a cluster of two processes: fits, classifiers that are distributed, searches."""
 
+import os
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -123,3 +127,33 @@ def test_searches_permutations_and_ensembles(client):
     expected = results()
     with parallel_config(backend="dask"):
         assert_allclose(results(), expected, rtol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Parameter n_jobs will be ignored")
+def test_the_code_of_the_page(client, tmp_path, monkeypatch):
+    """What doc/scaling.md shows, as it stands there, on small data."""
+    pytest.importorskip("lightgbm")
+    monkeypatch.chdir(tmp_path)
+    client.run(os.chdir, tmp_path)
+    for name in ("target", "source"):
+        sample = SHIFT.numerator if name == "target" else SHIFT.denominator
+        da.to_npy_stack(name, da.from_array(sample, chunks=(100, 2)))
+    text = (Path(__file__).parents[1] / "doc" / "scaling.md").read_text()
+    names = {"X_train": X, "y_train": Y}
+    for title in ("More rows than memory", "A search on a cluster"):
+        section = text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+        blocks = re.findall(r"^```python\n(.*?)^```", section, re.M | re.S)
+        assert blocks
+        for block in blocks:
+            code, found = re.subn(
+                r"Client\(n_workers=2, .*\)", "Client.current()", block
+            )
+            assert found == (title == "A search on a cluster")
+            exec(code, names)
+    assert names["score"] == pytest.approx(names["ratio"].score(X, Y))
+    weights = da.from_npy_stack("weights")
+    expected = names["ratio"].predict_ratio(SHIFT.denominator)
+    assert_allclose(weights, expected, rtol=1e-9)
+    assert names["trees"].predict_ratio(names["X"]).compute().shape == (len(X),)
+    assert names["model"].effective_sample_size_ > 1
+    assert np.isfinite(names["search"].best_score_)

@@ -221,16 +221,18 @@ def summed_losses(
 
 @dataclass(frozen=True)
 class LabelSums(Sums):
-    """Rows of a label, and the sum of their weights."""
+    """Rows of positive weight of a label, and the sum of their weights."""
 
     n_rows: int
     weight: float
 
 
-def _labels_of_chunk(place, X, y, sample_weight):
+def _labels_of_chunk(place, y, sample_weight):
     number, n_chunks = place
     labels = np.asarray(y)
     weight = np.ones(len(labels))
+    found = ByLabel()
+    present = np.unique(labels).tolist()
     try:
         if sample_weight is not None:
             weight = check_sample_weight(
@@ -239,12 +241,13 @@ def _labels_of_chunk(place, X, y, sample_weight):
                 dtype=np.float64,
                 ensure_non_negative=True,
             )
+        if len(present) > 2:
+            encode_domains(labels, name="The estimator")
     except (TypeError, ValueError) as error:
         raise named_error(error, number, n_chunks) from error
-    found = ByLabel()
-    for label in np.unique(labels).tolist():
+    for label in present:
         rows = labels == label
-        found[label] = LabelSums(np.count_nonzero(rows), weight[rows].sum())
+        found[label] = LabelSums(np.count_nonzero(weight[rows]), weight[rows].sum())
     return found
 
 
@@ -271,7 +274,7 @@ def label_sums(
     chunks = chunks_beside(name, X, y, sample_weight)
     found = added(
         [
-            each((number, len(chunks)), None, labels, weight)
+            each((number, len(chunks)), labels, weight)
             for number, (_, labels, weight) in enumerate(chunks)
         ]
     )

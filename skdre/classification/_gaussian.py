@@ -210,7 +210,7 @@ class GaussianRatio(
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

@@ -46,7 +46,12 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _mapped(self, X):
         check_is_fitted(self)
         X = validate_rows(self, X)
-        return self.marginal_maps_.forward(X)
+        pixels = getattr(self, "dequantizer_", None)
+        if pixels is None:
+            return self.marginal_maps_.forward(X)
+        Y = pixels.transform(X)
+        U, log_det = self.marginal_maps_.forward(Y)
+        return U, log_det + pixels.log_det_jacobian(Y)
 
     @follows_rows
     def transform(self, X: Rows) -> Floats:
@@ -87,7 +92,9 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         Z = check_mapped(self, X)
         U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
-        return self.marginal_maps_.inverse(U)
+        Y: Floats = self.marginal_maps_.inverse(U)
+        pixels = getattr(self, "dequantizer_", None)
+        return Y if pixels is None else pixels.inverse_transform(Y)
 
     @follows_rows
     def score_samples(self, X: Rows) -> Floats:

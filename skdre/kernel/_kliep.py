@@ -317,8 +317,13 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
     small. The score is minus the log loss of the domains, as in ``score``.
 
     Sample weights are repetitions also here: a row of weight 2 is two rows, which may
-    fall into different folds. Memory is that of the kernel values, (n_numerator +
-    n_denominator) * n_components numbers, up to three times.
+    fall into different folds.
+
+    *Many rows.* Where a sample has more than 20,000 rows, the bandwidth is chosen at
+    20,000 of each, taken at random by a fixed rule (at all if `cv` is a splitter; at
+    the 10,000 that are held of a collection). The coefficients are those of all rows,
+    found in a few passes over them from the optimum of those. Memory beyond the data is
+    that of the kernel values at the rows of the search, up to three times.
 
     References
     ----------
@@ -387,7 +392,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

@@ -157,6 +157,13 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
     wrong, as for a weighted sum, divide the weights by their mean. Measured figures for
     both are in the user guide, under "Kernel mean matching".
 
+    *Many rows.* With more than 20,000 rows of the denominator the "nystroem" solver
+    starts from the solution of some of them, at most 25,000, and goes over all rows in
+    mostly three passes, in blocks; the numerator's rows are passed once. The last pass
+    gives the weights and `dual_gap_`, so that the result is certified at all rows as
+    any other. Where the band on the mean binds, as with `eps=0`, features of up to 640
+    MB are kept, and more are formed anew in each of about ten passes.
+
     The "auto" settings are set by the number of observations: copies of a row with a
     continuous value are one, and weights count as Kish's effective number.
 
@@ -232,7 +239,7 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

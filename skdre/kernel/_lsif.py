@@ -115,7 +115,8 @@ class LSIFRatio(
         Ridges searched.
     loo_scores_ : ndarray of shape (n_gammas, n_ridges)
         Minus the leave-one-out loss of each pair; -inf where every kernel vanishes, NaN
-        where nothing was searched.
+        where nothing was searched. Of many rows, see Notes, those of `gamma_` alone are
+        of all.
     centers_ : ndarray of shape (n_centers, n_features)
         Centres, standardised.
     dual_coef_ : ndarray of shape (n_centers,)
@@ -179,6 +180,12 @@ class LSIFRatio(
     scales and the range of the columns go by the sizes of the weights. Other estimators
     refuse negative weights: with them the losses of classifiers and the likelihood have
     no minimum.
+
+    *Many rows.* Where a sample has more than 20,000 rows, `gamma` is chosen at 20,000
+    of each sample, taken at random by a fixed rule; with signed weights at all. The
+    ridge, the floor and the coefficients are those of all rows, with that bandwidth:
+    kernel values of all rows are formed three times. Of a collection the bandwidth is
+    chosen at the 10,000 rows of each sample that are held.
 
     The sums over the rows are formed in blocks, so that memory beyond the data grows
     with the square of `n_components` only; up to 128 MB of distances and kernel values
@@ -261,7 +268,7 @@ class LSIFRatio(
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

@@ -15,7 +15,7 @@ from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel, kernel_product, row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._nystroem import NystroemFeatures, landmark_sums
-from skdre.kernel._passes import LandmarkRows, solve_in_passes
+from skdre.kernel._passes import LandmarkRows, Passes
 from skdre.kernel._qp import (
     DenseKernel,
     Feasible,
@@ -32,7 +32,9 @@ _DOUBLE_ENTRIES = 25_000_000
 # many, or an eighth, but not more than the second number.
 _PILOT_ROWS = 10_000
 _MOST_PILOT_ROWS = 25_000
-# Accuracy of that solution: more than its rows tell of the others.
+# This share of the rows, where they are many, is passed over before all are.
+_PART = 5
+# Accuracy of the pilot's solution: more than its rows tell of the others.
 _PILOT_TOL = 1e-3
 
 
@@ -359,19 +361,24 @@ def _solve_with_pilot(
     X, weight = some
     n_pilot = min(max(_PILOT_ROWS, len(X) // 8), _MOST_PILOT_ROWS, len(X))
     index = random_state.choice(len(X), n_pilot, False)
-    X, weight = X[index], weight[index]
-    scale = settings.size / weight.sum()
-    portion = place.put(Portion(X, weight, np.ones(len(X))))
+    portion = place.put(Portion(X[index], weight[index], np.ones(n_pilot)))
     kept = feature_rows(portion, features, np.float64, keep=True)
     start, nu = _solve_pilot(kept, settings, target, options["max_iter"])
     if nu != 0:
         # The band binds.
         found = _solve_features(rows, settings, features, target, start, **options)
         return found, None
-    prepared = rows.prepared(partial(LandmarkRows, features=features), nothing)
-    solution, finished = solve_in_passes(
-        prepared, features, kept, scale, target, settings.limits, start, **options
-    )
+    in_kernels = partial(LandmarkRows, features=features)
+    prepared = rows.prepared(in_kernels, nothing)
+    scale = settings.size / weight[index].sum()
+    problem = Passes(prepared, features, kept, scale, target, settings.limits)
+    n_part = settings.n_rows // _PART
+    if rows.in_memory and n_part > 2 * n_pilot:
+        # Rows in memory are shuffled: the first of them lead nearer.
+        part = rows.prepared(partial(in_kernels, n_rows=n_part), nothing)
+        scale = settings.size / weight[:n_part].sum()
+        start = problem.step(part, scale, start, options["tol"])
+    solution, finished = problem.solve(start, **options)
     if not finished:
         start = solution.dual
         return _solve_features(rows, settings, features, target, start, **options), None

@@ -23,15 +23,17 @@ References
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from scipy.linalg import cho_solve, solve_triangular
 
 from skdre._core.arrays import number, place_of, to_numpy
 from skdre._core.reduce import Sums, nothing
-from skdre.kernel._dual import dual_sums, masses
+from skdre.kernel._dual import FeatureRows, Limits, dual_sums, masses
 from skdre.kernel._gaussian import gaussian_kernel, row_blocks
 from skdre.kernel._linear_algebra import jittered_cholesky
+from skdre.kernel._nystroem import NystroemFeatures
 from skdre.kernel._qp import Solution
 
 # Passes that form H, each of which takes several times as long as one that does not.
@@ -70,6 +72,8 @@ class LandmarkRows:
     ----------
     portion : Portion
     features : NystroemFeatures
+    n_rows : int, default=None
+        How many of the rows, or all.
 
     Attributes
     ----------
@@ -77,8 +81,8 @@ class LandmarkRows:
         At the last point, before any bound.
     """
 
-    def __init__(self, portion, features):
-        self.X, self.weight = portion.X, portion.weight
+    def __init__(self, portion, features, n_rows=None):
+        self.X, self.weight = portion.X[:n_rows, :], portion.weight[:n_rows]
         self.place = place_of(portion.X)
         self.gamma = features.gamma
         self.landmarks = self.place.put(features.landmarks)
@@ -118,10 +122,11 @@ def kernel_dual_sums(rows, coef, limits, curved):
 
 
 class _Look:
-    """What one pass tells at a dual point."""
+    """What one pass over some rows, in their scale or that of all, tells of a point."""
 
-    def __init__(self, rows, features, dual, target, limits, curved):
-        point = target - dual
+    def __init__(self, problem, rows, scale, dual, curved):
+        features, limits = problem.features, problem.limits
+        point = problem.target - dual
         reducer = partial(
             kernel_dual_sums,
             coef=features.kernel_coef(point) / limits.rho,
@@ -129,6 +134,7 @@ class _Look:
             curved=curved,
         )
         sums, _ = rows.totals(reducer, nothing)
+        sums = sums.scaled(scale)
         factor = features.factor
         self.dual, self.mass = dual, sums.mass
         self.point = solve_triangular(factor, sums.total, lower=True)
@@ -138,8 +144,8 @@ class _Look:
         self.rho = self.point - dual
         self.gap = self.rho @ self.rho / 2
         self.value = sums.value - dual @ dual / 2
-        penalty = sums.value + point @ self.point
-        self.objective = self.point @ self.point / 2 - target @ self.point + penalty
+        penalty, linear = sums.value + point @ self.point, problem.target @ self.point
+        self.objective = self.point @ self.point / 2 - linear + penalty
 
 
 def _next_dual(at, pilot_at, curvature, enough):
@@ -174,10 +180,11 @@ def _next_dual(at, pilot_at, curvature, enough):
     return dual
 
 
-def solve_in_passes(rows, features, pilot, scale, target, limits, start, tol, max_iter):
-    """Maximise the dual while the band does not bind.
+@dataclass(frozen=True)
+class Passes:
+    """The dual's maximum while the band does not bind, by passes over rows.
 
-    Parameters
+    Attributes
     ----------
     rows : InMemory or ChunkedRows
         The denominator's portions are LandmarkRows.
@@ -189,51 +196,72 @@ def solve_in_passes(rows, features, pilot, scale, target, limits, start, tol, ma
     target : ndarray of shape (n_components,)
         h, of kappa = Phi h.
     limits : Limits
-    start : ndarray of shape (n_components,)
-        Dual point.
-    tol : float
-        Gap to reach, relative to the objective.
-    max_iter : int
-
-    Returns
-    -------
-    solution : Solution
-        At the last pass, without `v`.
-    finished : bool
-        Whether nothing is left to do: not where the band binds, or where the pilot no
-        longer leads on.
     """
 
-    def pilot_at(dual):
-        return dual_sums(pilot, target - dual, 0.0, limits).scaled(scale)
+    rows: Any
+    features: NystroemFeatures
+    pilot: FeatureRows
+    scale: float
+    target: np.ndarray
+    limits: Limits
 
-    def look(dual):
-        curved = n_iter < _CURVED_PASSES
-        return _Look(rows, features, dual, target, limits, curved)
+    def _look(self, dual, curved):
+        return _Look(self, self.rows, 1.0, dual, curved)
 
-    n_iter, leads, curvature = 0, True, None
-    at = look(start)
-    # The square, as in solve_dual.
-    while at.gap > tol**2 * abs(at.value) and n_iter < max_iter and leads:
-        if limits.misses(at.mass, 0.0):
-            break
-        if n_iter < _CURVED_PASSES:
-            curvature = at.gram - pilot_at(at.dual).gram
+    def _pilot_at(self, dual):
+        sums = dual_sums(self.pilot, self.target - dual, 0.0, self.limits)
+        return sums.scaled(self.scale)
+
+    def _curvature(self, at):
+        return at.gram - self._pilot_at(at.dual).gram
+
+    def _next(self, at, curvature, tol):
         enough = 0.1 * tol * np.sqrt(abs(at.value))
-        n_iter += 1
-        new = look(_next_dual(at, pilot_at, curvature, enough))
-        leads = new.gap * _LEAST_GAIN < at.gap
-        at = new
-    finished = at.gap <= tol**2 * abs(at.value) or n_iter >= max_iter
-    finished = finished and not limits.misses(at.mass, 0.0)
-    return (
-        Solution(
-            None,
-            float(at.objective),
-            float(at.gap),
-            n_iter,
-            bool(at.gap <= tol * abs(at.objective)),
-            dual=at.dual,
-        ),
-        finished,
-    )
+        return _next_dual(at, self._pilot_at, curvature, enough)
+
+    def step(self, part, scale, start, tol):
+        """The dual point that one pass over a part of the rows leads to.
+
+        `scale` is the weight of all rows over that of the part.
+        """
+        at = _Look(self, part, scale, start, curved=True)
+        return self._next(at, self._curvature(at), tol)
+
+    def solve(self, start, tol, max_iter):
+        """Go on from a dual point to a gap of `tol`, relative to the objective.
+
+        Returns
+        -------
+        solution : Solution
+            At the last pass, without `v`.
+        finished : bool
+            Whether nothing is left to do: not where the band binds, or where the pilot
+            no longer leads on.
+        """
+        at = self._look(start, curved=True)
+        n_iter, leads, curvature = 0, True, None
+        # The square, as in solve_dual.
+        while at.gap > tol**2 * abs(at.value) and n_iter < max_iter and leads:
+            if self.limits.misses(at.mass, 0.0):
+                break
+            if n_iter < _CURVED_PASSES:
+                curvature = self._curvature(at)
+            n_iter += 1
+            dual = self._next(at, curvature, tol)
+            new = self._look(dual, curved=n_iter < _CURVED_PASSES)
+            leads = new.gap * _LEAST_GAIN < at.gap
+            at = new
+        finished = at.gap <= tol**2 * abs(at.value) or n_iter >= max_iter
+        finished = finished and not self.limits.misses(at.mass, 0.0)
+        converged = bool(at.gap <= tol * abs(at.objective))
+        return (
+            Solution(
+                None,
+                float(at.objective),
+                float(at.gap),
+                n_iter,
+                converged,
+                dual=at.dual,
+            ),
+            finished,
+        )

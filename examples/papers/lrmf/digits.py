@@ -13,7 +13,7 @@ import gzip
 import sys
 import time
 import warnings
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from skdre.flows._flows import build_flow
 
 HERE = Path(__file__).resolve().parent
 OUT = Path("results/lrmf")
-SIDE, LATENT = 16, 8
+SIDE = 16
 # Rows of MNIST's that the classifier of digits is trained on.
 LABELLED = 5000
 
@@ -55,18 +55,26 @@ def _small(n_features):
     return build_flow("realnvp", n_features, n_transforms=2, hidden_features=(32,))
 
 
-LARGE = {"flow": "realnvp", "density": "realnvp"}
-SMALL = {"flow": "realnvp", "density": _small, "max_iter": 4000}
+_LARGE = {"flow": "realnvp", "density": "realnvp"}
+_SMALL = {"flow": "realnvp", "density": _small, "max_iter": 4000}
 METHODS = {
     "affine, Gaussian family": {},
-    "RealNVP, family as large": LARGE,
-    "RealNVP, small family": SMALL,
+    "RealNVP, family as large": _LARGE,
+    "RealNVP, small family": _SMALL,
+    "RealNVP, small family, four coordinates": _SMALL,
 }
 # What a perfect map would read: as many rows of MNIST's in the place of USPS's.
+_PERFECT = _SMALL | {"flow": "affine", "max_iter": 1000}
 PERFECT = {
-    "nothing to move, family as large": LARGE | {"flow": "affine"},
-    "nothing to move, small family": SMALL | {"flow": "affine", "max_iter": 1000},
+    "nothing to move, family as large": _LARGE | {"flow": "affine"},
+    "nothing to move, small family": _PERFECT,
+    "nothing to move, small family, four coordinates": _PERFECT,
 }
+SHOWN = "RealNVP, small family, four coordinates"
+
+
+def n_coordinates(method):
+    return 4 if method.endswith("four coordinates") else 8
 
 
 def read_usps(folder):
@@ -93,11 +101,11 @@ def small(images):
 class Autoencoder(nn.Module):
     """Means and log variances of latent rows, and the logits of their pixels."""
 
-    def __init__(self):
+    def __init__(self, n_latent):
         super().__init__()
         sizes = (SIDE**2, 256, 64)
-        self.encode = self.layers((*sizes, 2 * LATENT))
-        self.decode = self.layers((LATENT, *sizes[::-1]))
+        self.encode = self.layers((*sizes, 2 * n_latent))
+        self.decode = self.layers((n_latent, *sizes[::-1]))
 
     @staticmethod
     def layers(sizes):
@@ -122,11 +130,11 @@ def evidence(found, images):
     return (pixels + surplus) / len(images)
 
 
-def train_autoencoder(images, seed, max_epochs):
+def train_autoencoder(images, n_latent, seed, max_epochs):
     images = images.astype(np.float32)
     with seeded(seed):
         net = NeuralNet(
-            Autoencoder(),
+            Autoencoder(n_latent),
             evidence,
             optimizer=torch.optim.Adam,
             lr=0.002,
@@ -143,7 +151,7 @@ def train_autoencoder(images, seed, max_epochs):
 
     def encode(X):
         found = module.encode(torch.as_tensor(X, dtype=torch.float32))
-        return found[:, :LATENT].numpy().astype(float)
+        return found[:, :n_latent].numpy().astype(float)
 
     def decode(Z):
         return module.decode(torch.as_tensor(Z, dtype=torch.float32)).sigmoid().numpy()
@@ -151,7 +159,7 @@ def train_autoencoder(images, seed, max_epochs):
     return encode, decode
 
 
-def make_task(folder, seed, rows, max_epochs):
+def make_task(folder, n_latent, seed, rows, max_epochs):
     """Latent rows and labels: source, target, new source rows; and the decoder."""
     usps, usps_labels = read_usps(folder)
     mnist, mnist_labels = read_mnist(folder, "train", rows)
@@ -161,7 +169,7 @@ def make_task(folder, seed, rows, max_epochs):
     # A quarter of what the autoencoder sees is USPS.
     repeats = max(len(mnist) // (3 * len(a)), 1)
     both = np.concatenate([mnist, np.repeat(usps[a], repeats, axis=0)])
-    encode, decode = train_autoencoder(both, seed, max_epochs)
+    encode, decode = train_autoencoder(both, n_latent, seed, max_epochs)
     parts = (
         (usps[a], usps_labels[a]),
         (mnist, mnist_labels),
@@ -264,6 +272,8 @@ def main(arguments=None):
     parser = argument_parser(__doc__, seeds=3)
     parser.set_defaults(out=OUT)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data")
+    names = (*METHODS, *PERFECT)
+    parser.add_argument("--methods", nargs="+", default=names, choices=names)
     options = parser.parse_args(arguments)
     name, rows, epochs, max_iter = "digits", None, 6, None
     if options.quick:
@@ -275,22 +285,24 @@ def main(arguments=None):
     write_doc = options.write_doc and not options.quick
     if write_doc:
         picture = ROOT / "doc" / "images" / "lrmf_digits.png"
-    methods = (*METHODS, *PERFECT)
-    for seed in options.seeds:
-        missing = [m for m in methods if {"method": m, "seed": seed} not in runs]
+    for seed, n_latent in product(options.seeds, (8, 4)):
+        missing = [
+            m
+            for m in options.methods
+            if n_coordinates(m) == n_latent and {"method": m, "seed": seed} not in runs
+        ]
         first = seed == options.seeds[0]
-        if not missing and not (first and write_doc):
+        if write_doc and first and n_latent == n_coordinates(SHOWN):
+            missing = list(dict.fromkeys([*missing, SHOWN]))
+        if not missing:
             continue
-        task, decode = make_task(options.data, seed, rows, epochs)
-        for method in methods:
+        task, decode = make_task(options.data, n_latent, seed, rows, epochs)
+        for method in missing:
             watch = Watch()
-            redraw = first and method == "RealNVP, small family"
-            if method not in missing and not redraw:
-                continue
             result, aligner = run(method, seed, task, max_iter, [watch])
-            if method in missing:
+            if {"method": method, "seed": seed} not in runs:
                 runs.add(result)
-            if redraw:
+            if method == SHOWN and first:
                 plot(picture, task, decode, aligner, watch.states)
     text = report(runs.frame())
     print(text)
