@@ -179,7 +179,7 @@ def main():
     end = perf_counter() + args.budget
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         parser.error(
-            "torch sees no CUDA device; --device cpu:0 is a trial without one."
+            "torch sees no CUDA device: try --device cpu:0."
         )
     is_cuda = args.device.startswith("cuda")
     name = torch.cuda.get_device_name(args.device) if is_cuda else args.device
