@@ -26,7 +26,7 @@ from skdre._core.arrays import (
     to_numpy,
 )
 from skdre._core.atomic import AtomicFitMixin, atomic
-from skdre._core.chunk_parts import WeightedSums, mean_losses, some_rows
+from skdre._core.chunk_parts import WeightedSums, some_rows, summed_losses
 from skdre._core.chunks import is_collection, on_blocks, over_chunks
 from skdre._core.columns import validate_rows
 from skdre._core.docs import fill_class
@@ -145,7 +145,7 @@ def predict_ratio(estimator: Any, X: Rows) -> Floats:
     >>> predict_ratio(search.fit(*shift.pool()), shift.denominator).shape
     (100,)
     """
-    return exp_log_ratio(predict_log_ratio(estimator, X))
+    return on_blocks(exp_log_ratio, predict_log_ratio(estimator, X), np.empty(0))
 
 
 # The smallest ratio, unless told otherwise, that an estimator of the ratio itself, not
@@ -278,6 +278,39 @@ def _more_likely(log_ratio, classes):
         return classes[(to_numpy(log_ratio) > 0).astype(int)]
     index = place.xp.astype(log_ratio > 0, place.xp.int64)
     return place.xp.take(place.put(classes), index)
+
+
+def _domains(X, y, sample_weight, classes):
+    """Which rows are the numerator's, and their weights, both checked."""
+    refuse_masked(y, "y")
+    labels = column_or_1d(y, warn=True)
+    check_lengths(X, labels)
+    if sample_weight is not None:
+        refuse_masked(sample_weight, "sample_weight")
+        sample_weight = check_sample_weight(
+            sample_weight, labels, dtype=np.float64, ensure_non_negative=True
+        )
+    is_denominator, is_numerator = (labels == each for each in classes)
+    unknown = ~(is_denominator | is_numerator)
+    if unknown.any():
+        raise ValueError(
+            f"y holds the label {labels[unknown][0]!r}, which is not one of the two "
+            f"classes seen in fit: {classes.tolist()}."
+        )
+    return is_numerator, sample_weight
+
+
+def _losses_of_rows(log_ratio, y, sample_weight, classes):
+    """Sums of the log losses of rows of either class, the denominator's first."""
+    is_numerator, weight = _domains(log_ratio, y, sample_weight, classes)
+    weight = np.ones(len(log_ratio)) if weight is None else weight
+    sums = []
+    for domain, sign in ((~is_numerator, 1), (is_numerator, -1)):
+        rows = domain & (weight > 0)
+        loss = np.logaddexp(0.0, sign * log_ratio[rows])
+        total = WeightedSums(weight[rows].sum(), weight[rows] @ loss)
+        sums.append(total if rows.any() else None)
+    return tuple(sums)
 
 
 # What estimators predict themselves, row by row.
@@ -449,49 +482,20 @@ class DensityRatioMixin(AtomicFitMixin, DocumentedMixin, ClassifierMixin):
         """
         if is_collection(X):
             return self._score_of_chunks(X, y, sample_weight)
-        is_numerator, log_ratio, sample_weight = self._to_score(X, y, sample_weight)
+        log_ratio = self._log_ratio_for("score", X)
+        is_numerator, sample_weight = _domains(
+            X, to_host(y), to_host(sample_weight), self.classes_
+        )
         return -ratio_log_loss(is_numerator, log_ratio, sample_weight=sample_weight)
 
-    def _to_score(self, X, y, sample_weight):
-        """Which rows are the numerator's, their log ratios and their weights."""
-        refuse_masked(y, "y")
-        y, sample_weight = to_host(y), to_host(sample_weight)
-        labels = column_or_1d(y, warn=True)
-        check_lengths(X, labels)
-        if sample_weight is not None:
-            refuse_masked(sample_weight, "sample_weight")
-            sample_weight = check_sample_weight(
-                sample_weight, labels, dtype=np.float64, ensure_non_negative=True
-            )
-        log_ratio = self._log_ratio_for("score", X)
-        is_denominator, is_numerator = (labels == each for each in self.classes_)
-        unknown = ~(is_denominator | is_numerator)
-        if unknown.any():
-            raise ValueError(
-                f"y holds the label {labels[unknown][0]!r}, which is not one of the "
-                f"two classes seen in fit: {self.classes_.tolist()}."
-            )
-        return is_numerator, log_ratio, sample_weight
-
     def _score_of_chunks(self, X, y, sample_weight):
-        check_is_fitted(self)
-        losses = mean_losses(X, y, sample_weight, self._losses)
-        for label, sums in zip(self.classes_, losses, strict=True):
+        log_ratio = self._log_ratio_for("score", X)
+        loss = partial(_losses_of_rows, classes=self.classes_)
+        losses = summed_losses(X, log_ratio, y, sample_weight, loss)
+        for label, sums in zip(self.classes_.tolist(), losses, strict=True):
             if sums is None:
                 raise ValueError(
                     "A score needs rows of positive weight from both classes, but "
                     f"there are none of class {label!r}."
                 )
         return -float(np.mean([each.total / each.weight for each in losses]))
-
-    def _losses(self, X, y, sample_weight):
-        """Sums of the log losses of rows of either class, the denominator's first."""
-        is_numerator, log_ratio, weight = self._to_score(X, y, sample_weight)
-        weight = np.ones(len(log_ratio)) if weight is None else weight
-        sums = []
-        for domain, sign in ((~is_numerator, 1), (is_numerator, -1)):
-            rows = domain & (weight > 0)
-            loss = np.logaddexp(0.0, sign * log_ratio[rows])
-            total = WeightedSums(weight[rows].sum(), weight[rows] @ loss)
-            sums.append(total if rows.any() else None)
-        return tuple(sums)

@@ -9,6 +9,7 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.fixes import parse_version
 
+from skdre import AutoRatio
 from skdre.utils import all_estimators
 
 # One line a check: why the estimator cannot pass it.
@@ -45,6 +46,10 @@ if parse_version(sklearn.__version__) < parse_version("1.7"):
     ),
 )
 def test_estimator(estimator, check):
+    if "array_api" in getattr(check, "func", check).__name__ and isinstance(
+        estimator, AutoRatio
+    ):
+        pytest.skip("three fits of what is checked by itself")
     check(estimator)
 
 

@@ -4,6 +4,7 @@ Each test holds one use. If one fails after an upgrade, `skdre/_compat.py` is th
 to mend it.
 """
 
+import os
 from numbers import Integral, Real
 
 import numpy as np
@@ -99,6 +100,19 @@ def test_weights_are_checked():
     np.testing.assert_array_equal(_compat.check_sample_weight(None, X), np.ones(3))
     with pytest.raises(ValueError, match="sample_weight"):
         _compat.check_sample_weight(np.ones(2), X)
+
+
+def test_arrays_have_a_namespace_and_a_device():
+    torch = pytest.importorskip("torch")
+    if os.environ.get("SCIPY_ARRAY_API") != "1":
+        pytest.skip("array API dispatch needs scipy 1.14")
+    array = torch.ones(2)
+    with config_context(array_api_dispatch=True):
+        xp, is_array_api, device = _compat.get_namespace_and_device(array)
+    assert is_array_api
+    assert xp.__name__.endswith("torch")
+    assert device == array.device
+    assert xp.asarray([1.0], device=device, dtype=xp.float64).dtype == torch.float64
 
 
 def test_routing_can_be_asked_for():

@@ -280,3 +280,14 @@ def test_density_of_digits(tmp_path, capsys):
     # The ratio helps, also once the constant is known.
     assert max(line["RAISE"], line["AIS"], line["direct"]) < line["base"] - 0.004
     assert abs(line["RAISE"] - line["AIS"]) < 0.02
+
+
+def test_more_rows_than_memory(tmp_path, capsys):
+    example = load("plot_out_of_core")
+    size, found = example.main(n_rows=90_000, save=tmp_path / "errors.png")
+    assert "MB in files" in capsys.readouterr().out
+    for _, errors, peak in found.values():
+        # What is held does not grow with the files.
+        assert peak < 0.8 * size
+        assert errors[-1] < errors[0]
+    assert found["GaussianRatio"][1][-1] < 2e-3

@@ -60,6 +60,9 @@ def couplings(n_features, n_transforms, hidden):
 
 
 class Flow:
+    # Of torch.optim.Adam, which nflows' examples take as it comes.
+    learning_rate = 1e-3
+
     def __init__(self, flow, **shape):
         if flow == "realnvp":
             transforms = couplings(**shape)

@@ -60,6 +60,9 @@ def couplings(n_features, n_transforms, hidden):
 
 
 class Flow:
+    # Of normflows' examples.
+    learning_rate = 5e-4
+
     def __init__(self, flow, **shape):
         if flow == "realnvp":
             flows = couplings(**shape)

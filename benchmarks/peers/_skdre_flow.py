@@ -1,17 +1,48 @@
 """skdre's flows, in its own training loop or in the bare one of all contenders."""
 
 import sys
+import time
 from functools import partial
 
 import torch
 from _flow_job import maker, solve
 from _serve import serve
+from skorch.callbacks import Callback
 
+from skdre import FlowFeaturizer
 from skdre._nn.batches import TensorRows
 from skdre._nn.training import train
 from skdre.flows._featurizer import _mean_log_loss
 from skdre.flows._flows import build_flow
-from skdre.flows._likelihood import LogDensity
+from skdre.flows._likelihood import LogDensity, log_density, through
+
+
+class Watch(Callback):
+    """Notes test likelihoods at the best weights so far, off the clock."""
+
+    def __init__(self, test):
+        self.test = test
+
+    def initialize(self):
+        return self
+
+    def start(self):
+        self.curve, self.off = [], 0.0
+        self.begin = time.process_time()
+        return self
+
+    def seconds(self):
+        return time.process_time() - self.begin - self.off
+
+    def on_epoch_end(self, net, **kwargs):
+        spent = self.seconds()
+        if net.keeper_.best_epoch_ == len(net.history):
+            task = dict(net.callbacks_)["sklearn"]
+            attributes = task.fitted_attributes(net)
+            U, log_det = attributes["marginal_maps_"].forward(self.test)
+            found = through(attributes["flow_"], log_density, U) + log_det
+            self.curve.append((spent, float(found.mean())))
+        self.off += self.seconds() - spent
 
 
 class Flow:
@@ -40,6 +71,18 @@ class Flow:
             patience=1,
             seed=0,
         )
+
+    def fit(self, train, test, epochs, seed):
+        """What a user writes: the flow as it comes."""
+        watch = Watch(test).start()
+        flow = FlowFeaturizer(
+            random_state=seed,
+            device="cpu",
+            max_epochs=epochs,
+            callbacks=[("watch", watch)],
+        ).fit(train)
+        spent = watch.seconds()
+        return [*watch.curve, (spent, flow.score(test))], spent
 
     def invert(self, z):
         return self.flow().transform.inv(z)

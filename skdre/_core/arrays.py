@@ -10,7 +10,10 @@ NumPy has found to the rows, :func:`to_numpy` brings sums back.
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import wraps
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -20,6 +23,7 @@ __all__ = [
     "ArrayAPIMixin",
     "Place",
     "check_same_place",
+    "follows_rows",
     "number",
     "on_host",
     "place_of",
@@ -189,8 +193,28 @@ def number(value: Any) -> Any:
 
 
 def to_host(values: Any) -> Any:
-    """:func:`to_numpy` where array API dispatch is on; otherwise as they came."""
-    return to_numpy(values) if is_dispatching() else values
+    """:func:`to_numpy` where array API dispatch is on; otherwise as they came.
+
+    Raises
+    ------
+    TypeError
+        If it is off and NumPy cannot read the array, which is on a device of its own.
+    """
+    if is_dispatching():
+        return to_numpy(values)
+    if is_foreign(values):
+        try:
+            np.asarray(values)
+        except (TypeError, RuntimeError, ValueError) as error:
+            kind = f"{type(values).__module__}.{type(values).__qualname__}"
+            raise TypeError(
+                f"NumPy cannot read an array of type {kind} on the device "
+                f"{getattr(values, 'device', None)}: {error} To let results follow "
+                "such arrays turn array API dispatch on, "
+                "sklearn.set_config(array_api_dispatch=True); or convert them, as with "
+                "X.cpu() for PyTorch."
+            ) from error
+    return values
 
 
 def place_of(values: Any) -> Place:
@@ -264,6 +288,32 @@ def on_host(X: Any, *others: Any) -> tuple[Any, ...]:
     return (place_of(X), *map(to_host, (X, *others)))
 
 
+def follows_rows(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a method of rows that computes elsewhere: results go to the rows.
+
+    Parameters
+    ----------
+    method : function
+        Its arguments are the estimator and rows; it gives an array for NumPy's rows.
+
+    Returns
+    -------
+    decorated : function
+        With the signature and the docstring of `method`. For rows of another library,
+        under array API dispatch, results are of this library and on the device of the
+        rows.
+    """
+
+    @wraps(method)
+    def method_of_rows(self, X, *args, **kwargs):
+        place = place_of(X)
+        if place.is_host:
+            return method(self, X, *args, **kwargs)
+        return place.put(method(self, to_numpy(X), *args, **kwargs))
+
+    return method_of_rows
+
+
 def check_same_place(estimator: Any, X: Any, method: str) -> None:
     """Refuse rows that live elsewhere than those that an estimator was fitted to.
 
@@ -301,11 +351,51 @@ def check_same_place(estimator: Any, X: Any, method: str) -> None:
 _WORDS = ("classes_", "feature_names_in_")
 
 
+def _name_of_place(array):
+    """Library and device of an array in words, which can be saved."""
+    library = type(array).__module__.partition(".")[0]
+    if library == "torch":
+        return library, str(array.device)
+    if library == "array_api_strict":
+        return library, str(array.device).split("'")[1]
+    return library, None
+
+
+def _named_place(library, device):
+    """The place of these names; None where it is not at hand."""
+    if library not in (*_LIBRARIES, "array_api_strict"):
+        return None
+    try:
+        xp = import_module(library)
+        if hasattr(xp, "Device"):
+            device = xp.Device(device)
+        # Arrays keep their precision.
+        place = _Anew(xp, device, None)
+        place.put(np.zeros(1))
+    except (ImportError, RuntimeError, AssertionError, TypeError, ValueError):
+        return None
+    return place
+
+
+class _Anew(Place):
+    """A place that arrays are taken to whatever the settings."""
+
+    def put(self, values):
+        return super().put(HOST.put(values))
+
+    def _from_numpy(self, values):
+        if self.device is None:
+            return self.xp.asarray(values)
+        return super()._from_numpy(values)
+
+
 class ArrayAPIMixin:
     """For estimators whose results follow the library and the device of the rows.
 
     Fitted arrays are of the library and on the device of the rows of the fit, except
-    the labels. A subclass defines ``_reference_array()``, one of them.
+    the labels. A subclass defines ``_reference_array()``, one of them. A saved
+    estimator holds NumPy's arrays, and takes them back to the library and the device
+    when it is loaded, if they are there.
 
     Examples
     --------
@@ -325,6 +415,24 @@ class ArrayAPIMixin:
         tags = super().__sklearn_tags__()
         tags.array_api_support = True
         return tags
+
+    def __getstate__(self):
+        state = super().__getstate__()
+        try:
+            array = self._reference_array()
+        except AttributeError:  # not fitted
+            return state
+        if not is_foreign(array):
+            return state
+        state = {name: HOST.put(value) for name, value in state.items()}
+        return state | {"_saved_from": _name_of_place(array)}
+
+    def __setstate__(self, state):
+        state = dict(state)
+        name = state.pop("_saved_from", None)
+        super().__setstate__(state)
+        if name is not None and (place := _named_place(*name)) is not None:
+            self._move_results(place)
 
     def _move_results(self, place):
         """Move fitted arrays to a place; the labels stay in NumPy, which has words."""

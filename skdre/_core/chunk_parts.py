@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skdre._compat import check_sample_weight, num_samples, safe_indexing
+from skdre._compat import check_sample_weight, safe_indexing
 from skdre._core.chunks import (
     added,
     check_rows_of_chunks,
@@ -20,7 +20,7 @@ from skdre._core.chunks import (
 from skdre._core.domains import check_lengths, encode_domains
 from skdre._core.reduce import ByLabel, Sums
 
-__all__ = ["WeightedSums", "mean_losses", "pool_chunks", "some_rows", "subsample"]
+__all__ = ["WeightedSums", "pool_chunks", "some_rows", "subsample", "summed_losses"]
 
 # Rows of each sample that a fit gets which needs them in memory. With more the error of
 # a network falls little: benchmarks/out_of_core.py has the figures.
@@ -173,26 +173,31 @@ class WeightedSums(Sums):
     total: float
 
 
-def _losses(place, X, y, sample_weight, loss):
+def _losses(place, log_ratio, y, sample_weight, loss):
     number, n_chunks = place
+    if not len(log_ratio):
+        return None
     try:
-        check_lengths(X, y)
-        return loss(X, np.asarray(y), sample_weight) if num_samples(X) else None
+        return loss(log_ratio, np.asarray(y), sample_weight)
     except (TypeError, ValueError) as error:
         raise named_error(error, number, n_chunks) from error
 
 
-def mean_losses(
-    X: Any, y: Any, sample_weight: Any, loss: Callable[..., Any]
+def summed_losses(
+    X: Any, log_ratio: Any, y: Any, sample_weight: Any, loss: Callable[..., Any]
 ) -> tuple[Any, Any]:
     """Sums of losses over the denominator's, and the numerator's, rows of chunks.
 
     Parameters
     ----------
-    X, y, sample_weight : Dask collections
+    X : Dask array or data frame
+        Whose chunks those of labels and weights have to be.
+    log_ratio : Dask array
+        Lazy, in the chunks of X.
+    y, sample_weight : Dask collections
     loss : callable
-        ``loss(X, y, sample_weight)`` gives a pair of WeightedSums of a chunk's rows,
-        None without rows of a sample.
+        ``loss(log_ratio, y, sample_weight)`` gives a pair of WeightedSums of a chunk's
+        rows, None without rows of a sample.
 
     Returns
     -------
@@ -205,8 +210,10 @@ def mean_losses(
     chunks = chunks_beside("score", X, y, sample_weight)
     found = added(
         [
-            each((number, len(chunks)), *chunk, node)
-            for number, chunk in enumerate(chunks)
+            each((number, len(chunks)), block, labels, weight, node)
+            for number, (block, (_, labels, weight)) in enumerate(
+                zip(np.ravel(log_ratio.to_delayed()), chunks, strict=True)
+            )
         ]
     )
     return (None, None) if found is None else found
@@ -214,16 +221,18 @@ def mean_losses(
 
 @dataclass(frozen=True)
 class LabelSums(Sums):
-    """Rows of a label, and the sum of their weights."""
+    """Rows of positive weight of a label, and the sum of their weights."""
 
     n_rows: int
     weight: float
 
 
-def _labels_of_chunk(place, X, y, sample_weight):
+def _labels_of_chunk(place, y, sample_weight):
     number, n_chunks = place
     labels = np.asarray(y)
     weight = np.ones(len(labels))
+    found = ByLabel()
+    present = np.unique(labels).tolist()
     try:
         if sample_weight is not None:
             weight = check_sample_weight(
@@ -232,12 +241,13 @@ def _labels_of_chunk(place, X, y, sample_weight):
                 dtype=np.float64,
                 ensure_non_negative=True,
             )
+        if len(present) > 2:
+            encode_domains(labels, name="The estimator")
     except (TypeError, ValueError) as error:
         raise named_error(error, number, n_chunks) from error
-    found = ByLabel()
-    for label in np.unique(labels).tolist():
+    for label in present:
         rows = labels == label
-        found[label] = LabelSums(np.count_nonzero(rows), weight[rows].sum())
+        found[label] = LabelSums(np.count_nonzero(weight[rows]), weight[rows].sum())
     return found
 
 
@@ -264,7 +274,7 @@ def label_sums(
     chunks = chunks_beside(name, X, y, sample_weight)
     found = added(
         [
-            each((number, len(chunks)), None, labels, weight)
+            each((number, len(chunks)), labels, weight)
             for number, (_, labels, weight) in enumerate(chunks)
         ]
     )

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils.validation import column_or_1d
 
 from skdre._compat import check_sample_weight, num_samples
+from skdre._core.chunk_parts import label_sums
 from skdre._core.chunks import (
     added,
     check_workers,
@@ -22,7 +23,6 @@ from skdre._core.chunks import (
     note_columns,
 )
 from skdre._core.columns import check_rows
-from skdre._core.domains import encode_domains
 from skdre._core.reduce import ByLabel, Portion, Sums
 from skdre._core.samples import LabelledRows, two_samples
 from skdre._core.scales import ColumnScales, draw_in, scales_of
@@ -30,7 +30,7 @@ from skdre._core.scales import ColumnScales, draw_in, scales_of
 __all__ = ["PILOT_ROWS", "ChunkedRows"]
 
 # Rows of each sample in the pilot.
-PILOT_ROWS = 10_000
+PILOT_ROWS = 20_000
 # Numbers in the sums that one pass forms, about at most: 32 MB a chunk.
 _PASS_NUMBERS = 1 << 22
 
@@ -127,10 +127,11 @@ class SampleSurvey(Sums):
         return self.weight / self.unit
 
 
-def survey_rows(X, weight, keys):
-    """SampleSurvey of rows in memory; `weight` None counts each once."""
+def _survey_label(X, weight, keys, share):
+    """SampleSurvey of the rows of a label; `share` of them may be in the pilot."""
     w = np.ones(len(X)) if weight is None else weight
     chosen = np.argsort(keys, kind="stable")[:PILOT_ROWS]
+    chosen = chosen[keys[chosen] < share]
     return SampleSurvey(
         len(X),
         w.sum(),
@@ -143,19 +144,13 @@ def survey_rows(X, weight, keys):
     )
 
 
-def _survey(chunk, n_chunks):
+def _survey(chunk, shares):
     keys = np.random.default_rng([0, chunk.number]).random(len(chunk.X))
     found = ByLabel()
-    labels = np.unique(chunk.y)
-    if len(labels) > 2:
-        try:
-            encode_domains(chunk.y, name="The estimator")
-        except ValueError as error:
-            raise named_error(error, chunk.number, n_chunks) from error
-    for label in labels.tolist():
+    for label in np.unique(chunk.y).tolist():
         rows = chunk.y == label
         weight = None if chunk.weight is None else chunk.weight[rows]
-        found[label] = survey_rows(chunk.X[rows], weight, keys[rows])
+        found[label] = _survey_label(chunk.X[rows], weight, keys[rows], shares[label])
     return found
 
 
@@ -256,8 +251,8 @@ class _Chunks:
 class ChunkedRows(_Chunks):
     """Two samples in the chunks of a collection.
 
-    Made by a first pass, which tells the labels, the sizes, the extent of the columns
-    and the pilot.
+    Made by a pass over the labels, and one over the rows, which tells the extent of the
+    columns and the pilot.
 
     Parameters
     ----------
@@ -299,9 +294,15 @@ class ChunkedRows(_Chunks):
                 for number, chunk in enumerate(chunks)
             ]
 
-        found = added(run((partial(_survey, n_chunks=len(chunks)),)))
-        self.classes, _ = encode_domains(np.array(list(found or {})), name=name)
-        self.surveys = [found[label] for label in self.classes.tolist()]
+        self.classes, sums = label_sums(name, X, y, sample_weight)
+        labels = self.classes.tolist()
+        # Twice as many as are needed, so that no chunk sends all of its rows.
+        shares = {
+            label: 2 * PILOT_ROWS / each.n_rows
+            for label, each in zip(labels, sums, strict=True)
+        }
+        found = added(run((partial(_survey, shares=shares),)))
+        self.surveys = [found[label] for label in labels]
         note_columns(estimator, X)
         self.names = getattr(estimator, "feature_names_in_", None)
         self.pilot = self._pilot(sample_weight is not None)

@@ -27,6 +27,7 @@ __all__ = [
     "note_columns",
     "on_blocks",
     "over_chunks",
+    "takes_collections",
 ]
 
 # Sums of so many chunks are added at a time.
@@ -44,6 +45,20 @@ def is_collection(X: Any) -> bool:
     """
     kind = type(X)
     return kind.__module__.partition(".")[0] == "dask" and hasattr(kind, "to_delayed")
+
+
+def takes_collections(estimator: Any) -> bool:
+    """Whether an estimator is one for Dask, by the name of its module.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from skdre._core.chunks import takes_collections
+    >>> takes_collections(LogisticRegression())
+    False
+    """
+    parts = type(estimator).__module__.split(".")
+    return bool({"dask", "dask_ml"} & set(parts))
 
 
 def _is_array(X):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse, vstack
 
-from skdre._core.arrays import place_of
+from skdre._core.arrays import place_of, to_host
 from skdre._core.chunk_parts import pool_chunks
 from skdre._core.chunks import is_collection
 from skdre._core.stacking import stack_frames
@@ -145,7 +145,7 @@ def _as_array(name, sample):
         return sample
     refuse_masked(sample, name)
     try:
-        return np.asarray(sample)
+        return np.asarray(to_host(sample))
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangular array: {error}") from error
 

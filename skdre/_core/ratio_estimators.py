@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skdre._compat import InvalidParameterError
 from skdre._core.arrays import place_of
+from skdre._core.chunks import is_collection
 from skdre._core.types import Floats, Rows
 
 __all__ = [
@@ -277,7 +278,7 @@ def predict_log_ratio(estimator: Any, X: Rows) -> Floats:
     check_is_fitted(estimator)
     if hasattr(estimator, "decision_function"):
         found = estimator.decision_function(X)
-        if not place_of(found).is_host:
+        if is_collection(found) or not place_of(found).is_host:
             return found
         return np.asarray(found, dtype=np.float64)
     # Each column is a mean of probabilities that are exact near 0, so the log odds are

@@ -1,6 +1,6 @@
 """Mini-batches: of rows as they are, and of two samples for members of an ensemble."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from skdre._nn.settings import GLOBAL_DICE, Dice
 
 __all__ = [
     "DomainBatches",
+    "RedrawnBatches",
     "TensorBatches",
     "TensorRows",
     "cumulative_shares",
@@ -69,6 +70,33 @@ class TensorBatches:
         order = order.to(self.rows.tensors[0].device)
         for index in order.tensor_split(len(self)):
             yield self.rows.take(index)
+
+
+class RedrawnBatches(TensorBatches):
+    """Mini-batches of rows that are drawn anew for each pass.
+
+    Each pass takes every row once, so no draw is seen twice.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns the rows, a :class:`TensorRows` as long as `rows`.
+    """
+
+    def __init__(
+        self,
+        rows: TensorRows,
+        batch_size: int,
+        dice: Dice | None = None,
+        *,
+        draw: Callable[[], TensorRows],
+    ) -> None:
+        super().__init__(rows, batch_size, dice)
+        self.draw = draw
+
+    def __iter__(self):
+        self.rows = self.draw()
+        return super().__iter__()
 
 
 def cumulative_shares(weight: Floats) -> torch.Tensor:

@@ -1,11 +1,13 @@
 """What estimators that train networks have in common beside the training loop."""
 
 import warnings
+from inspect import isfunction
 from numbers import Integral
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skdre._core.arrays import follows_rows
 from skdre._core.types import Floats
 from skdre._nn.saving import pack_modules, unpack_modules
 
@@ -17,6 +19,18 @@ STEPS_PER_EPOCH = 25
 # A greater held-out gain over the last third of the steps, in nats, shows that training
 # was cut short; the falling learning rate alone brings less.
 _STILL_GAINING = 0.02
+
+
+# Methods whose first argument is rows, and whose result an array with one entry each.
+_OF_ROWS = (
+    "decision_function",
+    "integration_error",
+    "inverse_transform",
+    "log_ratios",
+    "score_samples",
+    "time_score",
+    "transform",
+)
 
 
 def n_epochs_and_batches(max_iter: int) -> tuple[int, int]:
@@ -39,7 +53,17 @@ def late_gain(scores: Floats, n_epochs: int) -> float:
 
 
 class NetworkMixin:
-    """Storage, checks and records of an estimator with fitted torch modules."""
+    """Storage, checks and records of an estimator with fitted torch modules.
+
+    Networks compute on a device of their own, the parameter `device`; under array API
+    dispatch results come back to where the rows are.
+    """
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        for name in _OF_ROWS:
+            if isfunction(method := vars(cls).get(name)):
+                setattr(cls, name, follows_rows(method))
 
     def __getstate__(self):
         return pack_modules(super().__getstate__())

@@ -1,9 +1,19 @@
 """The weights of a module, end to end in one tensor."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
-__all__ = ["FlatWeights"]
+__all__ = ["FlatWeights", "tell_held"]
+
+
+def tell_held(module: nn.Module, is_held: bool) -> None:
+    """Tell those that ask for it whether the parameters are laid out."""
+    for each in module.modules():
+        if (held := getattr(each, "held", None)) is not None:
+            held(is_held)  # type: ignore[operator] # torch takes it for a tensor
 
 
 class FlatWeights:
@@ -12,12 +22,14 @@ class FlatWeights:
     What is done to all weights alike (a step of the optimizer, the norm of the
     gradient, an average) is then one operation rather than one for each parameter,
     which small networks feel. A parameter that the loss does not reach has a gradient
-    of 0, not None, so weight decay moves it.
+    of 0, not None; :meth:`unreached` tells which these are.
 
     A module may have an attribute ``zeros``, masks by the names of parameters, of what
     it takes for zero whatever it is. Here it becomes zero, and stays so if
-    :meth:`keep_zeros` follows each gradient; the module need not mask it and is told by
-    ``zeros_stay``.
+    :meth:`keep_zeros` follows each gradient. A module with a method ``held`` is told
+    that its parameters are laid out, and that they are no more: in between the same
+    tensors are changed in place, and each has an attribute ``collects``. A function
+    with a gradient of its own may add to their ``grad`` instead of handing it on.
 
     Parameters
     ----------
@@ -28,7 +40,9 @@ class FlatWeights:
     Attributes
     ----------
     flat : torch.nn.Parameter of shape (n_weights,)
-        For the optimizer; its ``grad`` collects the gradients.
+        For the optimizer.
+    gradient : torch.Tensor of shape (n_weights,)
+        Its ``grad``, which collects the gradients.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -38,18 +52,21 @@ class FlatWeights:
         self.flat = nn.Parameter(
             torch.cat([parameter.detach().flatten() for parameter in self.parameters])
         )
-        self.flat.grad = torch.zeros_like(self.flat)
+        self.flat.grad = self.gradient = torch.zeros_like(self.flat.detach())
         views = zip(
             self.parameters,
             self.views(self.flat.detach()),
-            self.views(self.flat.grad),
+            self.views(self.gradient),
             strict=True,
         )
         for parameter, values, gradient in views:
             parameter.data = values
             parameter.grad = gradient
-            parameter.collects = True
+            parameter.collects = True  # type: ignore[attr-defined]
+        self._gradients = self.views(self.gradient)
+        self._unreached = list(range(len(self.parameters)))
         self._mask()
+        tell_held(module, True)
 
     def _mask(self):
         """Set to zero what modules take for it, and note where that is."""
@@ -67,11 +84,6 @@ class FlatWeights:
             if id(parameter) in zeros:
                 part.masked_fill_(zeros[id(parameter)], 0)
         self.flat.data.mul_(self.mask)
-        for each in self._with_zeros():
-            # Nobody keeps zeros of weights that are not trained.
-            each.zeros_stay = all(
-                getattr(each, name).requires_grad for name in each.zeros
-            )
 
     def _with_zeros(self):
         return [each for each in self.module.modules() if hasattr(each, "zeros")]
@@ -79,7 +91,13 @@ class FlatWeights:
     def keep_zeros(self) -> None:
         """Let no gradient move what is to stay zero."""
         if self.mask is not None:
-            self.flat.grad.mul_(self.mask)
+            self.gradient.mul_(self.mask)
+
+    def unreached(self) -> list[torch.Tensor]:
+        """Values of the parameters whose gradients have all been zero so far."""
+        # After a step or two there are none, and nothing is left to be looked at.
+        self._unreached = [k for k in self._unreached if not self._gradients[k].any()]
+        return [self.parameters[k].detach() for k in self._unreached]
 
     def views(self, flat: torch.Tensor) -> list[torch.Tensor]:
         """Split a tensor of shape (n_weights,) into views, one for each parameter."""
@@ -102,11 +120,21 @@ class FlatWeights:
             state[name] = views.get(id(parameter), state[name])
         return state
 
+    @contextmanager
+    def replaced_by(self, flat: torch.Tensor) -> Iterator[None]:
+        """Let the module have the weights of another flat tensor inside the block."""
+        own = self.flat.detach()
+        kept = own.clone()
+        own.copy_(flat)
+        try:
+            yield
+        finally:
+            own.copy_(kept)
+
     def release(self) -> None:
         """Give each parameter its own memory again, without a gradient."""
         for parameter in self.parameters:
             parameter.data = parameter.data.clone()
             parameter.grad = None
-            del parameter.collects
-        for each in self._with_zeros():
-            each.zeros_stay = False
+            del parameter.collects  # type: ignore[attr-defined]
+        tell_held(self.module, False)

@@ -14,14 +14,14 @@ from typing import Any
 import torch
 from sklearn.exceptions import ConvergenceWarning
 from skorch import NeuralNet
-from skorch.callbacks import EarlyStopping
+from skorch.callbacks import Callback, EarlyStopping
 from skorch.helper import predefined_split
 from torch import nn
 from torch.func import functional_call
 
 from skdre._nn.batches import TensorBatches
 from skdre._nn.callbacks import KeepBest
-from skdre._nn.flat_weights import FlatWeights
+from skdre._nn.flat_weights import FlatWeights, tell_held
 from skdre._nn.settings import (
     Dice,
     draws_by_itself,
@@ -125,7 +125,11 @@ class TrainingNet(NeuralNet):
 
     def notify(self, method_name, **kwargs):
         getattr(self, method_name)(self, **kwargs)
-        for _, callback in self.callbacks_:
+        callbacks = self.callbacks_
+        if method_name.startswith("on_batch"):
+            # Told at every step: only those that listen.
+            callbacks = self._listeners(method_name)
+        for _, callback in callbacks:
             try:
                 getattr(callback, method_name)(self, **kwargs)
             except KeyboardInterrupt:
@@ -133,6 +137,22 @@ class TrainingNet(NeuralNet):
                 if not isinstance(callback, EarlyStopping):
                     raise
                 self.stop_ = True
+
+    def _listeners(self, method_name):
+        if method_name not in self.listeners_:
+            plain = getattr(Callback, method_name)
+            self.listeners_[method_name] = [
+                (name, callback)
+                for name, callback in self.callbacks_
+                if getattr(getattr(callback, method_name), "__func__", None)
+                is not plain
+            ]
+        return self.listeners_[method_name]
+
+    def initialize_callbacks(self):
+        super().initialize_callbacks()
+        self.listeners_ = {}
+        return self
 
     def finished_epochs(self) -> list[dict[str, Any]]:
         """Records of the epochs that came to their end."""
@@ -163,21 +183,26 @@ class TrainingNet(NeuralNet):
     def train_step(self, batch, **fit_params):
         # Once an epoch: the walk through all modules takes as long as a layer.
         if not self.module_.training:
-            self.module_.train()
+            self._set_training(True)
         inputs, targets = batch
         # In place: the gradients of the parameters are views of it.
-        self.weights_.flat.grad.zero_()
+        self.weights_.gradient.zero_()
         output = self.infer(inputs, **fit_params)
         loss = self.criterion_(output, targets).mean()
         loss.backward()
         self.weights_.keep_zeros()
-        norm = torch.linalg.vector_norm(self.weights_.flat.grad).item()
+        norm = torch.linalg.vector_norm(self.weights_.gradient).item()
         if math.isfinite(loss.item()) and math.isfinite(norm):
             if norm > _MAX_NORM:
-                self.weights_.flat.grad.mul_(_MAX_NORM / norm)
+                self.weights_.gradient.mul_(_MAX_NORM / norm)
             for group in self.optimizer_.param_groups:
                 group["lr"] = self.learning_rate()
+            unreached = self.weights_.unreached()
+            before = [values.clone() for values in unreached]
             self.optimizer_.step()
+            # Nothing but weight decay can have moved them.
+            for values, kept in zip(unreached, before, strict=True):
+                values.copy_(kept)
             self.n_steps_ += 1
             self._move_average()
         elif self.n_roll_backs_ < _MAX_ROLL_BACKS:
@@ -201,12 +226,21 @@ class TrainingNet(NeuralNet):
         self.module_.load_state_dict(weights)
         self.flat_average_.copy_(self.weights_.flat.detach())
 
+    def _set_training(self, mode):
+        modules = list(self.module_.modules())
+        if any(type(each).train is not nn.Module.train for each in modules):
+            self.module_.train(mode)
+            return
+        # As that does, without a call for each module.
+        for each in modules:
+            object.__setattr__(each, "training", mode)
+
     def validation_step(self, batch, **fit_params):
         if self.module_.training:
-            self.module_.eval()
+            self._set_training(False)
         inputs, targets = batch
-        with torch.no_grad():
-            output = self.infer(inputs, **fit_params)
+        with torch.no_grad(), self.weights_.replaced_by(self.flat_average_):
+            output = self.module_(inputs, **fit_params)
             losses = self.criterion_(output, targets)
         return {"loss": losses.mean(), "losses": losses, "y_pred": output}
 
@@ -224,6 +258,7 @@ def fitted_module(net: TrainingNet) -> nn.Module:
     double precision.
     """
     module = copy.deepcopy(net.module_)
+    tell_held(module, False)
     module.load_state_dict(net.average_)
     return module.double().eval().requires_grad_(False)
 

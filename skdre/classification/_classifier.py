@@ -18,7 +18,7 @@ from skdre._compat import (
     fit_context,
     safe_indexing,
 )
-from skdre._core.chunks import is_collection, note_columns
+from skdre._core.chunks import is_collection, note_columns, takes_collections
 from skdre._core.columns import named_columns, refuse_times
 from skdre._core.folds import held_out_weights
 from skdre._core.frames import is_frame, plain_missing
@@ -34,7 +34,7 @@ from skdre.classification._equal_priors import (
     takes_any_column,
     takes_nan,
 )
-from skdre.classification._lazy import LazyClassifier, fit_lazily, takes_collections
+from skdre.classification._lazy import LazyClassifier, fit_lazily
 
 __all__ = ["ClassifierRatio"]
 

@@ -156,6 +156,9 @@ class GaussianRatio(
     A few extreme values in a column, such as two of 9999 in a thousand rows, are set to
     a value five standard deviations from the others, with a warning.
 
+    Under scikit-learn's array API dispatch results follow the library and the device of
+    X: see "Arrays on a GPU" in the documentation.
+
     References
     ----------
     .. [1] J. H. Friedman. "Regularized Discriminant Analysis", Journal of the American
@@ -207,7 +210,7 @@ class GaussianRatio(
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

@@ -11,21 +11,7 @@ from skdre._core.chunks import is_collection
 from skdre.base import bounded_log_ratio
 from skdre.classification._equal_priors import without_priors
 
-__all__ = ["LazyClassifier", "fit_lazily", "takes_collections"]
-
-
-def takes_collections(estimator: Any) -> bool:
-    """Whether a classifier is one for Dask, by the name of its module.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import LogisticRegression
-    >>> from skdre.classification._lazy import takes_collections
-    >>> takes_collections(LogisticRegression())
-    False
-    """
-    parts = type(estimator).__module__.split(".")
-    return bool({"dask", "dask_ml"} & set(parts))
+__all__ = ["LazyClassifier", "fit_lazily"]
 
 
 class LazyClassifier(NamedTuple):

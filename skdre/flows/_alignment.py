@@ -155,8 +155,7 @@ class LikelihoodRatioAligner(
     ----------
     log_likelihood_ratio_ : float
         How much better two densities fit the training rows of T(A) and B than one does:
-        nats per row of each sample, summed over the two. Its lower bound is 0. NaN if
-        Ctrl-C came before it was known.
+        nats per row of each sample, summed over the two. At least 0; NaN after Ctrl-C.
     initial_log_likelihood_ratio_ : float
         The same before anything moves: how well the family tells the samples apart.
         For other densities than Gaussians an upper bound: the shared one is trained
@@ -165,9 +164,8 @@ class LikelihoodRatioAligner(
         Whether the log-likelihood ratio is within `tol` of 0, on either side, and had
         come to rest.
     loss_curve_ : ndarray of shape (n_epochs,)
-        Log-likelihood ratio after each 25 steps of the map's training, and then of the
-        densities' when it rests, at no more than 2,500 distinct rows of each sample;
-        empty without a training.
+        Log-likelihood ratio after each 25 steps, of the map's training and then of the
+        densities', at up to 2,500 distinct rows of each sample; empty without them.
     coef_, intercept_ : ndarray of shape (n_features, n_features) and (n_features,)
         With a closed form: ``T(x) = coef_ @ x + intercept_``.
     shrinkage_ : float

@@ -67,6 +67,10 @@ class MaskedLinear(nn.Linear):
         self.register_buffer("mask", mask)
         self.blocks = _blocks(mask) if mask.numel() >= _MANY_WEIGHTS else ()
 
+    def held(self, is_held: bool) -> None:
+        """Told by :class:`skdre._nn.flat_weights.FlatWeights`."""
+        self.zeros_stay = is_held and self.weight.requires_grad
+
     @property
     def zeros(self) -> dict[str, Tensor]:
         """Where a parameter has no effect, by its name."""

@@ -15,7 +15,7 @@ from skdre._nn.batches import (
 from skdre._nn.classification import extreme_log_ratios
 from skdre._nn.networks import draw_in
 from skdre._nn.training import train
-from skdre.flows._likelihood import LogDensity, normal_log_density
+from skdre.flows._likelihood import LogDensity, normal_log_density, transform_of
 
 __all__ = ["FlowClassifier", "joint_loss", "train_jointly"]
 
@@ -61,7 +61,7 @@ class FlowClassifier(LogDensity):
         """
         rows = rows.squeeze(1)
         u, log_det_map = self.perturbed(rows[:, :-1]), rows[:, -1]
-        transform = self.flow().transform
+        transform = transform_of(self.flow)
         log_ratio = log_density = None
         if self.alpha == 0 or (self.alpha < 1 and self.training):
             z, log_det = transform.call_and_ladj(u)

@@ -6,6 +6,7 @@ from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skdre._core.arrays import follows_rows
 from skdre._core.columns import check_mapped, validate_rows
 from skdre._core.docs import fill_class
 from skdre._core.types import Floats, RandomState, Rows
@@ -45,8 +46,14 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     def _mapped(self, X):
         check_is_fitted(self)
         X = validate_rows(self, X)
-        return self.marginal_maps_.forward(X)
+        pixels = getattr(self, "dequantizer_", None)
+        if pixels is None:
+            return self.marginal_maps_.forward(X)
+        Y = pixels.transform(X)
+        U, log_det = self.marginal_maps_.forward(Y)
+        return U, log_det + pixels.log_det_jacobian(Y)
 
+    @follows_rows
     def transform(self, X: Rows) -> Floats:
         """Map x to the features z.
 
@@ -65,6 +72,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U, _ = self._mapped(X)
         return through(self.flow_, lambda transform, u: transform(u), U)
 
+    @follows_rows
     def inverse_transform(self, X: Rows) -> Floats:
         """Map features z back to x.
 
@@ -84,8 +92,11 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         Z = check_mapped(self, X)
         U = through(self.flow_, lambda transform, z: transform.inv(z), Z)
-        return self.marginal_maps_.inverse(U)
+        Y: Floats = self.marginal_maps_.inverse(U)
+        pixels = getattr(self, "dequantizer_", None)
+        return Y if pixels is None else pixels.inverse_transform(Y)
 
+    @follows_rows
     def score_samples(self, X: Rows) -> Floats:
         """Log density of the flow at the rows of X.
 
@@ -102,6 +113,7 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         U, log_det_maps = self._mapped(X)
         return through(self.flow_, log_density, U) + log_det_maps
 
+    @follows_rows
     def fisher_scores(self, X: Rows) -> Floats:
         """Gradient of the log density by the flow's parameters, row by row.
 

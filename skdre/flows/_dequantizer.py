@@ -92,11 +92,12 @@ class Dequantizer(
 
     Notes
     -----
-    A flow sees one draw of the noise, and with few images it overfits that draw: its
-    features are then others at rows that it has seen, and a classifier on them tells
-    the flow's rows rather than the samples. ``X.repeat(k, axis=0)`` before
-    ``transform`` gives a flow k draws of each image; a ratio is fitted best on images
-    that the flow has not seen.
+    A flow that is fitted to the rows of ``transform`` sees one draw of the noise, and
+    with few images it learns that draw by heart: its features are then others at rows
+    that it has seen, and a classifier on them tells the flow's rows rather than the
+    samples. Give the images and the dequantiser to the flow,
+    ``FlowFeaturizer(dequantizer=Dequantizer(...))``: it draws the noise anew for every
+    batch. A ratio is still fitted best on images that the flow has not seen.
 
     References
     ----------
@@ -221,8 +222,29 @@ class Dequantizer(
         check_is_fitted(self)
         X = validate_rows(self, X)
         self._check_levels(X, self.n_levels_)
-        rng = check_random_state(self.random_state_)
-        return dequantize(X, self.n_levels_, self.alpha_, rng) - self.mean_
+        return self.draw(X, check_random_state(self.random_state_))[0]
+
+    def draw(self, X: Floats, rng: np.random.RandomState) -> tuple[Floats, Floats]:
+        """Rows y of one draw of the noise, and the log determinants there.
+
+        Unlike :meth:`transform` it checks nothing; a flow calls it for every epoch.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Whole numbers, as of ``transform``.
+        rng : numpy.random.RandomState
+            Draws the noise.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_features)
+        log_det : ndarray of shape (n_samples,)
+            In nats, as of ``log_det_jacobian``.
+        """
+        logits = dequantize(X, self.n_levels_, self.alpha_, rng)
+        log_det = log_slope(logits, self.n_levels_, self.alpha_).sum(axis=1)
+        return logits - self.mean_, log_det
 
     def inverse_transform(self, X: Rows) -> Floats:
         """Map rows of the whole line to pixels.

@@ -3,6 +3,8 @@
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
+from skdre._core.arrays import to_host
+
 __all__ = ["balanced_weight", "domains", "hold_out"]
 
 
@@ -10,7 +12,7 @@ def domains(y, n_samples):
     """Domain of each row, 0 or 1; all 0 unless y names exactly two classes."""
     if y is None:
         return np.zeros(n_samples, int)
-    y = np.asarray(y)
+    y = np.asarray(to_host(y))
     if y.ndim == 2 and y.shape[1] > 1:
         return np.zeros(n_samples, int)
     y = column_or_1d(y)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
@@ -22,17 +22,19 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
+from skdre._core.arrays import to_numpy
 from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
 from skdre._core.types import RandomState, Rows, Values
-from skdre._nn.batches import TensorRows
+from skdre._nn.batches import RedrawnBatches, TensorBatches, TensorRows
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module, train
 from skdre.base import AtomicFitMixin, DocumentedMixin
 from skdre.flows._choice import Candidate, candidates, held_out_losses, simplest
 from skdre.flows._density import FlowDensityMixin
+from skdre.flows._dequantizer import Dequantizer
 from skdre.flows._domains import balanced_weight, domains, hold_out
 from skdre.flows._flows import FLOWS, IMAGE_FLOWS, build_flow
 from skdre.flows._gaussian import (
@@ -98,6 +100,12 @@ class FlowFeaturizer(
         it is "standardize". With "gaussian" it is "standardize", with "copula" and
         "gaussianization" it is "gaussianize". With ``flow="auto"`` both are among the
         candidates, and the maf's are chosen like those of any other.
+    dequantizer : Dequantizer, default=None
+        Takes images of whole numbers to rows that a density can be fitted to; see
+        :class:`skdre.Dequantizer`. X then holds pixels, here and in every method, and
+        densities are those of pixel + noise, in units of a level. Training draws the
+        noise anew for every batch; behind a ``Dequantizer`` in a pipeline the flow sees
+        one draw for ever, and learns it by heart.
     max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"
@@ -131,6 +139,8 @@ class FlowFeaturizer(
         The kind of marginal maps that is kept.
     marginal_maps_ : MarginalMaps
         The maps of the columns.
+    dequantizer_ : Dequantizer or None
+        The fitted `dequantizer`.
     marginal_scores_ : dict of str to float
         Held-out mean log density of each kind that was tried, in nats.
     loss_curve_ : ndarray of shape (n_iter_,)
@@ -220,6 +230,7 @@ class FlowFeaturizer(
         "image_shape": ["array-like", None],
         "n_levels": [Interval(Integral, 1, None, closed="left")],
         "marginals": [StrOptions({"auto", *MARGINALS})],
+        "dequantizer": [Dequantizer, None],
         "max_epochs": [Interval(Integral, 1, None, closed="left")],
         "batch_size": [
             StrOptions({"auto"}),
@@ -245,6 +256,7 @@ class FlowFeaturizer(
         image_shape: Sequence[int] | None = None,
         n_levels: int = 2,
         marginals: str = "auto",
+        dequantizer: Dequantizer | None = None,
         max_epochs: int = 200,
         batch_size: int | str = "auto",
         learning_rate: float = 0.005,
@@ -263,6 +275,7 @@ class FlowFeaturizer(
         self.image_shape = image_shape
         self.n_levels = n_levels
         self.marginals = marginals
+        self.dequantizer = dequantizer
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.learning_rate = learning_rate
@@ -325,8 +338,19 @@ class FlowFeaturizer(
         )
         seed = draw_seed(rng)
 
+        levels, before = np.asarray(X)[training], np.zeros(len(X))
+        pixels = self._dequantizer(X, warm)
+        if pixels is not None:
+            X = pixels.transform(X)
+            before = pixels.log_det_jacobian(X)
+        self.dequantizer_ = pixels
+
         tasks = self._tasks(domain, [self.marginals_] if warm else None)
-        parts = [(X[rows], domain[rows]) for rows in (training, held_out)]
+        parts = [
+            (np.asarray(X)[rows], domain[rows], before[rows])
+            for rows in (training, held_out)
+        ]
+        redraw = None if pixels is None else partial(pixels.draw, levels)
 
         def fit_one(name, callbacks):
             candidate = tasks[name]
@@ -339,7 +363,9 @@ class FlowFeaturizer(
                 flow = self._new_flow(candidate.flow, X.shape[1], seed)
             if isinstance(flow, GaussianFlow):
                 return self._solve_flow(maps, candidate, parts, X, domain, device, seed)
-            return self._train_flow(flow, maps, kind, parts, device, seed, callbacks)
+            return self._train_flow(
+                flow, maps, kind, parts, device, seed, callbacks, redraw
+            )
 
         root = self._init_callback_context(max_subtasks=len(tasks))
         data = {"X": table, "y": y}
@@ -361,6 +387,14 @@ class FlowFeaturizer(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
+
+    def _dequantizer(self, X, warm):
+        """What takes pixels to rows, fitted; None without."""
+        if self.dequantizer is None:
+            return None
+        if warm and self.dequantizer_ is not None:
+            return self.dequantizer_
+        return clone(self.dequantizer).fit(X)
 
     def _tasks(self, domain, marginals):
         """What is fitted, by the name of its task, from the plain to the most bent."""
@@ -422,33 +456,48 @@ class FlowFeaturizer(
             )
 
     @usual_torch(grad=True)
-    def _train_flow(self, flow, maps, kind, parts, device, seed, callbacks):
-        """Train a flow on the mapped rows."""
-        tensors, offsets = [], []
-        for X, domain in parts:
+    def _train_flow(
+        self, flow, maps, kind, parts, device, seed, callbacks, redraw=None
+    ):
+        """Train a flow on the mapped rows; `redraw` gives other noise on them."""
+
+        def mapped(X, domain, before):
             U, log_det = maps.forward(X)
             weight = balanced_weight(domain)
-            offsets.append(np.mean(weight * log_det))
-            tensors.append(
-                TensorRows(
-                    torch.tensor(U, dtype=torch.float32, device=device),
-                    torch.tensor(weight, dtype=torch.float32, device=device),
-                )
+            rows = TensorRows(
+                torch.tensor(U, dtype=torch.float32, device=device),
+                torch.tensor(weight, dtype=torch.float32, device=device),
             )
+            return rows, np.mean(weight * (log_det + before))
+
+        (rows, offset), (held_out, held_out_offset) = (mapped(*each) for each in parts)
+        offsets, batches = [], TensorBatches
+        if redraw is not None:
+            rng = np.random.RandomState(seed)
+
+            def draw():
+                X, before = redraw(rng)
+                rows, offset = mapped(X, parts[0][1], before)
+                offsets.append(offset)
+                return rows
+
+            batches = partial(RedrawnBatches, draw=draw)
         scale = noise_scale(maps)
         density = LogDensity(copy.deepcopy(flow).float(), scale).to(device)
 
         def fitted(net):
             return self._fitted(fitted_module(net).flow, maps, kind)
 
-        n_rows = len(tensors[0])
+        n_rows = len(rows)
         batch_size = self.batch_size
         if batch_size == "auto":
             batch_size = min(max(256, n_rows // 20), 8192)
         net = train(
             density,
             _mean_log_loss,
-            *tensors,
+            rows,
+            held_out,
+            iterator_train=batches,
             max_epochs=self.max_epochs,
             batch_size=batch_size,
             learning_rate=self.learning_rate,
@@ -461,10 +510,11 @@ class FlowFeaturizer(
         finished = net.finished_epochs()
         loss = np.array([epoch["train_loss"] for epoch in finished])
         held_out_loss = np.array([epoch["valid_loss"] for epoch in finished])
-        score = float(offsets[1] - net.keeper_.best_loss_)
+        score = float(held_out_offset - net.keeper_.best_loss_)
+        offsets = offsets[: len(finished)] or offset
         attributes = fitted(net) | {
-            "loss_curve_": loss - offsets[0],
-            "validation_scores_": offsets[1] - held_out_loss,
+            "loss_curve_": loss - offsets,
+            "validation_scores_": held_out_offset - held_out_loss,
             "best_validation_score_": score,
             "n_iter_": len(finished),
         }
@@ -473,7 +523,7 @@ class FlowFeaturizer(
     @usual_torch(grad=True)
     def _solve_flow(self, maps, candidate, parts, X, domain, device, seed):
         """Fit a Gaussian flow on the mapped rows."""
-        (training, training_domain), (held_out, held_out_domain) = parts
+        (training, training_domain, _), (held_out, held_out_domain, before) = parts
         scale = noise_scale(maps)
         weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
         index = len(SHRINKAGES) - 1  # the columns as they are mapped
@@ -486,7 +536,7 @@ class FlowFeaturizer(
             maps.forward(training)[0], balanced_weight(training_domain), scale
         )
         score = shrunk_log_densities(U, held_out_weight, *moments)[index]
-        score += np.mean(held_out_weight * log_det)
+        score += np.mean(held_out_weight * (log_det + before))
 
         # There are no epochs to choose from, so the held-out rows join the others.
         maps = MARGINALS[candidate.marginals](X, weight)
@@ -520,4 +570,4 @@ class FlowFeaturizer(
         score : float
             In nats.
         """
-        return float(np.mean(self.score_samples(X)))
+        return float(np.mean(to_numpy(self.score_samples(X))))

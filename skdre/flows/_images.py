@@ -198,8 +198,8 @@ class _Back(Transform):
     def call_and_ladj(self, z: Tensor) -> tuple[Tensor, Tensor]:
         return self.there.back_and_ladj(z)
 
-    def log_abs_det_jacobian(self, z: Tensor, x: Tensor) -> Tensor:
-        return self.call_and_ladj(z)[1]
+    def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.call_and_ladj(x)[1]
 
 
 class _LazyMultiScale(LazyTransform):

@@ -23,6 +23,7 @@ __all__ = [
     "normal_log_density",
     "parameter_gradients",
     "through",
+    "transform_of",
 ]
 
 # Rows that go through the flow at once when it is not trained, and values: a continuous
@@ -43,6 +44,13 @@ def log_density(transform: Transform, u: Tensor) -> Tensor:
     """Log density in nats of rows that the transform takes to N(0, I)."""
     z, log_det = transform.call_and_ladj(u)  # type: ignore[attr-defined] # zuko's own
     return normal_log_density(z) + log_det
+
+
+def transform_of(flow: Flow) -> Transform:
+    """The transform of ``flow()``, without the distribution around it."""
+    if type(flow).forward is Flow.forward:
+        return flow.transform()
+    return flow().transform
 
 
 class PerturbedRows(nn.Module):
@@ -88,7 +96,7 @@ class LogDensity(PerturbedRows):
         self.flow = flow.requires_grad_()
 
     def forward(self, u: Tensor) -> Tensor:
-        return log_density(self.flow().transform, self.perturbed(u))
+        return log_density(transform_of(self.flow), self.perturbed(u))
 
 
 def through(
@@ -103,7 +111,7 @@ def through(
     n_rows = min(_CHUNK_ROWS, max(_CHUNK_VALUES // U.shape[1], 1))
     parts = []
     with usual_torch(grad=False):
-        transform = flow().transform
+        transform = transform_of(flow)
         for start in range(0, len(U), n_rows):
             u = torch.as_tensor(U[start : start + n_rows], device=device)
             parts.append(function(transform, u).cpu().numpy())

@@ -8,7 +8,7 @@ gradients row by row.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ __all__ = [
     "Layer",
     "Network",
     "Step",
+    "collects",
     "run_steps",
 ]
 
@@ -30,6 +31,9 @@ HORIZON = 4.0
 
 # Log scales lie between minus this and this, as zuko's do.
 LOG_SCALE_BOUND = -math.log(1e-3)
+
+_silu_backward = torch.ops.aten.silu_backward.default
+_tanh_backward = torch.ops.aten.tanh_backward.default
 
 # A product of so few columns is quicker the other way round.
 _NARROW = 16
@@ -42,10 +46,10 @@ def _times(a, b):
     return torch.mm(a, b)
 
 
-class Layer(NamedTuple):
+class Layer:
     """A linear layer.
 
-    Attributes
+    Parameters
     ----------
     weight : torch.Tensor of shape (n_outputs, n_inputs)
     bias : torch.Tensor of shape (n_outputs,)
@@ -54,22 +58,27 @@ class Layer(NamedTuple):
         weights are zero; empty where all are used.
     """
 
-    weight: Tensor
-    bias: Tensor
-    blocks: tuple[tuple[int, int, int, int], ...] = ()
+    def __init__(self, weight, bias, blocks=()):
+        self.weight, self.bias, self.blocks = weight, bias, blocks
+        self.detached, self.transposed = weight.detach(), weight.detach().t()
+        self.is_narrow = weight.shape[0] <= _NARROW
+        # Where the gradients are added up, if they are not handed on.
+        self.totals = None
+        if collects(weight) and collects(bias):
+            self.totals = weight.grad, bias.grad
 
     def __call__(self, h: Tensor) -> Tensor:
         """Outputs of shape (n_rows, n_outputs)."""
+        if self.is_narrow:
+            return _times(h, self.transposed).add_(self.bias)
         if not self.blocks:
-            if len(self.bias) <= _NARROW:
-                return _times(h, self.weight.t()).add_(self.bias)
-            return torch.addmm(self.bias, h, self.weight.t())
-        outputs = h.new_empty(len(h), len(self.bias))
+            return torch.addmm(self.bias, h, self.transposed)
+        outputs = h.new_empty(h.shape[0], self.bias.shape[0])
         for top, bottom, left, right in self.blocks:
             torch.addmm(
                 self.bias[top:bottom],
                 h[:, left:right],
-                self.weight[top:bottom, left:right].t(),
+                self.transposed[left:right, top:bottom],
                 out=outputs[:, top:bottom],
             )
         return outputs
@@ -77,40 +86,47 @@ class Layer(NamedTuple):
     def by_inputs(self, gradient: Tensor) -> Tensor:
         """Gradient by the inputs, given that by the outputs."""
         if not self.blocks:
-            return _times(gradient, self.weight)
-        found = gradient.new_zeros(len(gradient), self.weight.shape[1])
+            return _times(gradient, self.detached)
+        found = gradient.new_zeros(gradient.shape[0], self.weight.shape[1])
         for top, bottom, left, right in self.blocks:
             found[:, left:right].addmm_(
-                gradient[:, top:bottom], self.weight[top:bottom, left:right]
+                gradient[:, top:bottom], self.detached[top:bottom, left:right]
             )
         return found
 
     def by_parameters(
         self, gradient: Tensor, h: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
-        """Gradients by weight and bias; None where they were added to what collects."""
-        weight, bias = self.weight, self.bias
-        if getattr(weight, "collects", False) and getattr(bias, "collects", False):
-            assert weight.grad is not None
-            assert bias.grad is not None
-            self._add(gradient, h, weight.grad)
-            bias.grad.add_(gradient.sum(0))
+        """Gradients by weight and bias; None where they were added up."""
+        by_bias = gradient.sum(0)
+        if self.totals is not None:
+            self._add(gradient, h, self.totals[0])
+            self.totals[1].add_(by_bias)
             return None, None
-        if not self.blocks:
-            return _times(gradient.t(), h), gradient.sum(0)
-        found = torch.zeros_like(weight)
-        self._add(gradient, h, found)
-        return found, gradient.sum(0)
+        by_weight = torch.zeros_like(self.detached)
+        self._add(gradient, h, by_weight)
+        return by_weight, by_bias
 
     def _add(self, gradient, h, total):
         """Add the gradient by the weight to a tensor of its shape."""
-        if not self.blocks:
-            total.add_(_times(gradient.t(), h))
-            return
-        for top, bottom, left, right in self.blocks:
-            total[top:bottom, left:right].addmm_(
-                gradient[:, top:bottom].t(), h[:, left:right]
-            )
+        if self.blocks:
+            for top, bottom, left, right in self.blocks:
+                total[top:bottom, left:right].addmm_(
+                    gradient[:, top:bottom].t(), h[:, left:right]
+                )
+        elif 1 < h.shape[1] <= _NARROW:
+            total.t().addmm_(h.t(), gradient)
+        else:
+            total.addmm_(gradient.t(), h)
+
+
+def collects(parameter: Tensor) -> bool:
+    """Whether gradients are to be added to what a parameter has already.
+
+    That spares the graph a node and a copy for each. See
+    :class:`skdre._nn.flat_weights.FlatWeights`.
+    """
+    return getattr(parameter, "collects", False)
 
 
 class Network:
@@ -126,7 +142,7 @@ class Network:
 
     def __init__(self, layers):
         self.layers = layers
-        self.parameters = [each for layer in layers for each in layer[:2]]
+        self.parameters = [p for each in layers for p in (each.weight, each.bias)]
 
     def forward(self, u: Tensor, *, save: bool) -> tuple[Tensor, Any]:
         """Outputs at rows u, and what :meth:`backward` needs if it is to be saved."""
@@ -153,11 +169,11 @@ class Network:
             found[:0] = self.layers[k].by_parameters(gradient, inputs[k])
             if k:
                 gradient = self.layers[k].by_inputs(gradient)
-                gradient = torch.ops.aten.silu_backward(gradient, sums[k - 1])
+                gradient = _silu_backward(gradient, sums[k - 1])
         if not of_rows:
             return None, found
         gradient = self.layers[0].by_inputs(gradient)
-        return torch.ops.aten.tanh_backward(gradient, inputs[0] / HORIZON), found
+        return _tanh_backward(gradient, inputs[0] / HORIZON), found
 
 
 class Step:
@@ -240,7 +256,10 @@ def _arguments(outputs):
 
 
 class _Chain(torch.autograd.Function):
-    """Steps one after the other, with their parameters for the graph's sake."""
+    """Steps one after the other, with their parameters for the graph's sake.
+
+    Where these collect their gradients one of them stands for all.
+    """
 
     @staticmethod
     def forward(ctx, steps, x, *parameters):
@@ -264,7 +283,7 @@ class _Chain(torch.autograd.Function):
                 of_rows=k > 0 or ctx.needs_input_grad[1],
             )
             found[:0] = of_step
-        return None, by_y, *found
+        return None, by_y, *found[: len(ctx.needs_input_grad) - 2]
 
 
 def run_steps(steps: list[Step], x: Tensor) -> tuple[Tensor, Tensor]:
@@ -285,6 +304,8 @@ def run_steps(steps: list[Step], x: Tensor) -> tuple[Tensor, Tensor]:
     y = x.reshape(-1, x.shape[-1])
     if torch.is_grad_enabled():
         parameters = [each for step in steps for each in step.network.parameters]
+        if all(map(collects, parameters)):
+            parameters = parameters[:1]
         y, total = _Chain.apply(steps, y, *parameters)
     else:
         total = torch.zeros_like(y[:, 0])

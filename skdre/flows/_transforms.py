@@ -6,6 +6,9 @@ a start at the identity.
 """
 
 import math
+from functools import cached_property
+from typing import ClassVar
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +25,14 @@ from zuko.transforms import (
     MonotonicAffineTransform,
 )
 
-from skdre.flows._steps import HORIZON, AffineStep, Layer, Network, run_steps
+from skdre.flows._steps import (
+    HORIZON,
+    AffineStep,
+    Layer,
+    Network,
+    Step,
+    run_steps,
+)
 
 __all__ = [
     "Bound",
@@ -169,6 +179,27 @@ class Chain(LazyComposedTransform):
         With a method ``step``.
     """
 
+    # Steps of the chains whose parameters stay what they are, for they are trained.
+    _kept: ClassVar[WeakKeyDictionary] = WeakKeyDictionary()
+
+    def held(self, is_held: bool) -> None:
+        """Told by :class:`skdre._nn.flat_weights.FlatWeights`."""
+        if is_held:
+            self._kept[self] = []
+        else:
+            self._kept.pop(self, None)
+
+    def steps(self) -> list[Step]:
+        """The transformations as they are run with their gradients at once."""
+        # In evaluation other weights may stand in for the parameters.
+        kept = self._kept.get(self) if self.training else None
+        if kept:
+            return kept
+        steps = [each.step() for each in self.transforms]
+        if kept is not None:
+            kept += steps
+        return steps
+
     def forward(self, c: None = None) -> ComposedTransform:
         if self.training or not torch.is_grad_enabled():
             return _QuickChain(self)
@@ -179,8 +210,15 @@ class _QuickChain(ComposedTransform):
     """A composed transform that knows the steps of a :class:`Chain`."""
 
     def __init__(self, module):
-        super().__init__(*(each() for each in module.transforms))
-        self.steps = [each.step() for each in module.transforms]
+        self.steps = module.steps()
+        # What a composed transform makes of its parts, at each call.
+        Transform.__init__(self)
+        self.domain_dim = self.codomain_dim = 1
+        self._module = module
+
+    @cached_property
+    def transforms(self):
+        return tuple(each() for each in self._module.transforms)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return run_steps(self.steps, x)
@@ -193,7 +231,7 @@ class _QuickChain(ComposedTransform):
         if torch.is_grad_enabled():
             return super().inv
         # That of a composed transform would not come back to this one.
-        return Transform.inv.fget(self)
+        return Transform.inv.fget(self)  # type: ignore[attr-defined] # a property
 
     def _inverse(self, y):
         if torch.is_grad_enabled():

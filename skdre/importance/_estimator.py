@@ -16,6 +16,7 @@ from skdre._compat import (
     fit_context,
     with_callbacks,
 )
+from skdre._core.chunks import is_collection, note_columns
 from skdre._core.inner import fit_weighted
 from skdre._core.tasks import inner_fit
 from skdre._core.types import Floats, Rows, Values
@@ -26,6 +27,7 @@ from skdre.base import (
     predict_log_ratio,
     predict_ratio_interval,
 )
+from skdre.importance._lazy import fit_lazily
 from skdre.importance._meta import TargetRowsMixin
 from skdre.importance._rows import TargetRows, named_target
 from skdre.importance._score import importance_weighted_score
@@ -44,8 +46,7 @@ def _default_ratio():
     return KMMRatio()
 
 
-def _check_effective_sample_size(weights, n_source):
-    size = effective_sample_size(weights)
+def _check_effective_sample_size(size, n_source):
     # Of a few rows a single one is more than that share.
     if size < max(_LOW_EFFECTIVE_SHARE * n_source, min(2, n_source / 2)):
         warnings.warn(
@@ -56,7 +57,6 @@ def _check_effective_sample_size(weights, n_source):
             UserWarning,
             stacklevel=7,
         )
-    return size
 
 
 def _nearest_to_one(log_ratio, lower, upper):
@@ -103,7 +103,8 @@ def fit_parts(owner, root, data, labelled, target_rows, *, apart, normalize=True
         normalize=normalize,
     )
     n_source = len(labels) if weight is None else np.count_nonzero(weight)
-    effective_size = _check_effective_sample_size(weights, n_source)
+    effective_size = effective_sample_size(weights)
+    _check_effective_sample_size(effective_size, n_source)
     estimator = clone(owner.estimator)
     with inner_fit(root, owner, estimator, "fit-estimator", **data):
         estimator = fit_weighted(estimator, source, labels, weights, "estimator")
@@ -206,6 +207,10 @@ class ImportanceWeighted(
     **In a pipeline** whose earlier steps transform X, target rows in X are transformed
     with it. `X_target` is not, unless metadata routing is on and the pipeline has
     ``transform_input=["X_target"]``.
+
+    **Dask collections.** X, y and `X_target` may be Dask arrays or data frames where
+    `estimator` is for these, of xgboost.dask, lightgbm.dask or dask_ml. Then
+    `sample_weight_` is a lazy array.
 
     **Choosing parameters.** :meth:`score` weights a fold by that fold's own ratio. This
     is right for choosing among inner estimators, flattenings and clips. When
@@ -316,6 +321,8 @@ class ImportanceWeighted(
         """
         if self.ratio is not None:
             check_is_ratio(self.ratio, "ratio")
+        if is_collection(X):
+            return self._fit_lazily(X, y, sample_weight, X_target)
         data = {"X": X, "y": y}
         source, labels, weight, target, target_weight = self._split_rows(
             X, y, sample_weight, X_target
@@ -343,6 +350,18 @@ class ImportanceWeighted(
         root.call_on_fit_task_end(
             estimator=self, reconstruction_attributes=dict, **data
         )
+        return self
+
+    def _fit_lazily(self, X, y, sample_weight, X_target):
+        ratio, estimator, weights, size, n_source = fit_lazily(
+            self, _default_ratio(), X, y, sample_weight, X_target
+        )
+        _check_effective_sample_size(size, n_source)
+        note_columns(self, X)
+        self.ratio_, self.estimator_ = ratio, estimator
+        self.sample_weight_, self.effective_sample_size_ = weights, size
+        if hasattr(estimator, "classes_"):
+            self.classes_ = estimator.classes_
         return self
 
     def score(self, X: Rows, y: Values, sample_weight: Values | None = None) -> float:

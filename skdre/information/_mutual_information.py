@@ -312,7 +312,7 @@ class MutualInformation(
             ]
             results = cross_fit(
                 self.ratio,
-                folds_of_pairs(x, y, parts, partners),
+                folds_of_pairs(x, y, parts, partners, cluster),
                 n_jobs=self.n_jobs,
                 tasks=tasks,
             )

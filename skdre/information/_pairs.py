@@ -41,8 +41,11 @@ def _joined(X, Y, partners):
     return np.hstack([np.tile(X, (n_shifts, 1)), Y[partners.T.ravel()]])
 
 
-def folds_of_pairs(X, Y, parts, partners):
-    """Yield the rows of each fold, from the positions of its pairs and partners."""
+def folds_of_pairs(X, Y, parts, partners, cluster=None):
+    """Yield the rows of each fold, from the positions of its pairs and partners.
+
+    A permuted row is of the group of its X in `cluster`.
+    """
     for pair_parts, partner_parts in zip(parts, partners, strict=True):
         training, test = (
             np.vstack(
@@ -53,5 +56,9 @@ def folds_of_pairs(X, Y, parts, partners):
             )
             for index, own in zip(pair_parts, partner_parts, strict=True)
         )
-        is_joint = np.arange(len(training)) < len(pair_parts[0])
-        yield Fold(training, is_joint.astype(int), test)
+        own = pair_parts[0]
+        is_joint = np.arange(len(training)) < len(own)
+        groups = None
+        if cluster is not None:
+            groups = np.tile(cluster[own], len(training) // len(own))
+        yield Fold(training, is_joint.astype(int), test, groups)

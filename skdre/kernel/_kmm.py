@@ -167,6 +167,9 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
     The "auto" settings are set by the number of observations: copies of a row with a
     continuous value are one, and weights count as Kish's effective number.
 
+    Under scikit-learn's array API dispatch results follow the library and the device of
+    X: see "Arrays on a GPU" in the documentation.
+
     References
     ----------
     .. [1] Huang, Gretton, Borgwardt, Schoelkopf, Smola (2006). Correcting sample
@@ -236,7 +239,7 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

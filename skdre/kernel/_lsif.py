@@ -191,6 +191,9 @@ class LSIFRatio(
     with the square of `n_components` only; up to 128 MB of distances and kernel values
     are kept where they fit into it.
 
+    Under scikit-learn's array API dispatch results follow the library and the device of
+    X: see "Arrays on a GPU" in the documentation.
+
     References
     ----------
     .. [1] Kanamori, Hido, Sugiyama (2009). A least-squares approach to direct
@@ -265,7 +268,7 @@ class LSIFRatio(
 
         Parameters
         ----------
-        %(X)
+        %(X) Also a Dask array or data frame with chunks along the rows.
         %(y)
         %(sample_weight)
 

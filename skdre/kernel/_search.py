@@ -36,7 +36,7 @@ def repeats_in(samples):
 
 def first_rows(portion):
     """The rows of a portion that are searched: samples in memory are shuffled."""
-    some = slice(SEARCH_ROWS)
+    some = slice(min(SEARCH_ROWS, portion.X.shape[0]))
     X = portion.X[some, :]
     return replace(portion, X=X, weight=portion.weight[some], count=portion.count[some])
 

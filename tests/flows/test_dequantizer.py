@@ -1,5 +1,6 @@
 """Dequantizer: exact inverse, Jacobian by differences, codes of known length."""
 
+import copy
 import pickle
 import warnings
 
@@ -205,3 +206,72 @@ def test_centering_is_by_the_rows_of_fit():
         centered.bits_per_dimension(shifted, log_density),
         plain.bits_per_dimension(plain.transform(new), log_density),
     )
+
+
+# In a flow --------------------------------------------------------------------------
+
+
+def digits(n_samples=150):
+    """Digits of four pixels of the middle, with 17 levels."""
+    return load_digits().data[:n_samples, [26, 27, 34, 35]]
+
+
+def pixel_flow(flow="gaussian", **params):
+    params = {"dequantizer": Dequantizer(17, alpha=0.01, random_state=0)} | params
+    quick = {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 4}
+    return FlowFeaturizer(flow, random_state=0, **quick | params)
+
+
+@pytest.mark.parametrize("flow", ["gaussian", "maf"])
+@pytest.mark.filterwarnings("ignore:The held-out likelihood still rose")
+def test_a_flow_of_pixels(flow):
+    X = digits()
+    fitted = pixel_flow(flow).fit(X)
+    pixels = fitted.dequantizer_
+    assert pixels is not fitted.dequantizer
+    Z = fitted.transform(X)
+    assert_array_equal(fitted.inverse_transform(Z), X)
+    samples = fitted.sample(50, random_state=0)
+    assert set(samples.ravel()) <= set(range(17))
+    # The density is that of pixel and noise: bits per dimension follow without more.
+    Y = pixels.transform(X)
+    of_y = copy.copy(fitted)
+    of_y.dequantizer_ = None
+    bits = pixels.bits_per_dimension(Y, of_y.score_samples(Y))
+    assert_allclose(-fitted.score_samples(X) / (4 * np.log(2)), bits)
+    assert fitted.best_validation_score_ == pytest.approx(fitted.score(X), abs=1)
+    again = pixel_flow(flow).fit(X)
+    assert_array_equal(again.transform(X), Z)
+    assert_array_equal(pickle.loads(pickle.dumps(fitted)).transform(X), Z)
+
+
+@pytest.mark.filterwarnings("ignore:The held-out likelihood still rose")
+def test_every_pass_has_noise_of_its_own(monkeypatch):
+    drawn = []
+    draw = Dequantizer.draw
+
+    def watched(self, X, rng):
+        drawn.append((X, *draw(self, X, rng)))
+        return drawn[-1][1:]
+
+    monkeypatch.setattr(Dequantizer, "draw", watched)
+    fitted = pixel_flow("maf", marginals="standardize").fit(digits())
+    _, *passes = drawn
+    assert len(passes) == fitted.n_iter_ == 4
+    X, first, log_det = passes[0]
+    assert len(X) < 150  # those of the training alone
+    assert np.abs(first - passes[1][1]).max(axis=0).min() > 0
+    assert_array_equal(fitted.dequantizer_.inverse_transform(first), X)
+    assert_allclose(fitted.dequantizer_.log_det_jacobian(first), log_det)
+    # Training and held-out scores are in the same units.
+    assert abs(fitted.loss_curve_[-1] + fitted.validation_scores_[-1]) < 1
+
+
+def test_flows_refuse_what_is_no_pixel_or_no_dequantizer():
+    with pytest.raises(ValueError, match="whole numbers from 0 to 16"):
+        pixel_flow().fit(digits() + 0.5)
+    with pytest.raises(ValueError, match="dequantizer"):
+        pixel_flow(dequantizer=17).fit(digits())
+    fitted = pixel_flow().fit(digits())
+    with pytest.raises(ValueError, match="whole numbers from 0 to 16"):
+        fitted.transform(digits() - 1)

@@ -260,6 +260,30 @@ def test_folds_of_pairs_are_whole_groups(cv):
     assert len(model.ratios_) == 4
 
 
+def test_fits_on_pairs_are_told_of_groups():
+    X, Y, groups = pairs(0)
+    X[:, 0] = groups + 1e-6 * X[:, 0]
+    told = []
+
+    class Told(Recorder):
+        def fit(self, X, y, groups=None):
+            told.append((np.rint(X[:, 0]), y, groups))
+            return super().fit(X, y)
+
+        def decision_function(self, X):
+            return X[:, 1]
+
+    MutualInformation(Told(), cv=2, random_state=0).fit(X, Y, groups=groups)
+    assert len(told) == 2
+    for of_x, y, of_fit in told:
+        # A permuted row is of the group of its X.
+        assert (y == 0).any()
+        assert len(np.unique(of_fit)) == len(np.unique(of_x)) > 2
+        assert len(np.unique(np.column_stack([of_x, of_fit]), axis=0)) == len(
+            np.unique(of_x)
+        )
+
+
 def test_partners_are_of_other_groups():
     rng = np.random.RandomState(0)
     cluster = rng.permutation(np.repeat(np.arange(9), rng.permutation(9) + 1))

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from skdre._nn.batches import TensorRows
 from skdre._nn.flat_weights import FlatWeights
+from skdre._nn.training import train
 
 
 class Tied(nn.Module):
@@ -75,3 +77,59 @@ def test_released_parameters_have_memory_of_their_own(module):
         torch.testing.assert_close(value, before[name])
     assert all(p.grad is None for p in module.parameters())
     assert module.first.bias.untyped_storage().nbytes() == 3 * 4
+
+
+class Branches(nn.Module):
+    """One layer is never reached, one through another that starts at zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(3, 3), nn.Linear(3, 1)
+        self.idle = nn.Linear(3, 1)
+        nn.init.zeros_(self.last.weight)
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+
+def test_weight_decay_spares_what_the_loss_does_not_reach():
+    torch.manual_seed(0)
+    module = Branches()
+    idle = copy.deepcopy(module.idle.state_dict())
+    x = torch.randn(64, 3)
+    rows = TensorRows(x, x.sum(1, keepdim=True))
+    train(
+        module,
+        nn.MSELoss(),
+        rows,
+        max_epochs=5,
+        batch_size=16,
+        learning_rate=0.01,
+        weight_decay=10.0,
+        patience=5,
+        seed=0,
+    )
+    assert module.last.weight.abs().min() > 0
+    for name, value in module.idle.state_dict().items():
+        assert torch.equal(value, idle[name])
+
+
+def test_what_a_gradient_has_reached():
+    torch.manual_seed(0)
+    module = Branches()
+    weights = FlatWeights(module)
+    for n_unreached in (4, 2):
+        weights.flat.grad.zero_()
+        module(torch.ones(2, 3)).sum().backward()
+        # At first the last layer's weights, zero, let nothing through to the first.
+        assert len(weights.unreached()) == n_unreached
+        with torch.no_grad():
+            module.last.weight += 1
+
+
+def test_other_weights_inside_a_block(module):
+    weights = FlatWeights(module)
+    own = weights.flat.detach().clone()
+    with weights.replaced_by(torch.ones_like(own)):
+        assert (module.first.weight == 1).all()
+    assert torch.equal(weights.flat.detach(), own)

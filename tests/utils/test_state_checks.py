@@ -208,7 +208,8 @@ class DeclaresNothing(BaseEstimator):
 
 def test_values_are_those_declared():
     values = dict(other_values(Declares(inner=GaussianRatio())))
-    assert set(values) == {"share", "kind", "flag", "inner", "inner__shrink"}
+    of_inner = {f"inner__{name}" for name in ("shrink", "tails", "cv")}
+    assert set(values) == {"share", "kind", "flag", "inner"} | of_inner
     assert set(values["kind"]) == {"b", "c"}
     assert values["flag"] == [False]
     assert None in values["share"]
