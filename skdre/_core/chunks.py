@@ -266,12 +266,14 @@ def constant(value):
 # --- predictions --------------------------------------------------------------------
 
 
-def _on_block(block, estimator, method, like, block_info=None, partition_info=None):
+def _on_block(
+    block, estimator, method, like, options=None, block_info=None, partition_info=None
+):
     """Predictions at a chunk, its number in an error."""
     if num_samples(block) == 0:
         return like
     try:
-        return getattr(estimator, method)(block)
+        return getattr(estimator, method)(block, **(options or {}))
     except (TypeError, ValueError) as error:
         if block_info:
             first = block_info[0]
@@ -283,7 +285,9 @@ def _on_block(block, estimator, method, like, block_info=None, partition_info=No
         raise named_error(error, *place) from error
 
 
-def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
+def lazily(
+    estimator: Any, method: str, X: Any, like: np.ndarray, **options: Any
+) -> Any:
     """A prediction at each row of a collection, as a lazy array of the same chunks.
 
     Parameters
@@ -295,6 +299,8 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     X : Dask array or data frame of shape (n_samples, n_features)
     like : ndarray
         An empty prediction, of shape (0,) or (0, n_outputs).
+    **options : dict
+        Of the method.
 
     Returns
     -------
@@ -304,13 +310,13 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
 
     note_columns(estimator, X, reset=False)
     if not _is_array(X):
-        return X.map_partitions(_on_block, estimator, method, like, meta=like)
+        return X.map_partitions(_on_block, estimator, method, like, options, meta=like)
     node = dask.delayed(estimator, traverse=False, pure=False)
     shape: dict[str, Any] = {"drop_axis": 1}
     if like.ndim > 1:
         shape = {"chunks": (X.chunks[0], (like.shape[1],))}
     return X.map_blocks(
-        _on_block, node, method, like, dtype=like.dtype, meta=like, **shape
+        _on_block, node, method, like, options, dtype=like.dtype, meta=like, **shape
     )
 
 
@@ -343,7 +349,7 @@ def over_chunks(method: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     method : function
-        ``method(self, X)``.
+        ``method(self, X, **options)``.
 
     Returns
     -------
@@ -351,10 +357,10 @@ def over_chunks(method: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(method)
-    def predict(self, X):
+    def predict(self, X, **options):
         if not is_collection(X) or getattr(self, "_is_lazy", False):
-            return method(self, X)
+            return method(self, X, **options)
         check_is_fitted(self)
-        return lazily(self, method.__name__, X, np.empty(0))
+        return lazily(self, method.__name__, X, np.empty(0), **options)
 
     return predict
