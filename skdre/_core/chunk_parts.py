@@ -332,10 +332,16 @@ def _pool_arrays(numerator, denominator):
             "numerator and denominator must have the same number of columns, got "
             f"{numerator.shape[1]} and {denominator.shape[1]}."
         )
-    labels = [
-        X.map_blocks(_labels, label, drop_axis=1, dtype=int, meta=np.empty(0, int))
-        for X, label in ((numerator, 1), (denominator, 0))
-    ]
+    labels = []
+    for X, label in ((numerator, 1), (denominator, 0)):
+        if np.isnan(X.shape[0]):
+            like = {"dtype": int, "meta": np.empty(0, int)}
+            labels.append(X.map_blocks(_labels, label, drop_axis=1, **like))
+        else:
+            # Nothing has to be read for these.
+            labels.append(
+                dask.array.full(len(X), label, chunks=(X.chunks[0],), dtype=int)
+            )
     # Sizes of chunks that are not known cannot be compared.
     stacked = {"allow_unknown_chunksizes": True}
     return (
