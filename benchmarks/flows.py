@@ -112,7 +112,7 @@ def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--features", type=int, nargs="+", default=[2, 10, 40, 784])
+    parser.add_argument("--features", type=int, nargs="*", default=[2, 10, 40, 784])
     flows = ["maf", "realnvp", "nsf"]
     parser.add_argument("--flows", nargs="+", choices=flows, default=flows)
     whats = ["train", "invert"]

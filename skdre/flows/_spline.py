@@ -8,7 +8,10 @@ __all__ = ["SplineStep"]
 
 # Numbers that are worked on at once: what the steps of the computation hand on to one
 # another shall stay in the processor's cache.
-_CHUNK_NUMBERS = 2**16
+_CHUNK_NUMBERS = 2**18
+
+# Of more numbers the gradient computes again what the values have found.
+_KEPT_NUMBERS = 2**20
 
 
 class SplineStep(Step):
@@ -37,18 +40,22 @@ class SplineStep(Step):
 
     def forward(self, x, *, save):
         outputs, of_network = self.network.forward(x, save=save)
-        y, log_det = torch.empty_like(x), x.new_empty(len(x))
+        y, log_det, kept = torch.empty_like(x), x.new_empty(len(x)), []
+        is_kept = save and outputs.numel() <= _KEPT_NUMBERS
         for rows in self._chunks(outputs):
-            y[rows], slopes = self._spline(x[rows], outputs[rows])[:2]
+            y[rows], slopes, found = self._spline(x[rows], outputs[rows])
             torch.sum(slopes, dim=1, out=log_det[rows])
-        return y, log_det, (x, outputs, of_network)
+            kept.append(found if is_kept else None)
+        return y, log_det, (x, outputs, of_network, kept)
 
     def backward(self, by_y, by_log_det, saved, *, of_rows):
-        x, outputs, of_network = saved
+        x, outputs, of_network, kept = saved
         by_x, by_outputs = torch.empty_like(x), torch.empty_like(outputs)
-        for rows in self._chunks(outputs):
+        for rows, found in zip(self._chunks(outputs), kept, strict=True):
+            if found is None:
+                found = self._spline(x[rows], outputs[rows])[2]
             by_x[rows], by_outputs[rows] = self._gradients(
-                by_y[rows], by_log_det[rows], x[rows], outputs[rows]
+                by_y[rows], by_log_det[rows], x[rows], found
             )
         by_seen, found = self.network.backward(by_outputs, of_network, of_rows=of_rows)
         return None if by_seen is None else by_x.add_(by_seen), found
@@ -68,8 +75,12 @@ class SplineStep(Step):
         scale = log_scale.exp()
         u = torch.addcmul(shift.squeeze(2), x, scale)
 
-        shares = torch.softmax(sizes.unflatten(2, (2, n)), dim=3)
+        # A softmax of few numbers is slow; these are bounded, so nothing overflows.
+        shares = sizes.unflatten(2, (2, n)).exp()
         ends = shares.cumsum(3)
+        total = ends[..., -1:].reciprocal()
+        shares.mul_(total)
+        ends.mul_(total)
         inside = u.abs() <= B
         bin_ = (ends[:, :, 0, :-1] < ((u + B) / (2 * B))[..., None]).sum(2)
         at = bin_[..., None, None].expand(-1, -1, 2, 1)
@@ -97,13 +108,13 @@ class SplineStep(Step):
         )  # fmt: skip
         return y, log_slope, kept
 
-    def _gradients(self, by_y, by_log_det, x, outputs):
+    def _gradients(self, by_y, by_log_det, x, kept):
         """Gradients by x, the network aside, and by the outputs of the network."""
         n, B = self.n_bins, self.bound
         (
             shrink, scale, shares, bin_, share, end, width, height,
             inside, d0, d1, s, xi, mix, bend, below, share_up, rest, top,
-        ) = self._spline(x, outputs)[2]  # fmt: skip
+        ) = kept  # fmt: skip
         by_slope = by_log_det[:, None]
         # Of value and log slope: the parts that enter by xi, s, d0 and d1.
         of_value = by_y * height / below
