@@ -178,9 +178,7 @@ def main():
     args = parser.parse_args()
     end = perf_counter() + args.budget
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error(
-            "torch sees no CUDA device: try --device cpu:0."
-        )
+        parser.error("torch sees no CUDA device: try --device cpu:0.")
     is_cuda = args.device.startswith("cuda")
     name = torch.cuda.get_device_name(args.device) if is_cuda else args.device
     where = f"{name}, beside {_report.machine(torch.get_num_threads())}"
