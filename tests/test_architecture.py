@@ -265,6 +265,7 @@ MAY_KNOW = {
     "portions": {"_core"},
     "test_architecture": {"_names"},
     "test_compat": {"_compat"},
+    "test_examples_lrmf": {"flows"},
     "test_saving": {"_nn", "auto"},
 }
 BUILT_ON = {"_core", "_nn"}

@@ -27,6 +27,7 @@ __all__ = [
     "note_columns",
     "on_blocks",
     "over_chunks",
+    "refuse_collection",
     "takes_collections",
 ]
 
@@ -45,6 +46,34 @@ def is_collection(X: Any) -> bool:
     """
     kind = type(X)
     return kind.__module__.partition(".")[0] == "dask" and hasattr(kind, "to_delayed")
+
+
+def refuse_collection(X: Any, name: str = "X") -> None:
+    """Refuse a collection where it would be turned into one array.
+
+    Parameters
+    ----------
+    X : array-like or Dask collection
+    name : str, default="X"
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+
+    Examples
+    --------
+    >>> from skdre._core.chunks import refuse_collection
+    >>> refuse_collection([[1.0]])
+    """
+    if is_collection(X):
+        raise TypeError(
+            f"{name} is a Dask collection, which is not taken here, for it may not fit "
+            f"into memory: pass a sample of its rows, or {name}.compute() if it does. "
+            "What is fitted predicts chunk by chunk by "
+            f"{name}.map_blocks(estimator.predict_ratio, drop_axis=1). Ratio "
+            "estimators themselves, outside of pipelines and searches, take them."
+        )
 
 
 def takes_collections(estimator: Any) -> bool:
@@ -237,12 +266,14 @@ def constant(value):
 # --- predictions --------------------------------------------------------------------
 
 
-def _on_block(block, estimator, method, like, block_info=None, partition_info=None):
+def _on_block(
+    block, estimator, method, like, options=None, block_info=None, partition_info=None
+):
     """Predictions at a chunk, its number in an error."""
     if num_samples(block) == 0:
         return like
     try:
-        return getattr(estimator, method)(block)
+        return getattr(estimator, method)(block, **(options or {}))
     except (TypeError, ValueError) as error:
         if block_info:
             first = block_info[0]
@@ -254,7 +285,9 @@ def _on_block(block, estimator, method, like, block_info=None, partition_info=No
         raise named_error(error, *place) from error
 
 
-def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
+def lazily(
+    estimator: Any, method: str, X: Any, like: np.ndarray, **options: Any
+) -> Any:
     """A prediction at each row of a collection, as a lazy array of the same chunks.
 
     Parameters
@@ -266,6 +299,8 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     X : Dask array or data frame of shape (n_samples, n_features)
     like : ndarray
         An empty prediction, of shape (0,) or (0, n_outputs).
+    **options : dict
+        Of the method.
 
     Returns
     -------
@@ -274,14 +309,14 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     import dask
 
     note_columns(estimator, X, reset=False)
-    node = dask.delayed(estimator, traverse=False, pure=False)
     if not _is_array(X):
-        return X.map_partitions(_on_block, node, method, like, meta=like)
+        return X.map_partitions(_on_block, estimator, method, like, options, meta=like)
+    node = dask.delayed(estimator, traverse=False, pure=False)
     shape: dict[str, Any] = {"drop_axis": 1}
     if like.ndim > 1:
         shape = {"chunks": (X.chunks[0], (like.shape[1],))}
     return X.map_blocks(
-        _on_block, node, method, like, dtype=like.dtype, meta=like, **shape
+        _on_block, node, method, like, options, dtype=like.dtype, meta=like, **shape
     )
 
 
@@ -314,7 +349,7 @@ def over_chunks(method: Callable[..., Any]) -> Callable[..., Any]:
     Parameters
     ----------
     method : function
-        ``method(self, X)``.
+        ``method(self, X, **options)``.
 
     Returns
     -------
@@ -322,10 +357,10 @@ def over_chunks(method: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @wraps(method)
-    def predict(self, X):
+    def predict(self, X, **options):
         if not is_collection(X) or getattr(self, "_is_lazy", False):
-            return method(self, X)
+            return method(self, X, **options)
         check_is_fitted(self)
-        return lazily(self, method.__name__, X, np.empty(0))
+        return lazily(self, method.__name__, X, np.empty(0), **options)
 
     return predict

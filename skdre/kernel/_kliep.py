@@ -321,7 +321,7 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
 
     *Many rows.* Where a sample has more than 20,000 rows, the bandwidth is chosen at
     20,000 of each, taken at random by a fixed rule (at all if `cv` is a splitter; at
-    the 10,000 that are held of a collection). The coefficients are those of all rows,
+    the 20,000 that are held of a collection). The coefficients are those of all rows,
     found in a few passes over them from the optimum of those. Memory beyond the data is
     that of the kernel values at the rows of the search, up to three times.
 

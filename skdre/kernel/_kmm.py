@@ -162,7 +162,7 @@ class KMMRatio(ArrayAPIMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstim
     mostly three passes, in blocks; the numerator's rows are passed once. The last pass
     gives the weights and `dual_gap_`, so that the result is certified at all rows as
     any other. Where the band on the mean binds, as with `eps=0`, features of up to 640
-    MB are kept, and more are formed anew in each of about ten passes.
+    MB are kept, and more are formed anew in each step.
 
     The "auto" settings are set by the number of observations: copies of a row with a
     continuous value are one, and weights count as Kish's effective number.

@@ -185,7 +185,7 @@ class LSIFRatio(
     of each sample, taken at random by a fixed rule; with signed weights at all. The
     ridge, the floor and the coefficients are those of all rows, with that bandwidth:
     kernel values of all rows are formed three times. Of a collection the bandwidth is
-    chosen at the 10,000 rows of each sample that are held.
+    chosen at the 20,000 rows of each sample that are held.
 
     The sums over the rows are formed in blocks, so that memory beyond the data grows
     with the square of `n_components` only; up to 128 MB of distances and kernel values

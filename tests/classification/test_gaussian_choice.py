@@ -312,7 +312,7 @@ def test_weights_and_copies_and_units(heavy):
 def test_many_rows_are_chosen_for_by_a_part_of_them(monkeypatch):
     p, q = students(3000, 2, 3.0, 0.7)
     monkeypatch.setattr(choice, "_MOST_ROWS", 500)
-    monkeypatch.setattr(choice, "_MANY_ROWS", 1000)
+    monkeypatch.setattr(choice, "MANY_ROWS", 1000)
     ratio = quiet_fit(GaussianRatio(), p, q)
     new = np.concatenate(students(1000, 2, 3.0, 0.7, seed=1))
     truth = true_student(new, 3.0, 0.7)

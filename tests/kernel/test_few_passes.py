@@ -5,6 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 
 from skdre import KLIEPRatio, KMMRatio, LSIFRatio
 from skdre.base import split_samples
@@ -169,3 +170,35 @@ def test_kliep_forms_its_kernel_values_few_times(
     exact = KLIEPRatio(gamma=model.gamma_, n_components=20, random_state=0).fit(X, y)
     assert exact.objective_ == pytest.approx(model.objective_, abs=2e-6)
     assert model.dual_gap_ <= 1e-6
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        KMMRatio(**KMM),
+        LSIFRatio(n_components=20, random_state=0),
+        KLIEPRatio(n_components=20, gamma=[0.1, 0.5, 2.0], random_state=0),
+    ],
+    ids=lambda model: type(model).__name__,
+)
+def test_parts_of_the_rows_depend_on_neither_order_nor_repeats(
+    few_rows_are_many, formed, model
+):
+    X, y = make_warped_shift(2500, 3, random_state=0).pool()
+    X = X.round(1)  # Rows of atoms, whose weights count.
+    counts = np.arange(len(X)) % 3
+    weighted = clone(model).fit(X, y, counts).decision_function(X)
+    order = np.random.default_rng(0).permutation(counts.sum())
+    rows = np.repeat(np.arange(len(X)), counts)[order]
+    repeated = clone(model).fit(X[rows], y[rows]).decision_function(X)
+    assert_array_equal(weighted, repeated)
+    assert formed[_passes] > 0 or not isinstance(model, KMMRatio)
+
+
+def test_signed_weights_are_searched_at_all_rows(few_rows_are_many, request):
+    X, y = make_warped_shift(1500, 2, random_state=0).pool()
+    weight = np.where(np.arange(len(X)) % 9, 1.0, -0.5)
+    model = LSIFRatio(n_components=20, allow_negative_weight=True, random_state=0)
+    found = model.fit(X, y, weight).loo_scores_
+    request.getfixturevalue("monkeypatch").undo()
+    assert_array_equal(found, model.fit(X, y, weight).loo_scores_)
