@@ -416,16 +416,17 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
         random_state = check_random_state(self.random_state)
         gammas = bandwidth_grid(self.gamma, samples)
         constant = float(self.intercept)
-        _, part_p = samples.parts
+        _, (X_p, p_weight) = samples.parts
         centers, center_of_row = choose_centers(
-            *part_p, self.n_components, random_state
+            X_p, p_weight, self.n_components, random_state
         )
         rows, searched = standardized.rows, samples
         is_large = not rows.in_memory or max(rows.n_rows) > SEARCH_ROWS
         if is_large and (self.cv is None or isinstance(self.cv, Integral)):
             searched = first_of_samples(samples)
         kernel_q, kernel_p = (
-            CenterKernel(*part, centers, constant) for part in searched.parts
+            CenterKernel(rows_of, weight, centers, constant)
+            for rows_of, weight in searched.parts
         )
         center_of_row = center_of_row[: len(searched.numerator)]
         limits = {"tol": self.tol, "max_iter": self.max_iter}
@@ -440,8 +441,8 @@ class KLIEPRatio(DensityRatioMixin, CallbackSupportMixin, BaseEstimator):
                 )
         gamma = gammas[best_bandwidth(gammas, scores, samples)]
         if is_large:
-            _, part_p = first_of_samples(samples).parts
-            pilot = CenterKernel(*part_p, centers, constant)
+            _, (X_p, p_weight) = first_of_samples(samples).parts
+            pilot = CenterKernel(X_p, p_weight, centers, constant)
             kernels = rows.prepared(
                 partial(kernel_of, centers=centers, constant=constant)
             )
