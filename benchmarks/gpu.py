@@ -6,8 +6,8 @@ would not end within the budget::
     python benchmarks/gpu.py            # seconds, device against CPU
     python benchmarks/gpu.py --tests    # after the tests that need the device
 
-    # a trial without a device
-    python benchmarks/gpu.py --device cpu --sizes 1000 --budget 120
+    # without a device: tensors on the CPU against NumPy's arrays
+    python benchmarks/gpu.py --device cpu:0 --methods KMMRatio LSIFRatio --sizes 20000
 
 Each number goes to results/gpu.jsonl as it is measured. The table at the end goes to
 the screen, and with --write-doc into doc/array_api.md, with the names of the machine
@@ -178,7 +178,9 @@ def main():
     args = parser.parse_args()
     end = perf_counter() + args.budget
     if args.device.startswith("cuda") and not torch.cuda.is_available():
-        parser.error("torch sees no CUDA device here; --device cpu is a trial without.")
+        parser.error(
+            "torch sees no CUDA device: try --device cpu:0."
+        )
     is_cuda = args.device.startswith("cuda")
     name = torch.cuda.get_device_name(args.device) if is_cuda else args.device
     where = f"{name}, beside {_report.machine(torch.get_num_threads())}"
@@ -186,7 +188,6 @@ def main():
     if args.tests:
         print("tests:", run_tests(SHARE_OF_TESTS * args.budget), flush=True)
 
-    # A trial takes the CPU for both.
     devices = list(dict.fromkeys([args.device, "cpu"]))
     RESULTS.parent.mkdir(exist_ok=True)
     rows, slow = [], {}

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from sklearn import pipeline as _pipeline
 from sklearn.utils.metaestimators import available_if
 
+from skdre._core.chunks import refuse_collection
 from skdre._core.types import Floats, Rows, Values
 from skdre.base import AtomicFitMixin, DocumentedMixin, atomic
 
@@ -78,6 +79,7 @@ class Pipeline(AtomicFitMixin, DocumentedMixin, _pipeline.Pipeline):
         -------
         self : Pipeline
         """
+        refuse_collection(X)
         return super().fit(X, y, **params)
 
     @available_if(_steps_have("fit_transform"))

@@ -337,7 +337,9 @@ def test_many_rows(lib, monkeypatch):
         "matching._FEATURE_BYTES": 100,
         "matching._PILOT_ROWS": 100,
         "_gaussian._DEVICE_ENTRIES": 2000,
+        "_gaussian._BLOCK_ENTRIES": 2000,
         "_centers._DEVICE_ENTRIES": 2000,
+        "_centers._DISTANCE_ENTRIES": 2000,
     }
     for name, value in limits.items():
         monkeypatch.setattr(f"skdre.kernel._{name.removeprefix('_')}", value)

@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
 from sklearn.base import clone
+from sklearn.preprocessing import StandardScaler
 
 from skdre import (
     ClassifierRatio,
+    FlowFeaturizer,
     GaussianRatio,
     KLIEPRatio,
     KMMRatio,
     LSIFRatio,
+    make_pipeline,
     pool,
+    two_sample_test,
 )
 from skdre.datasets import make_warped_shift
 
@@ -321,6 +325,23 @@ def test_what_needs_rows_in_memory():
         with pytest.raises(ValueError, match=match):
             estimator.fit(dX, dy)
     assert KMMRatio(n_components=9).fit(dX, dy).weights_ is None
+
+
+def test_others_do_not_turn_collections_into_arrays():
+    dX, dy = chunked(X, Y)
+    pipeline = make_pipeline(StandardScaler(), GaussianRatio())
+    for call in (
+        lambda: pipeline.fit(dX, dy),
+        lambda: FlowFeaturizer("gaussian").fit(dX, dy),
+        lambda: FlowFeaturizer("gaussian").fit(X, Y).transform(dX),
+        lambda: two_sample_test(GaussianRatio(), dX, dy),
+    ):
+        with pytest.raises(TypeError, match=r"X is a Dask collection.*a sample of"):
+            call()
+    # The remedy.
+    pipeline.fit(X, Y)
+    lazy = dX.map_blocks(pipeline.predict_ratio, drop_axis=1, dtype=float)
+    assert_allclose(lazy, pipeline.predict_ratio(X))
 
 
 @OF_FOUR

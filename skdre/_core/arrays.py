@@ -71,6 +71,11 @@ class Place:
         """Whether arrays are NumPy's."""
         return self.xp is np
 
+    @property
+    def is_accelerator(self) -> bool:
+        """Whether arrays are on a device that is at its best with large ones."""
+        return not self.is_host and "cpu" not in str(self.device).lower()
+
     def is_that_of(self, other: "Place") -> bool:
         return self.xp is other.xp and bool(self.device == other.device)
 

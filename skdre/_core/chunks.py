@@ -27,6 +27,7 @@ __all__ = [
     "note_columns",
     "on_blocks",
     "over_chunks",
+    "refuse_collection",
     "takes_collections",
 ]
 
@@ -45,6 +46,34 @@ def is_collection(X: Any) -> bool:
     """
     kind = type(X)
     return kind.__module__.partition(".")[0] == "dask" and hasattr(kind, "to_delayed")
+
+
+def refuse_collection(X: Any, name: str = "X") -> None:
+    """Refuse a collection where it would be turned into one array.
+
+    Parameters
+    ----------
+    X : array-like or Dask collection
+    name : str, default="X"
+
+    Raises
+    ------
+    TypeError
+        If it is one.
+
+    Examples
+    --------
+    >>> from skdre._core.chunks import refuse_collection
+    >>> refuse_collection([[1.0]])
+    """
+    if is_collection(X):
+        raise TypeError(
+            f"{name} is a Dask collection, which is not taken here, for it may not fit "
+            f"into memory: pass a sample of its rows, or {name}.compute() if it does. "
+            "What is fitted predicts chunk by chunk by "
+            f"{name}.map_blocks(estimator.predict_ratio, drop_axis=1). Ratio "
+            "estimators themselves, outside of pipelines and searches, take them."
+        )
 
 
 def takes_collections(estimator: Any) -> bool:
@@ -274,9 +303,9 @@ def lazily(estimator: Any, method: str, X: Any, like: np.ndarray) -> Any:
     import dask
 
     note_columns(estimator, X, reset=False)
-    node = dask.delayed(estimator, traverse=False, pure=False)
     if not _is_array(X):
-        return X.map_partitions(_on_block, node, method, like, meta=like)
+        return X.map_partitions(_on_block, estimator, method, like, meta=like)
+    node = dask.delayed(estimator, traverse=False, pure=False)
     shape: dict[str, Any] = {"drop_axis": 1}
     if like.ndim > 1:
         shape = {"chunks": (X.chunks[0], (like.shape[1],))}

@@ -10,6 +10,7 @@ from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skdre._core.arrays import ArrayAPIMixin, place_of, to_host
+from skdre._core.chunks import refuse_collection
 from skdre._core.frames import (
     as_objects,
     is_frame,
@@ -51,6 +52,7 @@ def as_matrix(X: Rows, name: str = "X") -> Any:
     array([[1.],
            [2.]])
     """
+    refuse_collection(X, name)
     if is_frame(X) or issparse(X):
         return X
     if hasattr(X, "to_frame"):
@@ -305,6 +307,7 @@ def _validate_there(estimator, X, reset, check_params):
 
 def _params_for(X, name, check_params):
     """Those of check_array, after a look at what it would let through."""
+    refuse_collection(X, name)
     refuse_masked(X, name)
     check_params = {"dtype": np.float64} | check_params
     if check_params["dtype"] is not None:

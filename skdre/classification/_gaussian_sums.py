@@ -91,7 +91,7 @@ def moment_sums(portion, frame, k, tails=None):
     used, first, second = 0.0, np.zeros(d), np.zeros((d, d))
     place = place_of(portion.X)
     xp, frame, tails = place.xp, place.put(frame), place.put(tails)
-    step = max(64, (_BLOCK_NUMBERS if place.is_host else _DEVICE_NUMBERS) // d)
+    step = max(64, (_DEVICE_NUMBERS if place.is_accelerator else _BLOCK_NUMBERS) // d)
     for i in range(0, n_rows, step):
         rows = slice(i, min(i + step, n_rows))
         U, weight = frame.rows(portion.X[rows, :]), portion.weight[rows]

@@ -256,6 +256,7 @@ class ImageFlow(Flow):
     --------
     skdre.FlowFeaturizer : Takes it as ``flow="conv-nsf"`` and ``flow="glow"``, or as a
         callable.
+    skdre.LikelihoodRatioAligner : By those names, two of them back to back are its map.
 
     Notes
     -----

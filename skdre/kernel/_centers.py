@@ -62,7 +62,7 @@ class CenterKernel:
         self.constant = constant
         self.n_columns = len(centers) + (constant != 0)
         self._squared = self._matrix = self._gamma = None
-        most = _DISTANCE_ENTRIES if self.place.is_host else _DEVICE_ENTRIES
+        most = _DEVICE_ENTRIES if self.place.is_accelerator else _DISTANCE_ENTRIES
         if X.shape[0] * len(centers) <= most:
             self._squared = squared_distances(X, self.centers)
 

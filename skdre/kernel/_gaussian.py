@@ -46,8 +46,10 @@ def _expanded_squared_distances(X, Y):
     return squared
 
 
-def _sum_of_squares(X, Y):
-    """Matrix of |x - y|^2, a column at a time."""
+def _sum_of_squares(X, Y, xp):
+    """Matrix of |x - y|^2 from differences, of arrays of another library."""
+    if hasattr(xp, "cdist"):  # torch's
+        return xp.cdist(X, Y, compute_mode="donot_use_mm_for_euclid_dist") ** 2
     squared = (X[:, :1] - Y[:, 0]) ** 2
     for j in range(1, X.shape[1]):
         squared += (X[:, j : j + 1] - Y[:, j]) ** 2
@@ -58,7 +60,7 @@ def _squared_distances_there(X, Y, place):
     """:func:`squared_distances` of arrays of another library."""
     xp = place.xp
     if X.shape[1] <= _FEW_FEATURES:
-        return _sum_of_squares(X, Y)
+        return _sum_of_squares(X, Y, xp)
     size = xp.sum(X * X, axis=1)[:, None] + xp.sum(Y * Y, axis=1)
     squared = size - 2 * (X @ Y.T)
     cancelled = to_numpy(xp.any(squared <= _CANCELLED * size, axis=1))
@@ -68,7 +70,7 @@ def _squared_distances_there(X, Y, place):
     # Rows with such an entry are formed anew, whole.
     position = np.zeros(len(cancelled), int)
     position[rows] = np.arange(rows.size)
-    anew = _sum_of_squares(xp.take(X, place.put(rows), axis=0), Y)
+    anew = _sum_of_squares(xp.take(X, place.put(rows), axis=0), Y, xp)
     anew = xp.take(anew, place.put(position), axis=0)
     return xp.where(place.put(cancelled)[:, None], anew, squared)
 
@@ -114,7 +116,7 @@ def gaussian_kernel(X, Y, gamma, dtype=np.float64):
 
 def row_blocks(n_rows, n_columns, place=HOST):
     """Slices of rows whose kernel block with `n_columns` columns fits the cache."""
-    entries = _BLOCK_ENTRIES if place.is_host else _DEVICE_ENTRIES
+    entries = _DEVICE_ENTRIES if place.is_accelerator else _BLOCK_ENTRIES
     step = max(64, entries // max(n_columns, 1))
     return [slice(i, min(i + step, n_rows)) for i in range(0, n_rows, step)]
 

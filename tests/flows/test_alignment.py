@@ -35,6 +35,7 @@ from skdre.flows._alignment_training import (
 from skdre.flows._flows import build_flow
 from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._gaussian_alignment import optimal_map
+from skdre.flows._transforms import Continuous
 
 SMALL = {"n_transforms": 2, "hidden_features": (16,), "batch_size": 128}
 
@@ -730,6 +731,25 @@ def test_gradient_norm_sees_a_continuous_flow():
     source, target = gaussians(30, 40, d=2)
     data = DomainRows((source, target), (np.ones(30), np.ones(40)), torch.device("cpu"))
     assert gradient_norm(module, module.state_dict(), data.judges) > 0.1
+
+
+def test_tolerance_of_a_continuous_map_is_that_of_its_training():
+    """Coarse steps are fewer; in double precision, once fitted, they count no more."""
+    calls, found = [], []
+    u = torch.linspace(-1, 1, 8, dtype=torch.float64).reshape(4, 2)
+    for tolerance in (1e-1, 1e-5):
+        torch.manual_seed(0)
+        each = Continuous(2, (8,), tolerance=tolerance)
+        for parameter in each.parameters():
+            torch.nn.init.normal_(parameter)
+        n = []
+        each.network.register_forward_hook(lambda *_, n=n: n.append(1))
+        with torch.no_grad():
+            each.float()()(u.float())
+            calls.append(len(n))
+            found.append(each.double()()(u))
+    assert calls[0] < calls[1]
+    assert_allclose(*found, atol=1e-6)
 
 
 @unconverged

@@ -271,7 +271,7 @@ def report(runs):
         "unmoved_ratio": ("log-likelihood ratio, not moved", "{}"),
         "log_likelihood_ratio": ("moved", "{}"),
         "converged": ("converged", "{}"),
-        "seconds": ("seconds", "{:.2g}"),
+        "seconds": ("seconds", "{:.3g}"),
         "seeds": ("seeds", "{}"),
     }
     return markdown(lines, headings)
