@@ -55,7 +55,8 @@ FLOWS = [
 TINY_SCORE = {"hidden_features": (4,), "max_iter": 2}
 BRIDGES = [
     *(TimeScoreRatio(path=path(), **TINY_SCORE) for path in PATHS.values()),
-    TimeScoreRatio(base_score="gaussian", integrator=RK45(1e-2), **TINY_SCORE),
+    TimeScoreRatio(base_score="gaussian", **TINY_SCORE),
+    TimeScoreRatio(integrator=RK45(1e-2), **TINY_SCORE),
     TelescopingRatio(GaussianRatio(), n_bridges=1, path=PATHS["bridge"]()),
     MultinomialRatio(LogisticRegression(), n_bridges=1),
 ]
@@ -83,7 +84,7 @@ def outputs(estimator):
     parts = [getattr(estimator, part, None) for part in ("flow_", "ratio_")]
     methods = ("decision_function", "predict", "score_samples", "transform")
     found = [
-        getattr(each, method)(X)
+        getattr(each, method)(X[:7])
         for each in (estimator, *parts)
         if isinstance(each, BaseEstimator)
         for method in methods
