@@ -1,12 +1,13 @@
 """Flows a second: training and inverting, against nflows and normflows.
 
 Each library builds the same flow (transforms, widths, activation), in a process and an
-environment of its own, on one thread. They take turns of about a second, so that what
-else the machine does falls on all of them alike::
+environment of its own, on one thread. They take turns of about a second, and the clock
+is the processor's, so that what else the machine does falls on all of them alike::
 
     python benchmarks/peers.py install nflows normflows
     python benchmarks/flows.py --write-doc
     python benchmarks/flows.py --features 2 10 --flows maf
+    python benchmarks/flows.py --features --write-doc  # what is there already
 
 The peers have no training loop; theirs is the least that trains (loss, gradient, a
 step of AdamW). skdre stands twice: in that loop, and in its own, which clips gradients,
