@@ -59,9 +59,12 @@ def test_fits_and_predictions(client, rows):
         assert model.score(dX, dy) == pytest.approx(model.score(X, Y))
 
 
-def test_classifiers_that_take_collections(client, rows):
+def test_classifiers_that_take_collections(client):
     lightgbm = pytest.importorskip("lightgbm")
-    dX, dy = rows
+    # Mixed, so that each worker sees both samples, whichever chunks it gets.
+    order = np.random.default_rng(0).permutation(len(X))
+    dX, dy = (da.from_array(each[order], chunks=115) for each in (X, Y))
+    dX = dX.rechunk((115, 2))
     params = {"n_estimators": 5, "num_leaves": 4, "verbose": -1, "min_child_samples": 5}
     classifier = lightgbm.DaskLGBMClassifier(**params)
     model = ClassifierRatio(classifier).fit(dX, dy)
@@ -69,11 +72,11 @@ def test_classifiers_that_take_collections(client, rows):
     assert found.chunks[0] == dX.chunks[0]
     local = ClassifierRatio(lightgbm.LGBMClassifier(**params)).fit(X, Y)
     # Bins are those of each worker's rows.
-    expected = local.decision_function(X)
+    expected = local.decision_function(X[order])
     assert np.corrcoef(found, expected)[0, 1] > 0.97
     # The samples are not of one size, which the log ratio is free of.
     assert np.mean(found - expected).compute() == pytest.approx(0, abs=0.05)
-    assert_allclose(model.decision_function(X), found, atol=1e-12)
+    assert_allclose(model.decision_function(X[order]), found, atol=1e-12)
     assert model.score(dX, dy) == pytest.approx(local.score(X, Y), abs=0.03)
     with pytest.raises(ValueError, match="calibration='slope' needs rows in memory"):
         ClassifierRatio(classifier, calibration="slope").fit(dX, dy)
