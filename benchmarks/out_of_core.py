@@ -117,7 +117,7 @@ def on_workers(folder, estimator, n_workers):
 
     options = {"threads_per_worker": 1, "dashboard_address": None}
     with (
-        LocalCluster(n_workers, memory_limit=MEMORY, **options) as cluster,
+        LocalCluster(n_workers=n_workers, memory_limit=MEMORY, **options) as cluster,
         Client(cluster) as client,
     ):
         p, q = (lazy(folder, name) for name in "pq")
