@@ -1,4 +1,4 @@
-"""What a flow learns by heart of images: one draw of the noise, or a new one a pass.
+"""How much a flow overfits images: one draw of the noise, or a new one in each pass.
 
 Bits per dimension of held-out digits (8 by 8, 17 levels) under flows that are fitted to
 1,200 others, behind a ``Dequantizer`` (one draw of the noise) and with

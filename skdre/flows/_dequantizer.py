@@ -93,7 +93,7 @@ class Dequantizer(
     Notes
     -----
     A flow that is fitted to the rows of ``transform`` sees one draw of the noise, and
-    with few images it learns that draw by heart: its features are then others at rows
+    with few images it overfits that draw: its features are then others at rows
     that it has seen, and a classifier on them tells the flow's rows rather than the
     samples. Give the images and the dequantiser to the flow,
     ``FlowFeaturizer(dequantizer=Dequantizer(...))``: it draws the noise anew for every

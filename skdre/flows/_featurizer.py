@@ -105,7 +105,7 @@ class FlowFeaturizer(
         :class:`skdre.Dequantizer`. X then holds pixels, here and in every method, and
         densities are those of pixel + noise, in units of a level. Training draws the
         noise anew for every batch; behind a ``Dequantizer`` in a pipeline the flow sees
-        one draw for ever, and learns it by heart.
+        the same draw in every pass, and overfits it.
     max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"

@@ -51,7 +51,7 @@ RESULTS = [
 
 
 def _small(n_features):
-    """A family that cannot learn 1,505 rows by heart."""
+    """A family too small to overfit 1,505 rows by much."""
     return build_flow("realnvp", n_features, n_transforms=2, hidden_features=(32,))
 
 
