@@ -35,6 +35,10 @@ SHARED = {
         "Weights inside each domain: k is k repeats of the row, 0 its absence. See "
         '"Weights, copies and repeats" in the user guide.',
     ),
+    "classes_of_stream": (
+        "classes : array-like of shape (2,), default=None",
+        "The two labels; needed in the first call if it has rows of one alone.",
+    ),
     "decay": (
         "decay : float, default=1.0",
         "What the rows of earlier portions count for is multiplied by this in each "

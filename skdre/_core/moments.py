@@ -212,12 +212,8 @@ def _shrunk(S, n_rows):
     return (1 - share) * S + share * mean * np.eye(d)
 
 
-def _whitening(S):
-    """Matrix that makes the covariance S the identity, and leaves out what has none."""
-    return _whitening_of(*np.linalg.eigh(S))
-
-
 def _whitening_of(size, axes):
+    """Matrix that makes a covariance the identity, and leaves out what has no size."""
     if size[-1] <= 0:
         return axes
     has_spread = size > _LEAST_SIZE * size[-1]

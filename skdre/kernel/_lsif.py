@@ -392,8 +392,7 @@ class LSIFRatio(
         ----------
         %(X) They may be of one sample alone.
         %(y)
-        classes : array-like of shape (2,), default=None
-            The two labels; needed in the first call if it has rows of one alone.
+        %(classes_of_stream)
         %(sample_weight)
 
         Returns
