@@ -234,6 +234,12 @@ def refused():
     nan[320, 1] = np.nan
     (bad,) = chunked(nan)
     filtered = dX[dX[:, 0] > 0]
+    # Any chunk may be read first: each names its own rows and labels.
+    left_out = "|".join(
+        rf"Chunk {i} of 5 .*: it has {np.sum(block[:, 0] > 0)} rows of X and "
+        rf"{len(block)} values of y\."
+        for i, block in enumerate(np.split(X, range(150, 660, 150)))
+    )
     few = dy[:150]
     of_four = da.concatenate([dy, few])
     cases = {
@@ -247,7 +253,7 @@ def refused():
         "unknown sizes": (filtered, Y, r"compute_chunk_sizes\(\)"),
         "too few": (dX, Y[:-1], "660 rows of X and 659 values of y"),
         "more labels": (dX, of_four, "lie in 5 and 6 chunks"),
-        "rows that are left out": (filtered, dy, r"Chunk . of 5.*rows of X and 150"),
+        "rows that are left out": (filtered, dy, left_out),
         "NaN": (bad, dy, r"Chunk 2 of 5 \(counted from 0\).*NaN(.|\n)*column 1"),
         "one class": (dX, da.zeros_like(dy), "one class only"),
         "three classes": (dX, dy + da.from_array(np.arange(660) % 2, 150), "3 classes"),
