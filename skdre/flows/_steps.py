@@ -57,6 +57,8 @@ class Layer:
         self.totals = None
         if collects(weight) and collects(bias):
             self.totals = weight.grad, bias.grad
+            self.collector, self.turn = weight.collects, weight.collects.turn
+            self.collector.add(self, weight, bias)
 
     def __call__(self, h: Tensor) -> Tensor:
         """Outputs of shape (n_outputs, n_rows), of inputs (n_inputs, n_rows)."""
@@ -87,14 +89,29 @@ class Layer:
         self, gradient: Tensor, h: Tensor
     ) -> tuple[Tensor | None, Tensor | None]:
         """Gradients by weight and bias; None where they were added up."""
-        by_bias = gradient.sum(1)
-        if self.totals is not None:
-            self._add(gradient, h, self.totals[0])
-            self.totals[1].add_(by_bias)
-            return None, None
-        by_weight = torch.zeros_like(self.detached)
-        self._add(gradient, h, by_weight)
-        return by_weight, by_bias
+        if self.totals is None:
+            by_weight = torch.zeros_like(self.detached)
+            self._add(gradient, h, by_weight)
+            return by_weight, gradient.sum(1)
+        by_weight, by_bias = self.totals
+        if self.turn == self.collector.turn:
+            self._add(gradient, h, by_weight)
+            by_bias.add_(gradient.sum(1))
+        else:
+            self.turn = self.collector.turn
+            self._overwrite(gradient, h, by_weight)
+            torch.sum(gradient, 1, out=by_bias)
+        return None, None
+
+    def settle(self) -> None:
+        """Told by :class:`skdre._nn.flat_weights.FlatWeights`: all gradients are there.
+
+        Also before gradients are added to by others.
+        """
+        if self.totals is not None and self.turn != self.collector.turn:
+            self.turn = self.collector.turn
+            for each in self.totals:
+                each.zero_()
 
     def _add(self, gradient, h, total):
         """Add the gradient by the weight to a tensor of its shape."""
@@ -105,6 +122,17 @@ class Layer:
                 gradient[top:bottom], h[left:right].t()
             )
 
+    def _overwrite(self, gradient, h, total):
+        """Put the gradient by the weight in the place of what was there."""
+        if not self.blocks:
+            torch.mm(gradient, h.t(), out=total)
+        for top, bottom, left, right in self.blocks:
+            torch.mm(
+                gradient[top:bottom],
+                h[left:right].t(),
+                out=total[top:bottom, left:right],
+            )
+
 
 def collects(parameter: Tensor) -> bool:
     """Whether gradients are to be added to what a parameter has already.
@@ -112,7 +140,7 @@ def collects(parameter: Tensor) -> bool:
     That spares the graph a node and a copy for each. See
     :class:`skdre._nn.flat_weights.FlatWeights`.
     """
-    return getattr(parameter, "collects", False)
+    return getattr(parameter, "collects", None) is not None
 
 
 class Network:
@@ -356,6 +384,12 @@ class Steps:
         """Columns as the last step leaves them, of rows."""
         columns = rows.t().contiguous()
         return columns if self.order is None else columns.index_select(0, self.order)
+
+    def settle(self) -> None:
+        """Before others add to the gradients of the parameters."""
+        for step in self.steps:
+            for layer in step.network.layers:
+                layer.settle()
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo couplings at rows y of shape (n_rows, n_features), without a gradient."""

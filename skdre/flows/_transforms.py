@@ -218,6 +218,8 @@ class _QuickChain(ComposedTransform):
 
     @cached_property
     def transforms(self):
+        # With gradients of torch's, which add to what is there.
+        self.steps.settle()
         return tuple(each() for each in self._module.transforms)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
