@@ -54,11 +54,9 @@ class Layer:
         self.detached, self.transposed = weight.detach(), weight.detach().t()
         self.column = bias.detach()[:, None]
         # Where the gradients are added up, if they are not handed on.
-        self.totals = None
+        self.totals = self.collector = None
         if collects(weight) and collects(bias):
             self.totals = weight.grad, bias.grad
-            self.collector, self.turn = weight.collects, weight.collects.turn
-            self.collector.add(self, weight, bias)
 
     def __call__(self, h: Tensor) -> Tensor:
         """Outputs of shape (n_outputs, n_rows), of inputs (n_inputs, n_rows)."""
@@ -94,7 +92,7 @@ class Layer:
             self._add(gradient, h, by_weight)
             return by_weight, gradient.sum(1)
         by_weight, by_bias = self.totals
-        if self.turn == self.collector.turn:
+        if self.collector is None or self.turn == self.collector.turn:
             self._add(gradient, h, by_weight)
             by_bias.add_(gradient.sum(1))
         else:
@@ -103,12 +101,19 @@ class Layer:
             torch.sum(gradient, 1, out=by_bias)
         return None, None
 
+    def own(self) -> None:
+        """From now on overwrite the gradients of the step before."""
+        if self.totals is not None:
+            self.collector = self.weight.collects
+            self.turn = self.collector.turn
+            self.collector.add(self, self.weight, self.bias)
+
     def settle(self) -> None:
         """Told by :class:`skdre._nn.flat_weights.FlatWeights`: all gradients are there.
 
         Also before gradients are added to by others.
         """
-        if self.totals is not None and self.turn != self.collector.turn:
+        if self.collector is not None and self.turn != self.collector.turn:
             self.turn = self.collector.turn
             for each in self.totals:
                 each.zero_()
@@ -385,11 +390,21 @@ class Steps:
         columns = rows.t().contiguous()
         return columns if self.order is None else columns.index_select(0, self.order)
 
+    @property
+    def layers(self) -> list[Layer]:
+        """Those of all networks."""
+        return [layer for step in self.steps for layer in step.network.layers]
+
+    def own(self) -> "Steps":
+        """For as long as the parameters are laid out these steps alone collect."""
+        for each in self.layers:
+            each.own()
+        return self
+
     def settle(self) -> None:
         """Before others add to the gradients of the parameters."""
-        for step in self.steps:
-            for layer in step.network.layers:
-                layer.settle()
+        for each in self.layers:
+            each.settle()
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo couplings at rows y of shape (n_rows, n_features), without a gradient."""

@@ -197,7 +197,7 @@ class Chain(LazyComposedTransform):
             return self._kept[self]
         steps = Steps([each.step() for each in self.transforms])
         if keeps:
-            self._kept[self] = steps
+            self._kept[self] = steps.own()
         return steps
 
     def forward(self, c: None = None) -> ComposedTransform:
