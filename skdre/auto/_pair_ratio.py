@@ -31,8 +31,8 @@ from skdre.base import DensityRatioMixin
 __all__ = ["PairRatio", "PairsFit", "fit_pairs"]
 
 # By how many standard errors a mixture with a slow candidate must be better than the
-# best of the others in the first fold, for its other folds to be fitted.
-_WORTH = 0.5
+# best of the others in the first fold, and in the first two, for the next to be fitted.
+_WORTH = 0.5, 0.8
 # As in AutoRatio: how much better a mixture must be than the best candidate, and how
 # much worse a simpler candidate may be, in standard errors.
 _BETTER_THAN_ONE, _AS_GOOD = 2.0, 0.5
@@ -214,10 +214,15 @@ def fit_pairs(
             if is_closed:
                 found = run(name, seed, range(n_folds))
             else:
-                found = run(name, seed, [0])
-                if not _is_worth(found[0][1], log_ratios, held_out):
+                found = []
+                for k in range(min(len(_WORTH), n_folds)):
+                    found += run(name, seed, [k])
+                    if not _is_worth(found, log_ratios, held_out):
+                        break
+                else:
+                    found += run(name, seed, range(len(found), n_folds))
+                if len(found) < n_folds:
                     continue
-                found += run(name, seed, range(1, n_folds))
         models[name] = [each for each, _, _ in found]
         log_ratios[name] = np.concatenate([each for _, each, _ in found])
         inside = np.mean([each for _, _, each in found])
@@ -274,15 +279,16 @@ def _ratio(models, weights, x, y):
     return ratio
 
 
-def _is_worth(first, log_ratios, held_out):
-    """Whether the first fold says that the others are worth their time."""
-    here = held_out.fold == 0
+def _is_worth(found, log_ratios, held_out):
+    """Whether the first folds say that the next are worth their time."""
+    here = held_out.fold < len(found)
     part = held_out.of_rows(here)
-    best = min(log_ratios.values(), key=held_out.loss)
-    both = np.array([best[here], first])
+    best = min(log_ratios.values(), key=held_out.loss)[here]
+    slow = np.concatenate([each for _, each, _ in found])
+    both = np.array([best, slow])
     mixed = simplex_weights(both, part) @ both
-    gain, error = part.mean_and_error(part.losses(best[here]) - part.losses(mixed))
-    return gain > _WORTH * error
+    gain, error = part.mean_and_error(part.losses(best) - part.losses(mixed))
+    return gain > _WORTH[len(found) - 1] * error
 
 
 def _weigh(log_ratios, held_out):

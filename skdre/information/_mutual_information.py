@@ -464,7 +464,7 @@ def _fit_default(x, y, parts, partners, cluster, rng, n_jobs, task):
 def _check_default(fit, value, error, n_pairs):
     """Say where the default may be too low."""
     reason = None
-    if fit.gap > _LARGE_GAP + 2 * error:
+    if fit.gap > _LARGE_GAP + error:
         reason = (
             f"what the network learned is worth {fit.gap:.2f} nats less at held-out "
             "pairs than at its own, so there is more to learn than so few pairs show"
