@@ -187,7 +187,7 @@ class Network:
         self.parameters = [p for each in layers for p in (each.weight, each.bias)]
 
     def forward(self, u: Tensor, *, save: bool) -> tuple[Tensor, Any]:
-        """Outputs of columns u, and what :meth:`backward` needs if it is to be saved."""
+        """Outputs of columns u, and what :meth:`backward` needs, if it is saved."""
         h = _tanh_(u / HORIZON)
         *hidden, last = self.layers
         if not save:
@@ -445,7 +445,7 @@ class Steps:
             each.settle()
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Undo couplings at rows y of shape (n_rows, n_features), without a gradient."""
+        """Undo couplings at rows y, (n_rows, n_features), without a gradient."""
         x = self.leave_again(y)
         for step in reversed(self.steps):
             x = step.inverse(x)
