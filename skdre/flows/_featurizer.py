@@ -28,6 +28,7 @@ from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
 from skdre._core.types import RandomState, Rows, Values
 from skdre._nn.batches import TensorRows, redrawn
+from skdre._nn.callbacks import StopBehind
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module, train
@@ -100,8 +101,9 @@ class FlowFeaturizer(
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         The map that each column goes through before the flow: to mean 0 and
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
-        with both and keeps the one with the better held-out likelihood; below 20 rows
-        it is "standardize". With "gaussian" it is "standardize", with "copula" and
+        with both and keeps the one with the better held-out likelihood; the second ends
+        early if it will not be that one. Below 20 rows "auto" is "standardize", as with
+        "gaussian"; with "copula" and
         "gaussianization" it is "gaussianize". With ``flow="auto"`` both are among the
         candidates, and the maf's are chosen like those of any other.
     %(dequantizer)
@@ -118,7 +120,7 @@ class FlowFeaturizer(
         Part of the rows of each domain that is held out, to decide which epoch, and
         with ``marginals="auto"`` which map, is kept. Flows in closed form are scored
         by them, and then fitted on all rows.
-    patience : int, default=20
+    patience : int, default=12
         Epochs without a better held-out likelihood before training stops.
     %(device)
     %(callbacks) With ``marginals="auto"`` there are two trainings.
@@ -261,7 +263,7 @@ class FlowFeaturizer(
         learning_rate: float = 0.005,
         weight_decay: float = 0.01,
         validation_fraction: float = 0.1,
-        patience: int = 20,
+        patience: int = 12,
         device: str = "auto",
         callbacks: list[Any] | None = None,
         warm_start: bool = False,
@@ -351,6 +353,8 @@ class FlowFeaturizer(
         ]
         redraw = None if pixels is None else pixels.redrawn(levels, seed)
 
+        scores: dict[str, float] = {}
+
         def fit_one(name, callbacks):
             candidate = tasks[name]
             kind = candidate.marginals
@@ -362,9 +366,22 @@ class FlowFeaturizer(
                 flow = self._new_flow(candidate.flow, X.shape[1], seed)
             if isinstance(flow, GaussianFlow):
                 return self._solve_flow(maps, candidate, parts, X, domain, device, seed)
-            return self._train_flow(
-                flow, maps, kind, parts, device, seed, callbacks, redraw
+            stage = self._train_flow(
+                flow,
+                maps,
+                kind,
+                parts,
+                device,
+                seed,
+                callbacks,
+                redraw,
+                scores.get(candidate.name),
             )
+            # What comes next has to be better.
+            scores[candidate.name] = max(
+                stage.score, scores.get(candidate.name, -np.inf)
+            )
+            return stage
 
         root = self._init_callback_context(max_subtasks=len(tasks))
         data = {"X": table, "y": y}
@@ -448,9 +465,12 @@ class FlowFeaturizer(
 
     @usual_torch(grad=True)
     def _train_flow(
-        self, flow, maps, kind, parts, device, seed, callbacks, redraw=None
+        self, flow, maps, kind, parts, device, seed, callbacks, redraw, rival
     ):
-        """Train a flow on the mapped rows; `redraw` gives other noise at some."""
+        """Train a flow on the mapped rows; `redraw` gives other noise at some.
+
+        It ends early if it will not come up to the score of a rival.
+        """
 
         def mapped(X, weight, before):
             U, log_det = maps.forward(X)
@@ -475,6 +495,9 @@ class FlowFeaturizer(
         def fitted(net):
             return self._fitted(fitted_module(net).flow, maps, kind)
 
+        race = []
+        if rival is not None:
+            race = [("race", StopBehind(held_out_offset - rival))]
         n_rows = len(rows)
         batch_size = self.batch_size
         if batch_size == "auto":
@@ -490,7 +513,7 @@ class FlowFeaturizer(
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=seed,
-            callbacks=callbacks(fitted),
+            callbacks=[*race, *callbacks(fitted)],
             verbose=int(self.verbose),
         )
         finished = net.finished_epochs()
