@@ -58,6 +58,7 @@ def test_the_papers_page_has_the_figures_of_the_tables():
     text = page.PAGE.read_text()
     for name in page.BLOCKS:
         assert f"<!-- {name} -->\n\n{page.block(name)}\n" in text, name
+    assert page.aligner_figures() in page.ALIGNMENT.read_text()
 
 
 def test_cells_are_found():
