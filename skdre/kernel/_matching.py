@@ -228,9 +228,7 @@ def _solve_dense(problem, solver, tol, max_iter):
         if solution.converged:
             return solution
     # In the dense kernel's coordinates a primal point is a dual point as well.
-    solution = solve_newton(
-        DenseKernel(K, kappa), diagonal, feasible, start, **options
-    )
+    solution = solve_newton(DenseKernel(K, kappa), diagonal, feasible, start, **options)
     if solution.converged:
         return solution
     # A ridge that is tiny beside the kernel's eigenvalues makes the dual too stiff for
