@@ -95,7 +95,7 @@ def encode_domains(y: Values, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     if classes.size == 1:
         raise ValueError(
             f"{name} needs rows of two classes in y, the numerator's and the "
-            f"denominator's, but y holds one class only: {classes[0]!r}."
+            f"denominator's, but y holds one class only: {classes.tolist()[0]!r}."
         )
     if classes.size > 2:
         # Continuous and multi-output targets get scikit-learn's own message.
@@ -165,7 +165,9 @@ def check_pool(
         weight = check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
-        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
+        for label, domain in zip(
+            classes.tolist(), (~is_numerator, is_numerator), strict=True
+        ):
             if not np.any(weight[domain] > 0):
                 raise ValueError(
                     f"sample_weight is zero for every row of class {label!r}: both "

@@ -46,8 +46,12 @@ class KeepBest(Callback):
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         self.best_epoch_ = 0
-        self.best_weights_ = {
-            name: value.clone() for name, value in net.average_.items()
+        self._flat_best = net.flat_average_.clone()
+        views = net.weights_.state(self._flat_best)
+        # Of the buffers, which the net's own state shares, too.
+        self._buffers = net.average_.keys() - net.weights_.names
+        self.best_weights_ = views | {
+            name: net.average_[name].clone() for name in self._buffers
         }
         self._best_judgement = self.best_losses_ = torch.tensor(math.inf)
         self._total, self._n_rows = 0.0, 0
@@ -82,10 +86,19 @@ class KeepBest(Callback):
         better = judgement < self._best_judgement
         if better.any():
             self.best_epoch_ = epoch
-            for name, best in self.best_weights_.items():
-                best[better] = net.average_[name][better]
+            self._keep(net, better)
         self._best_judgement = torch.where(better, judgement, self._best_judgement)
         self.best_losses_ = torch.where(better, losses, self.best_losses_)
+
+    def _keep(self, net, better):
+        """Copy the weights of the members that are better."""
+        names = self.best_weights_
+        if better.dim() == 0:
+            # All at once.
+            self._flat_best.copy_(net.flat_average_)
+            names = self._buffers
+        for name in names:
+            self.best_weights_[name][better] = net.average_[name][better]
 
     @property
     def best_loss_(self) -> float:

@@ -6,7 +6,7 @@ so does what is formed of them.
 """
 
 import numpy as np
-from scipy.spatial.distance import cdist
+from scipy.spatial.distance import cdist, pdist, squareform
 
 from skdre._core.arrays import HOST, place_of, to_numpy
 
@@ -112,6 +112,17 @@ def gaussian_kernel(X, Y, gamma, dtype=np.float64):
     return kernel_of_squares(
         squared, gamma, squared if same else np.empty(squared.shape, dtype)
     )
+
+
+def kernel_among(X, gamma):
+    """Matrix of exp(-gamma |x - x'|^2) between all rows of X, of NumPy."""
+    if X.shape[1] > _FEW_FEATURES or len(X) < 2:
+        return gaussian_kernel(X, X, gamma)
+    # Of each pair once, with the same bits.
+    squared = pdist(X, "sqeuclidean")
+    K = squareform(kernel_of_squares(squared, gamma, squared), checks=False)
+    K[np.diag_indices_from(K)] = 1.0
+    return K
 
 
 def row_blocks(n_rows, n_columns, place=HOST):

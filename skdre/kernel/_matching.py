@@ -12,7 +12,12 @@ from scipy.linalg import cho_solve
 from skdre._core.arrays import HOST, number, place_of, to_numpy
 from skdre._core.reduce import InMemory, Portion, nothing
 from skdre.kernel._dual import FeatureRows, Limits, solve_dual
-from skdre.kernel._gaussian import gaussian_kernel, kernel_product, row_blocks
+from skdre.kernel._gaussian import (
+    gaussian_kernel,
+    kernel_among,
+    kernel_product,
+    row_blocks,
+)
 from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._nystroem import NystroemFeatures, landmark_sums
 from skdre.kernel._passes import LandmarkRows, Passes
@@ -23,7 +28,11 @@ from skdre.kernel._qp import (
     solve_newton,
 )
 from skdre.kernel._qp_columns import solve_columns, solve_cvxpy, solve_interior
+from skdre.kernel._qp_near import solve_near
 
+# From this many rows on Newton's steps on a low-rank matrix near the kernel's cost less
+# than those on the kernel's.
+_NEAR_ROWS = 400
 # Features up to this many bytes are kept; above it they are formed anew in each pass.
 _FEATURE_BYTES = 640 * 2**20
 # Features with more entries than this are kept in single precision.
@@ -208,18 +217,19 @@ def match_means(
 
 def _solve_dense(problem, solver, tol, max_iter):
     """Solve with the whole kernel matrix."""
-    K = gaussian_kernel(problem.X_q, problem.X_q, problem.gamma)
+    K = kernel_among(problem.X_q, problem.gamma)
     kappa = problem.linear_term()
     diagonal, feasible = problem.diagonal, problem.feasible
     if solver == "cvxpy":
         return solve_cvxpy(K, kappa, diagonal, feasible, tol=tol)
+    start, options = problem.start(), {"tol": tol, "max_iter": max_iter}
+    if len(K) >= _NEAR_ROWS:
+        solution = solve_near(K, kappa, diagonal, feasible, start, **options)
+        if solution.converged:
+            return solution
+    # In the dense kernel's coordinates a primal point is a dual point as well.
     solution = solve_newton(
-        DenseKernel(K, kappa),
-        diagonal,
-        feasible,
-        problem.start(),  # in the dense kernel's coordinates a dual point as well
-        tol=tol,
-        max_iter=max_iter,
+        DenseKernel(K, kappa), diagonal, feasible, start, **options
     )
     if solution.converged:
         return solution

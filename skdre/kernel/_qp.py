@@ -15,7 +15,8 @@ v = clip((f - nu) / D, 0, u), with nu the multiplier of the band, and alpha is o
 when v = alpha. Primal and dual value differ by half the squared kernel norm of
 v - alpha. A semismooth Newton method with a line search on the dual therefore converges
 from anywhere, in a finite number of steps. Here it runs on the kernel matrix
-(:class:`DenseKernel`), in :mod:`skdre.kernel._dual` on features of it.
+(:class:`DenseKernel`), in :mod:`skdre.kernel._qp_near` on a low-rank matrix near it, in
+:mod:`skdre.kernel._dual` on features of the kernel.
 """
 
 from dataclasses import dataclass
@@ -195,32 +196,42 @@ def certify(kernel, v, ridge, feasible, tol, n_iter, **dual):
     return Solution(v, float(objective), gap, n_iter, converged, **dual)
 
 
-def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
-    """Semismooth Newton method on the dual of the problem with a ridge.
+@dataclass(frozen=True)
+class DualPoint:
+    """A dual point, the primal point v that belongs to it, and how far apart they are.
+
+    Attributes
+    ----------
+    dual, v : ndarray
+    nu : float
+        Multiplier of the band.
+    value : float
+        Of the dual.
+    square : float
+        |v - alpha|^2 in the kernel's norm, twice the primal value minus the dual one.
+    """
+
+    dual: np.ndarray
+    v: np.ndarray
+    nu: float
+    value: float
+    square: float
+
+
+def newton_points(kernel, ridge, feasible, start):
+    """Yield dual points of the semismooth Newton method with a line search.
 
     `ridge` is the diagonal D, all positive; `start` is a dual point, ``kernel.dual(v)``
-    of a primal one. Stops at a gap of `tol` times the objective, or after `max_iter`
-    steps. The solution's `dual` gives `v` as clip((field - nu) / D, 0, upper).
+    of a primal one. Ends where no step improves the dual: rounding is all that is left.
     """
     point = start
     field, square = kernel.evaluate(point)
     v, nu = feasible.minimizer(field, ridge)
-    n_iter = 0
-    exact = False
     while True:
         free = (v > 0) & (v < feasible.upper)
         rho, norm, parts = kernel.residual(v, point, free, ridge)
         value = (ridge * v / 2 - field) @ v - square / 2
-        # norm / 2 is the primal value minus the dual one. It is quadratic in v - alpha,
-        # hence the square: the ratio is made of alpha and must agree with v to tol. The
-        # certificate, which costs a product with the kernel, is looked at last.
-        if exact or norm / 2 <= tol**2 * abs(value) or n_iter >= max_iter:
-            solution = certify(
-                kernel, v, ridge, feasible, tol, n_iter, dual=point, nu=nu
-            )
-            if solution.converged or n_iter >= max_iter:
-                return solution
-            exact = True
+        yield DualPoint(point, v, nu, value, norm)
         step, step_field = kernel.direction(rho, free, ridge, nu != 0, parts)
         along, step_square = kernel.inner(point, step, step_field)
         slope, _ = kernel.inner(rho, step, step_field)
@@ -234,8 +245,27 @@ def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
                 break
             t /= 2
         else:
-            # No step improves the dual: rounding is all that is left.
-            return certify(kernel, v, ridge, feasible, tol, n_iter, dual=point, nu=nu)
+            return
         point, field, square = point + t * step, new_field, new_square
         v, nu = new_v, new_nu
-        n_iter += 1
+
+
+def solve_newton(kernel, ridge, feasible, start, *, tol, max_iter):
+    """Semismooth Newton method on the dual of the problem with a ridge.
+
+    Stops at a gap of `tol` times the objective, or after `max_iter` steps. The
+    solution's `dual` gives `v` as clip((field - nu) / D, 0, upper).
+    """
+    exact = False
+    for n_iter, at in enumerate(newton_points(kernel, ridge, feasible, start)):
+        # The gap is quadratic in v - alpha, hence the square: the ratio is made of
+        # alpha and must agree with v to tol. The certificate, which costs a product
+        # with the kernel, is looked at last.
+        if exact or at.square / 2 <= tol**2 * abs(at.value) or n_iter >= max_iter:
+            solution = certify(
+                kernel, at.v, ridge, feasible, tol, n_iter, dual=at.dual, nu=at.nu
+            )
+            if solution.converged or n_iter >= max_iter:
+                return solution
+            exact = True
+    return certify(kernel, at.v, ridge, feasible, tol, n_iter, dual=at.dual, nu=at.nu)

@@ -6,6 +6,7 @@ import pickle
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
@@ -456,6 +457,9 @@ def test_discrete_columns():
     assert error_of(ratio, rows, truth) < 0.15
     with pytest.warns(UserWarning, match=r"Columns \[0\] hold a few values"):
         quick("velocity", max_iter=10).fit(*pooled)
+    table = pd.DataFrame(pooled[0], columns=["kind", "size"])
+    with pytest.warns(UserWarning, match=r"Columns \['kind'\] hold a few values"):
+        quick("velocity", max_iter=10).fit(table, pooled[1])
 
 
 def test_records():
