@@ -5,6 +5,7 @@ here, and how, is held by ``tests/test_compat.py``, which names what a release b
 """
 
 from contextlib import nullcontext
+from inspect import signature
 
 # Parameters are validated as scikit-learn's own estimators validate theirs.
 from sklearn.base import _fit_context as fit_context
@@ -36,6 +37,7 @@ __all__ = [
     "Options",
     "StrOptions",
     "check_sample_weight",
+    "check_weight_of_part",
     "fit_context",
     "get_namespace_and_device",
     "make_constraint",
@@ -61,6 +63,14 @@ def registered(module):
         module._modules,
         module._non_persistent_buffers_set,
     )
+
+
+def check_weight_of_part(sample_weight, X, **options):
+    """Weights of a part of the rows, all of which may be 0."""
+    # Releases without the parameter do not mind.
+    if "allow_all_zero_weights" in signature(check_sample_weight).parameters:
+        options["allow_all_zero_weights"] = True
+    return check_sample_weight(sample_weight, X, **options)
 
 
 try:  # scikit-learn >= 1.9

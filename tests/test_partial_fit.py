@@ -109,6 +109,21 @@ def test_a_portion_may_hold_one_label(few, estimator, label):
 
 
 @BOTH
+@pytest.mark.parametrize("n_before", [0, 500])
+def test_a_portion_may_have_no_weight(few, estimator, n_before):
+    X, y = data()
+    first, rest = slice(0, n_before), slice(n_before, None)
+    model, other = clone(estimator), clone(estimator)
+    for each in (model, other):
+        if n_before:
+            each.partial_fit(X[first], y[first])
+    model.partial_fit(X[:9] + 5, y[:9], classes=[0, 1], sample_weight=np.zeros(9))
+    for each in (model, other):
+        each.partial_fit(X[rest], y[rest])
+    assert_allclose(model.decision_function(X), other.decision_function(X))
+
+
+@BOTH
 def test_rows_of_one_label_are_kept_until_the_other_comes(estimator):
     X, y = data(60)
     q, p = y == 0, y == 1

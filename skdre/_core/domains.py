@@ -95,7 +95,7 @@ def encode_domains(y: Values, *, name: str) -> tuple[np.ndarray, np.ndarray]:
     if classes.size == 1:
         raise ValueError(
             f"{name} needs rows of two classes in y, the numerator's and the "
-            f"denominator's, but y holds one class only: {classes[0]!r}."
+            f"denominator's, but y holds one class only: {classes.tolist()[0]!r}."
         )
     if classes.size > 2:
         # Continuous and multi-output targets get scikit-learn's own message.
