@@ -4,6 +4,7 @@ Each line is printed when it is done, as JSON, so that a run can be stopped::
 
     OMP_NUM_THREADS=1 python benchmarks/ratio_intervals.py --rows 300 --seeds 100 120
     OMP_NUM_THREADS=1 python benchmarks/ratio_intervals.py --only AutoRatio
+    OMP_NUM_THREADS=1 python benchmarks/ratio_intervals.py --only MLPRatio --weighted
 
     python benchmarks/ratio_intervals.py --write-doc results.jsonl more.jsonl
 
@@ -39,6 +40,8 @@ N_NEW = 1000
 N_BOOTSTRAP = 30
 PROBLEMS = ("mean", "scale", "same", "moons", "t3_d5", "far_gaussians_d2")
 SIMPLE = "30 bootstrap draws"
+WEIGHTED = "w_i f_i"
+N_NETWORKS = 8
 
 
 def draw(kind, n, seed):
@@ -91,7 +94,60 @@ def bootstrap_interval(estimator, X, y, new, rng):
     return centre, centre - half, centre + half
 
 
-def run(kind, n, seed, name, simple=False):
+def weighted_interval(X, y, new, rng):
+    """A w_i f_i ensemble: Benevedes, Thaler, arXiv 2506.00113.
+
+    Networks are trained on bootstrap draws of one half of the rows. On the other half
+    the weights of their log ratios, and of a constant, minimise the sum of the maximum
+    likelihood losses of r and of 1 / r; their covariance is that of an estimate that
+    solves equations, C^-1 D C^-1.
+    """
+    order = rng.permutation(len(y))
+    halves = [order[y[order] == k][half::2] for half in (0, 1) for k in (0, 1)]
+    fits = []
+    for _ in range(N_NETWORKS):
+        drawn = np.concatenate([rng.choice(half, len(half)) for half in halves[:2]])
+        weight = np.bincount(drawn, minlength=len(y))
+        kept = weight > 0
+        network = MLPRatio(n_estimators=1, random_state=rng.randint(2**31))
+        fits.append(network.fit(X[kept], y[kept], weight[kept]))
+
+    def basis(rows):
+        columns = [each.decision_function(rows) for each in fits]
+        return np.column_stack([*columns, np.ones(len(rows))])
+
+    q, p = basis(X[halves[2]]), basis(X[halves[3]])
+
+    def loss(w):
+        return (
+            np.exp(q @ w).mean()
+            + (q @ w).mean()
+            + np.exp(-p @ w).mean()
+            - (p @ w).mean()
+        )
+
+    w = np.append(np.full(N_NETWORKS, 1 / N_NETWORKS), 0.0)
+    for _ in range(100):
+        at_q, at_p = np.exp(q @ w), np.exp(-p @ w)
+        gradient = q.T @ (1 + at_q) / len(q) - p.T @ (1 + at_p) / len(p)
+        C = (q.T * at_q) @ q / len(q) + (p.T * at_p) @ p / len(p)
+        step = np.linalg.lstsq(C, gradient, rcond=1e-10)[0]
+        size = 1.0
+        while loss(w - size * step) > loss(w) and size > 1e-6:
+            size /= 2
+        w = w - size * step
+        if gradient @ step < 1e-10:
+            break
+    D = np.cov(q.T * (1 + np.exp(q @ w))) / len(q)
+    D += np.cov(p.T * (1 + np.exp(-p @ w))) / len(p)
+    inverse = np.linalg.pinv(C, rcond=1e-10, hermitian=True)
+    F = basis(new)
+    variance = np.einsum("ij,jk,ik->i", F, inverse @ D @ inverse, F)
+    half = norm.ppf((1 + LEVEL) / 2) * np.sqrt(variance)
+    return F @ w, F @ w - half, F @ w + half
+
+
+def run(kind, n, seed, name, reference=None):
     X, y, new, truth = draw(kind, n, seed)
     estimator = estimators()[name]
     if "random_state" in estimator.get_params():
@@ -99,9 +155,11 @@ def run(kind, n, seed, name, simple=False):
     start = time.process_time()
     with warnings.catch_warnings(), np.errstate(divide="ignore"):
         warnings.simplefilter("ignore")
-        if simple:
-            rng = np.random.RandomState(seed)
+        rng = np.random.RandomState(seed)
+        if reference == SIMPLE:
             found, lower, upper = bootstrap_interval(estimator, X, y, new, rng)
+        elif reference == WEIGHTED:
+            found, lower, upper = weighted_interval(X, y, new, rng)
         else:
             if name != "AutoRatio":
                 estimator = JackknifeRatio(
@@ -118,7 +176,7 @@ def run(kind, n, seed, name, simple=False):
         "kind": kind,
         "rows": n,
         "seed": seed,
-        "estimator": name + (f", {SIMPLE}" if simple else ""),
+        "estimator": name + (f", {reference}" if reference else ""),
         "covered": round(float(inside.mean()), 4),
         "width": round(float(np.median(upper - lower)), 4),
         "open": round(float(is_open.mean()), 4),
@@ -137,7 +195,9 @@ def summary(lines):
         key=lambda key: (
             PROBLEMS.index(key[0]),
             key[1],
-            names.index(key[2].removesuffix(f", {SIMPLE}")),
+            names.index(
+                key[2].removesuffix(f", {SIMPLE}").removesuffix(f", {WEIGHTED}")
+            ),
             key[2],
         ),
     ):
@@ -195,9 +255,25 @@ def main():
     parser.add_argument("--seeds", type=int, nargs=2, default=[100, 105])
     parser.add_argument("--kinds", nargs="+", default=PROBLEMS, choices=PROBLEMS)
     parser.add_argument("--only", nargs="+", default=None, choices=estimators())
-    parser.add_argument("--simple", action="store_true", help=f"by {SIMPLE}")
+    references = parser.add_mutually_exclusive_group()
+    references.add_argument(
+        "--simple",
+        dest="reference",
+        action="store_const",
+        const=SIMPLE,
+        help=f"by {SIMPLE}",
+    )
+    references.add_argument(
+        "--weighted",
+        dest="reference",
+        action="store_const",
+        const=WEIGHTED,
+        help=f"{WEIGHTED} ensembles of networks, --only MLPRatio",
+    )
     parser.add_argument("--write-doc", nargs="+", metavar="RESULTS")
     arguments = parser.parse_args()
+    if arguments.reference == WEIGHTED and arguments.only != ["MLPRatio"]:
+        parser.error("--weighted is of networks: --only MLPRatio")
     if arguments.write_doc:
         write_doc(arguments.write_doc)
         return
@@ -205,7 +281,7 @@ def main():
         for kind in arguments.kinds:
             for name in arguments.only or estimators():
                 for seed in range(*arguments.seeds):
-                    line = run(kind, n, seed, name, arguments.simple)
+                    line = run(kind, n, seed, name, arguments.reference)
                     print(json.dumps(line), flush=True)
 
 

@@ -109,17 +109,14 @@ def test_a_portion_may_hold_one_label(few, estimator, label):
 
 
 @BOTH
-@pytest.mark.parametrize("n_before", [0, 500])
-def test_a_portion_may_have_no_weight(few, estimator, n_before):
+@pytest.mark.parametrize("cuts", [[100, 200], [500, 600]], ids=["first", "later"])
+def test_a_portion_may_hold_no_row_that_counts(few, estimator, cuts):
     X, y = data()
-    first, rest = slice(0, n_before), slice(n_before, None)
-    model, other = clone(estimator), clone(estimator)
-    for each in (model, other):
-        if n_before:
-            each.partial_fit(X[first], y[first])
-    model.partial_fit(X[:9] + 5, y[:9], classes=[0, 1], sample_weight=np.zeros(9))
-    for each in (model, other):
-        each.partial_fit(X[rest], y[rest])
+    weight = np.ones(len(y))
+    weight[cuts[0] : cuts[1]] = 0
+    counts = weight > 0
+    model = by_portions(estimator, X, y, weight, cuts)
+    other = by_portions(estimator, X[counts], y[counts], weight[counts], cuts[:1])
     assert_allclose(model.decision_function(X), other.decision_function(X))
 
 

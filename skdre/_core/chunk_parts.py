@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from skdre._compat import check_weight_of_part, safe_indexing
+from skdre._compat import check_sample_weight, safe_indexing
 from skdre._core.chunks import (
     added,
     check_rows_of_chunks,
@@ -235,11 +235,13 @@ def _labels_of_chunk(place, y, sample_weight):
     present = np.unique(labels).tolist()
     try:
         if sample_weight is not None:
-            weight = check_weight_of_part(
+            weight = check_sample_weight(
                 np.asarray(sample_weight),
                 labels,
                 dtype=np.float64,
                 ensure_non_negative=True,
+                # A chunk may hold none of the rows that count.
+                allow_all_zero_weights=True,
             )
         if len(present) > 2:
             encode_domains(labels, name="The estimator")

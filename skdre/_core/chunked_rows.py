@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import column_or_1d
 
-from skdre._compat import check_weight_of_part, num_samples
+from skdre._compat import check_sample_weight, num_samples
 from skdre._core.chunk_parts import label_sums
 from skdre._core.chunks import (
     added,
@@ -63,11 +63,13 @@ def _check_chunk(place, X, y, sample_weight):
         labels = column_or_1d(np.asarray(y))
         weight = None
         if sample_weight is not None:
-            weight = check_weight_of_part(
+            weight = check_sample_weight(
                 np.asarray(sample_weight),
                 X,
                 dtype=np.float64,
                 ensure_non_negative=True,
+                # A chunk may hold none of the rows that count.
+                allow_all_zero_weights=True,
             )
             kept = weight > 0
             if not kept.all():

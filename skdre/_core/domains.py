@@ -165,7 +165,9 @@ def check_pool(
         weight = check_sample_weight(
             sample_weight, is_numerator, dtype=np.float64, ensure_non_negative=True
         )
-        for label, domain in zip(classes, (~is_numerator, is_numerator), strict=True):
+        for label, domain in zip(
+            classes.tolist(), (~is_numerator, is_numerator), strict=True
+        ):
             if not np.any(weight[domain] > 0):
                 raise ValueError(
                     f"sample_weight is zero for every row of class {label!r}: both "

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from sklearn.utils.validation import column_or_1d, validate_data
 
-from skdre._compat import check_weight_of_part
+from skdre._compat import check_sample_weight
 from skdre._core.columns import validate_rows
 from skdre._core.domains import check_lengths
 from skdre._core.reduce import Portion
@@ -158,8 +158,13 @@ def learn_portion(
     weight = np.ones(len(rows))
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
-        weight = check_weight_of_part(
-            sample_weight, rows, dtype=np.float64, ensure_non_negative=not signed
+        weight = check_sample_weight(
+            sample_weight,
+            rows,
+            dtype=np.float64,
+            ensure_non_negative=not signed,
+            # A portion may hold none of the rows that count.
+            allow_all_zero_weights=True,
         )
     if stream is not None and stream.rows is None:
         kept = weight != 0

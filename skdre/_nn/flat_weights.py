@@ -1,12 +1,37 @@
 """The weights of a module, end to end in one tensor."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import nn
 
-__all__ = ["FlatWeights", "tell_held"]
+__all__ = ["Collector", "FlatWeights", "tell_held"]
+
+
+class Collector:
+    """Tells what adds to gradients whether something is there already.
+
+    Attributes
+    ----------
+    turn : int
+        Number of the last call of :meth:`FlatWeights.clear`.
+    writers : list
+        What writes gradients by itself, each with a method ``settle``, called when all
+        gradients of the turn are there.
+    written : set of int
+        Identities of the parameters whose gradients they write.
+    """
+
+    def __init__(self):
+        self.turn = 0
+        self.writers = []
+        self.written = set()
+
+    def add(self, writer: object, *parameters: nn.Parameter) -> None:
+        """Take on a writer: in each turn it first overwrites these gradients."""
+        self.writers.append(writer)
+        self.written |= set(map(id, parameters))
 
 
 def tell_held(module: nn.Module, is_held: bool) -> None:
@@ -28,8 +53,9 @@ class FlatWeights:
     it takes for zero whatever it is. Here it becomes zero, and stays so if
     :meth:`keep_zeros` follows each gradient. A module with a method ``held`` is told
     that its parameters are laid out, and that they are no more: in between the same
-    tensors are changed in place, and each has an attribute ``collects``. A function
-    with a gradient of its own may add to their ``grad`` instead of handing it on.
+    tensors are changed in place, and each has an attribute ``collects``, a
+    :class:`Collector`. A function with a gradient of its own may add to their ``grad``
+    instead of handing it on.
 
     Parameters
     ----------
@@ -53,6 +79,7 @@ class FlatWeights:
             torch.cat([parameter.detach().flatten() for parameter in self.parameters])
         )
         self.flat.grad = self.gradient = torch.zeros_like(self.flat.detach())
+        self.collector = Collector()
         views = zip(
             self.parameters,
             self.views(self.flat.detach()),
@@ -62,9 +89,10 @@ class FlatWeights:
         for parameter, values, gradient in views:
             parameter.data = values
             parameter.grad = gradient
-            parameter.collects = True  # type: ignore[attr-defined]
+            parameter.collects = self.collector  # type: ignore[attr-defined]
         self._gradients = self.views(self.gradient)
         self._unreached = list(range(len(self.parameters)))
+        self._n_writers, self._to_clear = 0, [self.gradient]
         self._mask()
         tell_held(module, True)
 
@@ -87,6 +115,26 @@ class FlatWeights:
 
     def _with_zeros(self):
         return [each for each in self.module.modules() if hasattr(each, "zeros")]
+
+    def clear(self) -> None:
+        """Forget the gradients, before others are collected."""
+        self.collector.turn += 1
+        if len(self.collector.writers) > self._n_writers:
+            self._n_writers = len(self.collector.writers)
+            self._to_clear = [
+                gradient
+                for parameter, gradient in zip(
+                    self.parameters, self._gradients, strict=True
+                )
+                if id(parameter) not in self.collector.written
+            ]
+        for each in self._to_clear:
+            each.zero_()
+
+    def settle(self) -> None:
+        """Set to zero what was to be overwritten since :meth:`clear`, and was not."""
+        for each in self.collector.writers:
+            each.settle()
 
     def keep_zeros(self) -> None:
         """Let no gradient move what is to stay zero."""
@@ -120,16 +168,27 @@ class FlatWeights:
             state[name] = views.get(id(parameter), state[name])
         return state
 
+    @property
+    def names(self) -> set[str]:
+        """Those of the weights in the module's state."""
+        known = set(map(id, self.parameters))
+        named = self.module.named_parameters(remove_duplicate=False)
+        return {name for name, parameter in named if id(parameter) in known}
+
     @contextmanager
-    def replaced_by(self, flat: torch.Tensor) -> Iterator[None]:
-        """Let the module have the weights of another flat tensor inside the block."""
-        own = self.flat.detach()
-        kept = own.clone()
-        own.copy_(flat)
+    def replaced_by(self, views: Sequence[torch.Tensor]) -> Iterator[None]:
+        """Let the module have the weights of another flat tensor inside the block.
+
+        They come as its :meth:`views`.
+        """
+        own = [parameter.data for parameter in self.parameters]
         try:
+            for parameter, values in zip(self.parameters, views, strict=True):
+                parameter.data = values
             yield
         finally:
-            own.copy_(kept)
+            for parameter, values in zip(self.parameters, own, strict=True):
+                parameter.data = values
 
     def release(self) -> None:
         """Give each parameter its own memory again, without a gradient."""

@@ -107,6 +107,7 @@ class TrainingNet(NeuralNet):
         self.draws_by_itself_ = draws_by_itself(self.module_)
         self.weights_ = FlatWeights(self.module_)
         self.flat_average_ = self.weights_.flat.detach().clone()
+        self.average_views_ = self.weights_.views(self.flat_average_)
         self.average_ = self.weights_.state(self.flat_average_)
         self.n_steps_ = self.n_roll_backs_ = 0
         self.interrupted_ = self.stop_ = False
@@ -185,11 +186,11 @@ class TrainingNet(NeuralNet):
         if not self.module_.training:
             self._set_training(True)
         inputs, targets = batch
-        # In place: the gradients of the parameters are views of it.
-        self.weights_.gradient.zero_()
+        self.weights_.clear()
         output = self.infer(inputs, **fit_params)
         loss = self.criterion_(output, targets).mean()
         loss.backward()
+        self.weights_.settle()
         self.weights_.keep_zeros()
         norm = torch.linalg.vector_norm(self.weights_.gradient).item()
         if math.isfinite(loss.item()) and math.isfinite(norm):
@@ -239,7 +240,7 @@ class TrainingNet(NeuralNet):
         if self.module_.training:
             self._set_training(False)
         inputs, targets = batch
-        with torch.no_grad(), self.weights_.replaced_by(self.flat_average_):
+        with torch.no_grad(), self.weights_.replaced_by(self.average_views_):
             output = self.module_(inputs, **fit_params)
             losses = self.criterion_(output, targets)
         return {"loss": losses.mean(), "losses": losses, "y_pred": output}

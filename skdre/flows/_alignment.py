@@ -20,6 +20,7 @@ from skdre._compat import (
 )
 from skdre._core.columns import check_mapped, validate_rows
 from skdre._core.docs import SHARED
+from skdre._core.scales import column_scales
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
 from skdre._nn.estimator import NetworkMixin, n_epochs_and_batches
@@ -342,8 +343,10 @@ class LikelihoodRatioAligner(
         ------
         ValueError
             If the input or a parameter is not as described, the device is not there,
-            `image_shape` or `n_levels` do not fit the columns, or ``shrinkage=0`` and
-            only one of the covariances is singular.
+            `image_shape`, `n_levels` or a callable's flow do not fit the columns, or
+            ``shrinkage=0`` and only one of the covariances is singular.
+        TypeError
+            If a callable returns no flow.
         KeyboardInterrupt
             At Ctrl-C; the best map so far is kept.
 
@@ -351,15 +354,20 @@ class LikelihoodRatioAligner(
         -----
         ConvergenceWarning
             If the log-likelihood ratio is not within `tol` of 0, it still gained more
-            than that in the last third of the densities' steps, or a loss was not
-            finite.
+            than that in the last third of the densities' steps, the densities of the
+            moved samples learnt nothing, or a loss was not finite.
         UserWarning
-            If a sample has a single distinct row.
+            If a sample has a single distinct row, or a few values far from all others
+            would decide on the scale of their column: the map is found with the nearest
+            of two bounds in their place.
         """
         device = resolve_device(self.device)
         self._check_hidden_features()
         two = split_samples(self, X, y, sample_weight)
+        # Rare absurd values shall not decide on the map of all other rows.
+        scales = column_scales(two.parts, two.names)
         samples, weights = map(list, zip(*two.parts, strict=True))
+        samples = [scales.draw_in(X) for X in samples]
         warn_of_single_rows(samples, two.classes)
         if self.moving == "numerator":
             samples, weights = samples[::-1], weights[::-1]
@@ -435,12 +443,12 @@ class LikelihoodRatioAligner(
         seeds = [int(each) for each in rng.randint(np.iinfo(np.int32).max, size=4)]
         params = {name: getattr(self, name) for name in _OF_TRAINING}
         params["verbose"] = int(self.verbose)
+        flow = self._new_map(d, seeds[2])
         if is_gaussian := self.density == "gaussian":
             start = gaussians_of(mapped, weights, scale)[2]
         else:
-            start = self._new(self.density, d, seeds[0])
+            start = self._new("density", d, seeds[0])
             train_shared(start, rows, scale, seed=seeds[1], **params)
-        flow = self._new_map(d, seeds[2])
         module = DomainLogDensity([copy.deepcopy(start)], flow, scale).float()
 
         def fitted(net):
@@ -475,12 +483,14 @@ class LikelihoodRatioAligner(
         attributes |= self._fitted(maps, flow, found.densities, device)
         attributes |= dict(zip(_RATIOS, (found.ratio, found.initial), strict=True))
         attributes |= {
-            "converged_": abs(found.ratio) <= self.tol and found.gain <= self.tol,
+            # A gain that is NaN is that of densities that have learnt nothing.
+            "converged_": bool(abs(found.ratio) <= self.tol and found.gain <= self.tol),
             "loss_curve_": found.own + np.concatenate([curve, found.losses]),
         }
         return attributes, found.gain, None
 
-    def _new(self, name, n_features, seed):
+    def _new(self, parameter, n_features, seed):
+        name = getattr(self, parameter)
         if name == "affine":
             return GaussianFlow(n_features)
         with seeded(seed):
@@ -491,14 +501,15 @@ class LikelihoodRatioAligner(
                 hidden_features=self.hidden_features,
                 image_shape=self.image_shape,
                 n_levels=self.n_levels,
+                parameter=parameter,
             )
 
     def _new_map(self, n_features, seed):
-        flow = self._new(self.flow, n_features, seed)
+        flow = self._new("flow", n_features, seed)
         if self.flow not in IMAGE_FLOWS:
             return flow
         # A flow of images leads to noise, and one back from it to other images.
-        back = self._new(self.flow, n_features, seed + 1)
+        back = self._new("flow", n_features, seed + 1)
         return chained(flow, back, last_inverted=True)
 
     @staticmethod

@@ -38,6 +38,9 @@ __all__ = [
 # these at least if the map had as many.
 _LEAST_STEPS = 100
 
+# Shares of the learning rate that are tried until densities of their own get better.
+_RATES = (1.0, 0.1, 0.01)
+
 
 def chained(first, second, *, last_inverted=False):
     """A flow of copies of the transforms of two, or of the second's inverse."""
@@ -132,7 +135,8 @@ class Certificate:
     losses : ndarray of shape (n_epochs,)
         Minus the shared log likelihood, epoch by epoch of its last training.
     gain : float
-        What the ratio still gained in the last third of that training.
+        What the ratio still gained in the last third of that training; infinite after
+        too few steps, NaN where the densities of the single samples are the start.
     """
 
     densities: tuple[Flow, Flow, Flow]
@@ -202,7 +206,17 @@ def gaussians_of(samples, weights, noise_scale):
     ]
 
 
-def settle(density, samples, weights, noise_scale, *, device, max_iter, **params):
+def settle(
+    density,
+    samples,
+    weights,
+    noise_scale,
+    *,
+    device,
+    max_iter,
+    learning_rate,
+    **params,
+):
     """Train a density apart on the two samples, and on both, from one start.
 
     The log-likelihood ratio is a difference of maxima, and what a training falls short
@@ -210,29 +224,46 @@ def settle(density, samples, weights, noise_scale, *, device, max_iter, **params
     trainings have one start and as many steps, so that they fall short alike. Samples
     that the family can tell apart soon have better densities of their own.
 
+    A training that never gets better than its start ends there. Were all three to end
+    at the start, the ratio would be 0 whatever the samples are. So the first two, of
+    which one at least can get better, are tried again with smaller steps.
+
     Returns
     -------
     of_source, of_target, shared : zuko.flows.Flow
     losses : ndarray of shape (n_epochs,)
     gain : float
-        The last two as in :class:`Certificate`.
+        The last two as in :class:`Certificate`; the gain is NaN where the densities of
+        the single samples are the start.
     """
     data = DomainRows(samples, weights, device)
     max_iter = max(-(-max_iter // 4), min(max_iter, _LEAST_STEPS))
     n_epochs, _ = n_epochs_and_batches(max_iter)
-    found, gains = [], []
-    for n_densities in (2, 1):
+
+    def trained(n_densities, rate):
         densities = [copy.deepcopy(density) for _ in range(n_densities)]
         module = DomainLogDensity(densities, None, noise_scale).float().to(device)
-        net = train_on_domains(module, data, max_iter=max_iter, **params)
+        net = train_on_domains(
+            module, data, max_iter=max_iter, learning_rate=rate, **params
+        )
         if net.interrupt_:
             raise net.interrupt_
         losses = np.array([epoch["valid_loss"] for epoch in net.finished_epochs()])
-        gains.append(late_gain(-losses, n_epochs))
-        found += fitted_module(net).densities
-    # Fewer epochs have no last third: nothing says that the ratio has come to rest.
-    gain = gains[0] - gains[1] if n_epochs >= 3 else np.inf
-    return *found, losses, gain
+        return net, fitted_module(net).densities, losses
+
+    for share in _RATES:
+        net, apart, own_losses = trained(2, share * learning_rate)
+        if has_learnt := net.keeper_.best_epoch_ > 0:
+            break
+    _, (shared,), losses = trained(1, share * learning_rate)
+    if n_epochs < 3:
+        # There is no last third: nothing says that the ratio has come to rest.
+        gain = np.inf
+    elif has_learnt:
+        gain = late_gain(-own_losses, n_epochs) - late_gain(-losses, n_epochs)
+    else:
+        gain = np.nan
+    return *apart, shared, losses, gain
 
 
 def warn_of_single_rows(samples, classes):
@@ -255,6 +286,13 @@ def warn_unless_aligned(ratio, gain, *, tol, max_iter):
             f"With max_iter={max_iter} the densities of the moved samples were trained "
             f"too briefly for their log-likelihood ratio ({ratio:.2g} nats) to certify "
             "anything. Increase max_iter."
+        )
+    elif np.isnan(gain):
+        message = (
+            "The densities of the moved samples never fitted them better than the one "
+            f"that they started from, so their log-likelihood ratio ({ratio:.2g} nats) "
+            "certifies nothing. Lower learning_rate, increase max_iter, or look for "
+            "repeated values in X."
         )
     elif gain > tol:
         message = (

@@ -1,6 +1,7 @@
 """The flows by name: an entry of ``FLOWS`` is all that a new one needs."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -223,19 +224,22 @@ def build_flow(
     hidden_features: Sequence[int],
     image_shape: Sequence[int] | None = None,
     n_levels: int = 2,
+    parameter: str = "flow",
 ) -> Flow:
     """Build a flow of a name of ``FLOWS``, or of a callable of the number of features.
 
     Or one of ``IMAGE_FLOWS``, for rows that are images of a shape.
 
-    Raises ValueError if the name is unknown or the shape does not fit, TypeError if the
-    callable returns something else.
+    Raises ValueError if the name is unknown, the shape does not fit or the callable's
+    flow is of other columns, TypeError if the callable returns something else.
+    `parameter` is what the messages call it.
     """
     if isinstance(flow, str) and flow in IMAGE_FLOWS:
         if image_shape is None:
             raise ValueError(
-                f"flow={flow!r} is for images: give their image_shape, (height, width) "
-                f"or (height, width, channels), for rows of {n_features} columns."
+                f"{parameter}={flow!r} is for images: give their image_shape, "
+                "(height, width) or (height, width, channels), for rows of "
+                f"{n_features} columns."
             )
         check_image_shape(image_shape, n_features)
         coupling, _ = IMAGE_FLOWS[flow]
@@ -250,14 +254,35 @@ def build_flow(
         if flow not in FLOWS:
             known = ", ".join(map(repr, FLOWS))
             raise ValueError(
-                f"flow must be one of {known}, or a callable; got {flow!r}."
+                f"{parameter} must be one of {known}, or a callable; got {flow!r}."
             )
         return FLOWS[flow].build(n_features, n_transforms, tuple(hidden_features))
     built = flow(n_features)
     if not isinstance(built, Flow):
         raise TypeError(
-            "flow must be a callable that takes the number of features and returns a "
-            f"zuko.flows.Flow, got a {type(built).__name__} from {flow!r}."
+            f"{parameter} must be a callable that takes the number of features and "
+            f"returns a zuko.flows.Flow, got a {type(built).__name__} from {flow!r}."
         )
+    _check_columns(built, n_features, parameter)
     # A copy: the callable may give the same flow again, and it is trained in place.
     return copy.deepcopy(built)
+
+
+def _check_columns(flow, n_features, parameter):
+    """Try a flow of a user's on two rows: it may be made for other columns."""
+    rows = torch.zeros(2, n_features)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            # What does not fit may be warned of first; the error says it.
+            warnings.simplefilter("ignore")
+            shape = copy.deepcopy(flow).float()().transform(rows).shape
+    except (RuntimeError, ValueError, IndexError) as error:
+        raise ValueError(
+            f"{parameter} must return a flow of {n_features} columns, as many as it is "
+            f"given, but its transform does not take such rows: {error}"
+        ) from error
+    if shape != rows.shape:
+        raise ValueError(
+            f"{parameter} must return a flow of {n_features} columns, as many as it is "
+            f"given, but makes {tuple(shape)} of {tuple(rows.shape)}."
+        )

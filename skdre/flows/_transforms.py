@@ -27,10 +27,11 @@ from zuko.transforms import (
 
 from skdre.flows._steps import (
     HORIZON,
-    AffineStep,
+    CouplingStep,
     Layer,
     Network,
-    Step,
+    Steps,
+    log_density_by_steps,
     run_steps,
 )
 
@@ -112,7 +113,7 @@ class Coupling(LazyTransform):
     def forward(self, c: None = None) -> CouplingTransform:
         return CouplingTransform(self.conditioned, self.stays)
 
-    def step(self) -> AffineStep:
+    def step(self) -> CouplingStep:
         """The same, to be run with its gradient at once."""
         layers = [
             Layer(each.weight, each.bias)
@@ -122,7 +123,7 @@ class Coupling(LazyTransform):
         given, moved = (
             mask.nonzero().squeeze(-1) for mask in (self.stays, ~self.stays)
         )
-        return AffineStep(Network(layers), given, moved)
+        return CouplingStep(Network(layers), given, moved)
 
 
 class Continuous(LazyTransform):
@@ -185,19 +186,19 @@ class Chain(LazyComposedTransform):
     def held(self, is_held: bool) -> None:
         """Told by :class:`skdre._nn.flat_weights.FlatWeights`."""
         if is_held:
-            self._kept[self] = []
+            self._kept[self] = None
         else:
             self._kept.pop(self, None)
 
-    def steps(self) -> list[Step]:
+    def steps(self) -> Steps:
         """The transformations as they are run with their gradients at once."""
         # In evaluation other weights may stand in for the parameters.
-        kept = self._kept.get(self) if self.training else None
-        if kept:
-            return kept
-        steps = [each.step() for each in self.transforms]
-        if kept is not None:
-            kept += steps
+        keeps = self.training and self in self._kept
+        if keeps and self._kept[self] is not None:
+            return self._kept[self]
+        steps = Steps([each.step() for each in self.transforms])
+        if keeps:
+            self._kept[self] = steps.own()
         return steps
 
     def forward(self, c: None = None) -> ComposedTransform:
@@ -218,10 +219,16 @@ class _QuickChain(ComposedTransform):
 
     @cached_property
     def transforms(self):
+        # With gradients of torch's, which add to what is there.
+        self.steps.settle()
         return tuple(each() for each in self._module.transforms)
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return run_steps(self.steps, x)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Log density in nats of rows that it takes to N(0, I)."""
+        return log_density_by_steps(self.steps, x)
 
     def _call(self, x):
         return self.call_and_ladj(x)[0]
@@ -237,9 +244,8 @@ class _QuickChain(ComposedTransform):
         if torch.is_grad_enabled():
             return super()._inverse(y)
         x = y.reshape(-1, y.shape[-1])
-        for step, transform in zip(
-            self.steps[::-1], self.transforms[::-1], strict=True
-        ):
-            is_coupling = isinstance(transform, CouplingTransform)
-            x = step.inverse(x) if is_coupling else transform.inv(x)
+        if all(isinstance(each, CouplingStep) for each in self.steps.steps):
+            return self.steps.inverse(x).reshape(y.shape)
+        for transform in self.transforms[::-1]:
+            x = transform.inv(x)
         return x.reshape(y.shape)

@@ -166,9 +166,9 @@ class TargetRowsMixin(DocumentedMixin, MetaEstimatorMixin):
             )
         if is_classifier(self.estimator) and (y == y[0]).all():
             raise ValueError(
-                f"y holds one class beside -1: {y[0]!r}. -1 marks unlabelled target "
-                "rows; if -1 is a class here, pass the target rows as X_target, or "
-                "relabel the classes."
+                f"y holds one class beside -1: {y.tolist()[0]!r}. -1 marks unlabelled "
+                "target rows; if -1 is a class here, pass the target rows as X_target, "
+                "or relabel the classes."
             )
 
     @available_if(estimator_has("predict"))

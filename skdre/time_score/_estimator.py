@@ -387,8 +387,11 @@ class TimeScoreRatio(
             )
             attributes = fitted(net) | self._records(net)
         if is_discrete.any() and setting.is_discrete is None:
+            found = np.flatnonzero(is_discrete)
+            if samples.names is not None:
+                found = np.asarray(samples.names)[found]
             warnings.warn(
-                f"Columns {np.flatnonzero(is_discrete).tolist()} hold a few values, "
+                f"Columns {found.tolist()} hold a few values, "
                 "between which a path has no density that a score could be of: use "
                 "objective='tsm', which mixes such columns.",
                 UserWarning,

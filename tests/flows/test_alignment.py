@@ -74,7 +74,15 @@ def fitted_moons():
     source, _, target, _ = moons()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(source, target, "realnvp", "realnvp", max_iter=400, **SMALL)
+        return fit(
+            source,
+            target,
+            "realnvp",
+            "realnvp",
+            max_iter=200,
+            learning_rate=0.01,
+            **SMALL,
+        )
 
 
 # The affine map between Gaussians ---------------------------------------------------
@@ -402,7 +410,7 @@ def test_certificate_of_a_flow_is_that_of_its_parts():
     source, _, target, _ = moons()
     aligner = fitted_moons()
     # The best weights are kept.
-    n_epochs = 400 // 25 + 100 // 25
+    n_epochs = 200 // 25 + 100 // 25
     assert len(aligner.loss_curve_) == n_epochs
     assert aligner.loss_curve_[-4:].min() == pytest.approx(
         aligner.log_likelihood_ratio_, abs=1e-3
@@ -479,7 +487,7 @@ def test_map_starts_at_the_identity(flow):
 def test_affine_map_is_trained_for_other_densities():
     source, target = gaussians(300, 300, d=2)
     exact = fit(source, target)
-    params = {"max_iter": 400, "learning_rate": 0.02}
+    params = {"max_iter": 200, "learning_rate": 0.04}
     trained = fit(source, target, lambda d: GaussianFlow(d), **params)
     assert trained.log_likelihood_ratio_ == pytest.approx(0, abs=0.02)
     assert trained.initial_log_likelihood_ratio_ == pytest.approx(
@@ -517,12 +525,12 @@ def identity(d):
     return GaussianFlow(d).set_map(np.eye(d), np.zeros(d))
 
 
-def judged(samples, density, start=None, max_iter=400, **params):
+def judged(samples, density, start=None, max_iter=200, **params):
     """The certificate of a map that moves nothing."""
     start = start or density
     weights = [np.ones(len(U)) for U in samples]
     d = samples[0].shape[1]
-    defaults = {"batch_size": 128, "learning_rate": 0.01, "patience": 400}
+    defaults = {"batch_size": 128, "learning_rate": 0.02, "patience": 400}
     return certificate(
         *(identity(d), density, start, samples, weights, np.zeros(d)),
         device=torch.device("cpu"),
@@ -588,6 +596,7 @@ def test_three_densities_are_trained_from_one_start(monkeypatch):
         (0.05, 0.2, "still gained 0.2 .* max_iter=40.* Increase max_iter"),
         (0.2, 0.0, "not aligned: the log-likelihood ratio is 0.2 nats, above tol=0.1"),
         (np.nan, 0.0, "not aligned"),
+        (0.0, np.nan, "never fitted them better .* Lower learning_rate"),
     ],
 )
 def test_what_certifies_nothing_is_told(ratio, gain, message):
@@ -617,6 +626,46 @@ def test_too_few_steps_certify_nothing():
         aligner = fit(source, target, "affine", "maf", max_iter=4, **SMALL)
     assert aligner.log_likelihood_ratio_ < aligner.tol
     assert not aligner.converged_
+
+
+@unconverged
+@pytest.mark.parametrize("kept", [1, 3])
+def test_densities_that_learn_nothing_certify_nothing(kept, monkeypatch):
+    """Three that are one start have a ratio of 0, whatever the samples are."""
+    rates, train = [], _alignment_training.train_on_domains
+
+    def spoil(module, data, *, learning_rate, **params):
+        # Far too large steps leave the start the best.
+        rates.append((len(module.densities), learning_rate))
+        if len(rates) <= kept or kept == 3:
+            learning_rate = 1e30
+        return train(module, data, learning_rate=learning_rate, **params)
+
+    source, _, target, _ = moons()
+    aligner = fitted_moons()
+    samples = [aligner.marginal_maps_.forward(X)[0] for X in (source, target)]
+    monkeypatch.setattr(_alignment_certificate, "train_on_domains", spoil)
+    found = judged(samples, aligner.density_, max_iter=100)
+    assert np.isnan(found.gain) == (kept == 3)
+    assert (found.ratio == pytest.approx(0.0, abs=1e-12)) == (kept == 3)
+    assert [n for n, _ in rates] == [2] * min(kept + 1, 3) + [1]
+    # Both have had steps of the same length.
+    assert rates[-1][1] == rates[-2][1] == pytest.approx(0.01 / 10 ** (len(rates) - 2))
+
+
+@unconverged
+@pytest.mark.parametrize("density", ["gaussian", "maf"])
+def test_an_absurd_value_decides_nothing_and_is_named(density):
+    """By the moments alone it would leave the column of all others without spread."""
+    rng = np.random.default_rng(0)
+    source, target = rng.normal(size=(300, 2)), rng.normal(loc=1.0, size=(300, 2))
+    spoiled = np.concatenate([source, [[1e9, 0.0]]])
+    params = {"flow": "affine", "density": density, "max_iter": 50, **SMALL}
+    with pytest.warns(UserWarning, match=r"column 0: 1 of .* such as 1e\+09"):
+        aligner = fit(spoiled, target, **params)
+    spread = aligner.transform(source).std(axis=0)
+    clean = fit(source, target, **params).transform(source).std(axis=0)
+    assert_allclose(spread, clean, rtol=0.15)
 
 
 def test_failure_to_align_is_told():
@@ -841,6 +890,10 @@ def test_not_fitted():
             getattr(LikelihoodRatioAligner(), method)([[0.0]])
 
 
+def realnvp_of_more(d):
+    return build_flow("realnvp", d + 1, n_transforms=1, hidden_features=(4,))
+
+
 def test_bad_input():
     source, target = gaussians()
     X, y = pool(numerator=target, denominator=source)
@@ -855,8 +908,14 @@ def test_bad_input():
         fit(source, target, hidden_features=(0,))
     with pytest.raises(ValueError, match="device must be"):
         fit(source, target, device="tpu")
-    with pytest.raises(TypeError, match=r"flow must be a callable .* zuko"):
-        fit(source, target, lambda d: torch.nn.Linear(d, d))
+    for name in ("flow", "density"):
+        params = {"flow": "affine", "density": "maf"}
+        with pytest.raises(TypeError, match=rf"^{name} must be a callable .* zuko"):
+            fit(source, target, **params | {name: lambda d: torch.nn.Linear(d, d)})
+        with pytest.raises(ValueError, match=rf"^{name} must return a flow of 3 col"):
+            fit(source, target, **params | {name: realnvp_of_more})
+        with pytest.raises(ValueError, match=rf"^{name}='glow' is for images"):
+            fit(source, target, **params | {name: "glow"})
     with pytest.raises(ValueError, match="requires y to be passed"):
         LikelihoodRatioAligner().fit(X, None)
     X[3, 1] = np.nan

@@ -112,6 +112,56 @@ def test_gradients_are_collected_where_weights_are_laid_out(name):
     torch.testing.assert_close(density(u), plain(u))
 
 
+@every_quick_flow
+@pytest.mark.parametrize("hidden_features", [(30, 9), (5,)])
+def test_gradients_of_a_step_overwrite_those_of_the_last(
+    name, hidden_features, monkeypatch
+):
+    """Whatever is looked at between the steps, and whatever a step goes through."""
+    monkeypatch.setattr(_autoregressive, "_MANY_WEIGHTS", 200)
+    flow = moved_flow(name, 6, hidden_features)
+    plain = LogDensity(copy.deepcopy(flow), [0.0] * 6).double().eval()
+    density = LogDensity(flow, [0.0] * 6).double()
+    weights = FlatWeights(density)
+    average = weights.views(torch.ones_like(weights.flat.detach()))
+    generator = torch.Generator().manual_seed(3)
+
+    def once(module, u):
+        return -module(u).mean()
+
+    def twice(module, u):
+        return once(module, u) + module(u[:5]).sum()
+
+    def back_as_well(module, u):
+        return once(module, u) + module.flow().transform.inv(u).square().mean()
+
+    def not_at_all(module, u):
+        return (
+            0
+            * module.flow.transform.transforms[0].step().network.layers[0].weight.sum()
+        )
+
+    for loss in (once, once, twice, back_as_well, once, not_at_all, twice):
+        u = torch.randn(20, 6, generator=generator).double()
+        plain.zero_grad()
+        loss(plain, u).backward()
+        expected = torch.cat(
+            [
+                (torch.zeros_like(p) if p.grad is None else p.grad).flatten()
+                for p in plain.parameters()
+            ]
+        )
+        density.train()
+        weights.clear()
+        loss(density, u).backward()
+        weights.settle()
+        weights.keep_zeros()
+        torch.testing.assert_close(weights.gradient, expected, rtol=1e-6, atol=1e-9)
+        density.eval()
+        with torch.no_grad(), weights.replaced_by(average):
+            density(u)
+
+
 def test_masked_weights_stay_zero_and_are_masked_again_after_training():
     flow = moved_flow("maf", 6, (30, 9))
     layers = [layer for each in flow.transform.transforms for layer in each.layers]

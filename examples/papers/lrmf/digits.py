@@ -50,13 +50,13 @@ RESULTS = [
 ]
 
 
-def _small(n_features):
+def small_family(n_features):
     """A family too small to overfit 1,505 rows by much."""
     return build_flow("realnvp", n_features, n_transforms=2, hidden_features=(32,))
 
 
 _LARGE = {"flow": "realnvp", "density": "realnvp"}
-_SMALL = {"flow": "realnvp", "density": _small, "max_iter": 4000}
+_SMALL = {"flow": "realnvp", "density": small_family, "max_iter": 4000}
 METHODS = {
     "affine, Gaussian family": {},
     "RealNVP, family as large": _LARGE,
@@ -257,10 +257,10 @@ def report(runs):
     headings = {
         "method": ("map", "{}"),
         "before": ("label transfer before", "{}"),
-        "after": ("after", "{}"),
-        "after_new": ("after, new rows", "{}"),
+        "after": ("label transfer after", "{}"),
+        "after_new": ("at new rows", "{}"),
         "initial_ratio": ("log-likelihood ratio before", "{}"),
-        "log_likelihood_ratio": ("after ", "{}"),
+        "log_likelihood_ratio": ("log-likelihood ratio after", "{}"),
         "converged": ("converged", "{}"),
         "seconds": ("seconds", "{:.2g}"),
         "seeds": ("seeds", "{}"),
