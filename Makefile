@@ -13,6 +13,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PIP_INSTALL = install --quiet --disable-pip-version-check
 # Tests run in one process per core: more threads than that would only get in the way.
+# Each takes a run of neighbours, which share fits, and what is left is dealt anew.
 ONE_THREAD = OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: demo test lint docs docs-quick bench wheel test-interop test-oldest clean
@@ -21,7 +22,7 @@ demo: $(VENV)/.demo
 	$(BIN)/python examples/weighting/plot_covariate_shift_breast_cancer.py --save demo.png
 
 test: $(VENV)/.dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n auto
+	$(ONE_THREAD) $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -55,7 +56,7 @@ test-interop: .venv-interop/.dev
 	$(ONE_THREAD) .venv-interop/bin/python -m pytest tests/interoperation
 
 test-oldest: .venv-oldest/.dev
-	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto
+	$(ONE_THREAD) .venv-oldest/bin/python -m pytest -n auto --dist worksteal
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11))" || \

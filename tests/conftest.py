@@ -3,6 +3,12 @@
 import os
 from importlib.metadata import version
 
+# Before numpy is imported by anything. Fits here are small: more threads than there are
+# cores only wait for each other, and take many times the CPU time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
 # Before scipy is imported by anything, or scikit-learn's checks of the array API are
 # skipped. Older releases of scipy have no such support.
 if tuple(map(int, version("scipy").split(".")[:2])) >= (1, 14):

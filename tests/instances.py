@@ -29,36 +29,39 @@ def _table():
     )
 
     kmm = KMMRatio(random_state=0)
-    # Few steps, and large ones.
-    steps = {"max_iter": 50, "learning_rate": 0.01}
+    # Few steps, and large ones. No check looks at how well is chosen, only at the
+    # choice being made: few folds, and no search in a search.
+    steps = {"max_iter": 30, "learning_rate": 0.02}
+    lsif = LSIFRatio(gamma=1.0, ridge=0.1)
     network = {"hidden_features": (16, 16), "n_estimators": 2} | steps
-    annealing = {"normalizer": "annealing", "n_chains": 20, "n_steps": 5}
-    tiny = {"hidden_features": (8,), "n_estimators": 2, "max_iter": 50}
+    annealing = {"normalizer": "annealing", "n_chains": 20, "n_steps": 2}
     return {
         "AlignedClassifier": [{"estimator": LogisticRegression()}],
         "AutoRatio": [
             {
                 "candidates": [
-                    ("plug-in", GaussianRatio()),
-                    ("logistic regression", ClassifierRatio()),
-                    ("network", MLPRatio(**tiny | {"n_estimators": 4})),
+                    ("plug-in", GaussianRatio(shrink=False)),
+                    (
+                        "network",
+                        MLPRatio(**steps, hidden_features=(8,), n_estimators=3),
+                    ),
                 ],
-                "cv": 4,
+                "cv": 3,
             }
         ],
         # Neither depends on a seed or on the order of the rows: held to all digits.
-        "ClassifierRatio": [{}, {"calibration": "sigmoid"}],
+        "ClassifierRatio": [{}, {"calibration": "sigmoid", "cv": 2}],
         "FlowClassifierRatio": [
             network
             | {"n_transforms": 1, "flow_hidden_features": (8,)}
             | {"marginals": "standardize", "batch_size": 64}
-            | {"max_iter": 25}
+            | {"max_iter": 25, "learning_rate": 0.01}
         ],
         "FlowFeaturizer": [
-            {"n_transforms": 2, "hidden_features": (8,), "max_epochs": 5},
+            {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 3},
             {"flow": "copula"},
-            {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 3}
-            | {"flow": "auto"},
+            {"n_transforms": 1, "hidden_features": (8,), "max_epochs": 1}
+            | {"flow": "auto", "marginals": "standardize"},
         ],
         "GaussianRatio": [{}, {"shrink": "james-stein"}, {"shrink": False}],
         "ImportanceWeighted": [
@@ -66,10 +69,13 @@ def _table():
             {"estimator": Ridge(), "ratio": kmm},
         ],
         "JackknifeRatio": [
-            {"estimator": GaussianRatio(), "n_folds": 3, "n_repeats": 2},
-            {"estimator": LSIFRatio(gamma=1.0, ridge=0.1), "n_repeats": 1},
+            {"estimator": GaussianRatio(shrink=False), "n_folds": 3, "n_repeats": 2},
+            {"estimator": lsif, "n_folds": 3, "n_repeats": 1},
         ],
-        "KLIEPRatio": [{"n_components": 15}, {"gamma": 0.5, "intercept": False}],
+        "KLIEPRatio": [
+            {"n_components": 15, "cv": 2},
+            {"gamma": 0.5, "intercept": False},
+        ],
         # With its bandwidth given, KMMRatio depends on no seed: held to all digits.
         "KMMRatio": [{}, {"gamma": 0.5}, {"ridge": 0}],
         "LSIFRatio": [{}, {"alpha": 0.0}, {"gamma": 1.0, "ridge": 0.1}],
@@ -80,16 +86,18 @@ def _table():
                 "density": "realnvp",
                 "n_transforms": 1,
                 "hidden_features": (8,),
-                "max_iter": 4,
+                "max_iter": 2,
             },
         ],
         "MLPRatio": [network],
         "MultinomialRatio": [network],
-        "MutualInformation": [{"ratio": ClassifierRatio(), "random_state": 0}],
+        "MutualInformation": [{"ratio": ClassifierRatio(), "cv": 2, "random_state": 0}],
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
         "RatioDensity": [
             {"ratio": GaussianRatio()} | annealing,
-            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")} | annealing,
+            {"ratio": GaussianRatio(shrink=False), "base": FlowFeaturizer("copula")}
+            | {"kernel": "slice"}
+            | annealing,
         ],
         "TargetedSampler": [
             {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
@@ -97,10 +105,10 @@ def _table():
         "WeightedConformalRegressor": [
             {"estimator": Ridge(), "ratio": kmm, "random_state": 0}
         ],
-        "TelescopingRatio": [network, {"estimator": LSIFRatio(), "n_bridges": 2}],
+        "TelescopingRatio": [network, {"estimator": lsif, "n_bridges": 2}],
         "TimeScoreRatio": [
             # It starts from the Gaussian plug-in.
-            {"hidden_features": (16, 16)} | steps | {"max_iter": 20}
+            {"hidden_features": (16, 16)} | steps | {"max_iter": 10}
         ],
     }
 

@@ -1,6 +1,7 @@
 """The rooms of the package, who may import whom, and what importing costs."""
 
 import ast
+import functools
 import importlib
 import inspect
 import json
@@ -133,8 +134,10 @@ def modules():
         yield ".".join(parts).removesuffix(".__init__"), path
 
 
+@functools.cache
 def imports(module, path):
-    """Yield (imported dotted name, whether at the top of the module)."""
+    """List (imported dotted name, whether at the top of the module)."""
+    found = []
     tree = ast.parse(path.read_text())
     inside = {
         id(child)
@@ -149,12 +152,13 @@ def imports(module, path):
         at_top = id(node) not in inside
         if isinstance(node, ast.Import):
             for alias in node.names:
-                yield alias.name, at_top
+                found.append((alias.name, at_top))
         elif isinstance(node, ast.ImportFrom):
             source = "." * node.level + (node.module or "")
             source = importlib.util.resolve_name(source, package)
             for alias in node.names:
-                yield f"{source}.{alias.name}", at_top
+                found.append((f"{source}.{alias.name}", at_top))
+    return found
 
 
 def resolve(name):
@@ -230,7 +234,7 @@ def test_imports(rule):
     wrong = [
         each
         for module, path in modules()
-        for each in rule(module, list(imports(module, path)))
+        for each in rule(module, imports(module, path))
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -359,7 +363,7 @@ SNIPPETS = {
     )
     + "pooled = pool(numerator=X + 1, denominator=X)\n"
     + "for each in (divergence, two_sample_test, diagnose, shift_importance):\n"
-    + "    each(GaussianRatio(), *pooled)\n"
+    + "    each(GaussianRatio(shrink=False), *pooled)\n"
     + "score_test(*pooled)",
     "ImportanceWeighted": FIT.format(name="ImportanceWeighted")
     + "from sklearn.linear_model import Ridge\n"

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore::scipy.linalg.LinAlgWarning",
 )
 
-FLOW = FlowFeaturizer(n_transforms=2, hidden_features=(8,), max_epochs=5)
+FLOW = FlowFeaturizer(n_transforms=1, hidden_features=(8,), max_epochs=3)
 
 
 def seeded(estimator):

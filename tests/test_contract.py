@@ -17,7 +17,7 @@ from skdre import FlowFeaturizer, GaussianRatio, KMMRatio, make_pipeline
 from skdre.datasets import make_warped_shift
 from skdre.utils.estimator_checks import parametrize_with_ratio_checks
 
-FLOW = FlowFeaturizer(n_transforms=2, hidden_features=(8,), max_epochs=5)
+FLOW = FlowFeaturizer(n_transforms=1, hidden_features=(8,), max_epochs=3)
 RATIOS = [
     *make_instances("ratio"),
     make_pipeline(StandardScaler(), KMMRatio()),

@@ -10,7 +10,9 @@ import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal
 from sklearn.datasets import load_breast_cancer
+from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.tree import DecisionTreeRegressor
 
 from skdre import AutoRatio, inspection
 from skdre.datasets import make_known_ratio
@@ -78,6 +80,7 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
     example = load("plot_choose_estimator")
     del example.CANDIDATES["boosting, calibrated"]
     example.WARPS = ("identity", "banana")
+    example.StratifiedKFold = lambda _, **params: StratifiedKFold(3, **params)
     table = example.main(n_samples=200, save=tmp_path / "choose.png")
     assert "banana" in capsys.readouterr().out
     assert (tmp_path / "choose.png").stat().st_size > 10_000
@@ -89,6 +92,10 @@ def test_the_held_out_score_chooses_nearly_the_best(tmp_path, capsys):
 
 def test_weights_restore_conformal_coverage(tmp_path, capsys):
     example = load("plot_conformal_under_shift")
+    # The coverage is that of any regressor; boosting takes most of the time.
+    example.HistGradientBoostingRegressor = lambda random_state, **params: (
+        DecisionTreeRegressor(max_leaf_nodes=20, random_state=random_state)
+    )
     table = example.main(draws=8, n_samples=600, save=tmp_path / "conformal.png")
     assert "coverage" in capsys.readouterr().out
     assert (tmp_path / "conformal.png").stat().st_size > 10_000
@@ -144,8 +151,10 @@ def test_reweighted_simulation(tmp_path):
 
 
 def test_displays(tmp_path, monkeypatch):
-    arguments = ["--samples", "150", "--steps", "50", "--save", str(tmp_path / "d")]
+    arguments = ["--samples", "150", "--steps", "25", "--save", str(tmp_path / "d")]
     monkeypatch.setattr("sys.argv", ["plot_displays.py", *arguments])
+    few = AutoRatio.default_candidates()[:3]
+    monkeypatch.setattr(AutoRatio, "default_candidates", staticmethod(lambda: few))
     names = runpy.run_path(str(path_of("plot_displays")))
     pictures = sorted(tmp_path.iterdir())
     assert len(pictures) == 9
@@ -234,6 +243,7 @@ def test_drift_over_months_is_that_of_the_table(tmp_path, capsys):
 
 def test_change_points_are_where_the_series_changes(tmp_path, capsys):
     example = load("plot_change_points")
+    example.change_scores = partial(example.change_scores, step=20)
     example.main(save=tmp_path / "changes.png")
     assert (tmp_path / "changes.png").stat().st_size > 10_000
     found = capsys.readouterr().out.rpartition("[")[2].rstrip("]\n").split(",")

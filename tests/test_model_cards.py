@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +46,9 @@ def test_every_ratio_estimator_has_a_card(script):
 
 
 def test_a_run_is_what_it_says(script):
+    start = time.process_time()
     found = script.work("far_gaussians_d2", "GaussianRatio", 200, 3)
+    elapsed = time.process_time() - start
     shift = make_known_ratio("far_gaussians_d2", 200, random_state=3)
     new = make_known_ratio("far_gaussians_d2", 2000, random_state=100_003)
     X = np.concatenate([new.numerator, new.denominator])
@@ -55,7 +58,7 @@ def test_a_run_is_what_it_says(script):
         for a, b in zip(ratio.decision_function(X), new.log_ratio(X), strict=True)
     ]
     assert found["error"] == pytest.approx(np.mean(np.square(differences)))
-    assert 0 < found["fit_seconds"] < 5
+    assert 0 < found["fit_seconds"] < elapsed
     assert found["memory"] >= 0
 
 

@@ -19,13 +19,18 @@ from skdre import (
 )
 from skdre.information import shift_importance
 
-NETWORK = {"hidden_features": (16,), "n_estimators": 2, "max_iter": 200}
+NETWORK = {
+    "hidden_features": (16,),
+    "n_estimators": 2,
+    "max_iter": 100,
+    "learning_rate": 0.01,
+}
 SEED = {"random_state": 0}
 ESTIMATORS = [
     GaussianRatio(shrink=False),
     ClassifierRatio(calibration="sigmoid"),
     *without_networks(one_of_each("ratio").values()),
-    MLPRatio(**NETWORK, learning_rate=0.01, **SEED),
+    MLPRatio(**NETWORK, **SEED),
     TelescopingRatio(**NETWORK, n_bridges=2, **SEED),
     TimeScoreRatio(hidden_features=(16,), max_iter=100, **SEED),
     AutoRatio(

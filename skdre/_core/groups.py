@@ -38,8 +38,10 @@ def joined_groups(groups, observation):
     the copies of a row. Both are codes from 0 of shape (n_rows,).
     """
     n_groups = groups.max() + 1
+    # scipy 1.11 finds no components, without an error, at indices of 64 bits.
+    ends = groups.astype(np.int32), (n_groups + observation).astype(np.int32)
     links = coo_array(
-        (np.ones(len(groups)), (groups, n_groups + observation)),
+        (np.ones(len(groups)), ends),
         shape=(n_groups + observation.max() + 1,) * 2,
     )
     _, component = connected_components(links, directed=False)

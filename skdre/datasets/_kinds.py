@@ -68,8 +68,8 @@ def additive(n_p, n_q, rng, n_features=8, n_steps=3, n_waves=3, step=0.3, waves=
     )
     X = rng.uniform(size=(n_p * 40, n_features))
     columns = []
-    for j, values in enumerate(X.T):
-        kept = rng.uniform(size=len(X)) < density(X)[:, j] / 2.0
+    for values, height in zip(X.T, density(X).T, strict=True):
+        kept = rng.uniform(size=len(X)) < height / 2.0
         columns.append(values[kept][:n_p])
     q = rng.uniform(size=(n_q, n_features))
     return np.column_stack(columns), q, partial(_sum_of_logs, density=density)

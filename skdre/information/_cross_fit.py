@@ -24,25 +24,30 @@ def log_ratio_at(ratio, rows):
     """Log ratio of a fitted estimator, which must be finite at each of the rows."""
     log_ratio = predict_log_ratio(ratio, rows)
     n_rows = num_samples(rows)
+    if log_ratio.shape == (n_rows,) and np.isfinite(log_ratio).all():
+        return log_ratio
+    # Written only where it is needed: an estimator's repr takes as long as a small fit.
     wanted = f"ratio={ratio!r} must give one finite log ratio for each row, but its "
     if log_ratio.shape != (n_rows,):
         raise ValueError(
             f"{wanted}decision_function gave the shape {log_ratio.shape} for {n_rows} "
             "rows."
         )
-    for number, bad in (
-        ("NaN", np.isnan(log_ratio)),
-        ("minus infinity, a ratio of 0,", log_ratio == -np.inf),
-        ("infinity, a ratio without bound,", log_ratio == np.inf),
-    ):
-        if bad.any():
-            raise ValueError(
-                f"{wanted}decision_function gave {number} at {bad.sum()} of {n_rows} "
-                "rows, where no mean of it is finite. Rows can show no ratio beyond "
-                "their number: keep the log ratio between -log(n_numerator) and "
-                "log(n_denominator), as skdre.ClassifierRatio does."
-            )
-    return log_ratio
+    number, bad = next(
+        (number, bad)
+        for number, bad in (
+            ("NaN", np.isnan(log_ratio)),
+            ("minus infinity, a ratio of 0,", log_ratio == -np.inf),
+            ("infinity, a ratio without bound,", log_ratio == np.inf),
+        )
+        if bad.any()
+    )
+    raise ValueError(
+        f"{wanted}decision_function gave {number} at {bad.sum()} of {n_rows} rows, "
+        "where no mean of it is finite. Rows can show no ratio beyond their number: "
+        "keep the log ratio between -log(n_numerator) and log(n_denominator), as "
+        "skdre.ClassifierRatio does."
+    )
 
 
 def _fit_fold(ratio, fold, task):

@@ -91,13 +91,18 @@ def jackknife(estimator, **params):
     return JackknifeRatio(estimator, **{"n_repeats": 2, "random_state": 0} | params)
 
 
-# Of 50 samples the standard error of the coverage is .03, the rows of one sample being
-# of a kind: half the spread would cover .6, twice the spread .999.
+# Without the search for the shrinkage, where it is the jackknife that is looked at.
+PLUG_IN = GaussianRatio(shrink=False)
+
+
+# Of 25 samples the standard error of the coverage is .04, the rows of one sample being
+# of a kind. With half the spread these intervals cover .82 and .86, with two and a half
+# times the spread .98 and 1.
 @pytest.mark.parametrize("scale", [1.0, 1.3])
 def test_coverage_of_the_plug_in_on_gaussians(scale):
-    model = jackknife(GaussianRatio())
-    found = covered(model, lambda seed: gaussians(200, seed, scale=scale), AT, 50)
-    assert 0.82 < found < 0.98
+    model = jackknife(GaussianRatio(), n_repeats=1)
+    found = covered(model, lambda seed: gaussians(200, seed, scale=scale), AT, 25)
+    assert 0.87 < found < 0.98
 
 
 def tilted(seed, n=200, slope=2.0):
@@ -112,13 +117,13 @@ def tilted(seed, n=200, slope=2.0):
 def test_coverage_of_logistic_regression_on_an_exponential_family():
     model = jackknife(ClassifierRatio(), n_repeats=1)
     at = np.linspace(0.1, 0.9, 5)[:, None]
-    assert 0.88 < covered(model, tilted, at, 50, level=0.95) < 0.995
+    assert 0.88 < covered(model, tilted, at, 25, level=0.95) < 0.995
 
 
 def test_coverage_of_auto_ratio():
     model = AutoRatio([("plug-in", GaussianRatio())])
     # Its folds are a fixed function of the number of rows and of their ranks.
-    found = covered(model, lambda seed: gaussians(150 + 2 * seed, seed), AT, 50)
+    found = covered(model, lambda seed: gaussians(150 + 4 * seed, seed), AT, 25)
     assert 0.82 < found < 0.98
 
 
@@ -147,7 +152,7 @@ def test_a_right_ratio_shows_next_to_no_misfit():
 
 def test_rows_beyond_a_sample_have_an_open_end():
     X, y, _ = gaussians(300, 0, shift=6.0)
-    model = jackknife(GaussianRatio()).fit(X, y)
+    model = jackknife(PLUG_IN).fit(X, y)
     in_p, in_q, in_none = [6.0, 0.0], [0.0, 0.0], [40.0, 0.0]
     assert (model.log_ratio_std([in_p]) < 5).all()
     lower, upper = model.ratio_interval([in_p, in_q, in_none])
@@ -160,7 +165,7 @@ def test_rows_beyond_a_sample_have_an_open_end():
 
 def test_a_greater_level_is_a_wider_interval_around_the_ratio():
     X, y, _ = gaussians(150, 0)
-    model = jackknife(GaussianRatio()).fit(X, y)
+    model = jackknife(PLUG_IN).fit(X, y)
     at = np.random.default_rng(1).normal(scale=3, size=(200, 2))
     ratio = model.predict_ratio(at)
     last = ratio, ratio
@@ -173,17 +178,17 @@ def test_a_greater_level_is_a_wider_interval_around_the_ratio():
     assert (last[0] < ratio).all()
 
 
-@pytest.mark.parametrize("level", [0, 1, 1.5, -0.1, np.nan, True, "0.9", None])
-def test_levels_that_are_refused(level):
+def test_levels_that_are_refused():
     X, y, _ = gaussians(40, 0)
-    model = jackknife(GaussianRatio()).fit(X, y)
-    with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
-        model.ratio_interval(X, level=level)
+    model = jackknife(PLUG_IN).fit(X, y)
+    for level in (0, 1, 1.5, -0.1, np.nan, True, "0.9", None):
+        with pytest.raises(ValueError, match="level must be a number between 0 and 1"):
+            model.ratio_interval(X, level=level)
 
 
 def test_before_the_fit():
     X, y, _ = gaussians(40, 0)
-    for model in (jackknife(GaussianRatio()), AutoRatio()):
+    for model in (jackknife(PLUG_IN), AutoRatio()):
         for method in (model.ratio_interval, model.log_ratio_std):
             with pytest.raises(NotFittedError):
                 method(X)
@@ -193,9 +198,9 @@ def test_before_the_fit():
 
 def test_the_answer_is_that_of_the_estimator():
     X, y, _ = gaussians(100, 0)
-    bare = GaussianRatio().fit(X, y).decision_function(X)
+    bare = clone(PLUG_IN).fit(X, y).decision_function(X)
     np.testing.assert_array_equal(
-        jackknife(GaussianRatio()).fit(X, y).decision_function(X), bare
+        jackknife(PLUG_IN).fit(X, y).decision_function(X), bare
     )
 
 
@@ -210,8 +215,8 @@ def in_groups(seed, n_groups=60, size=6):
 @pytest.mark.parametrize(
     "model",
     [
-        jackknife(GaussianRatio(shrink=False)),
-        AutoRatio([("plug-in", GaussianRatio(shrink=False))], random_state=0),
+        jackknife(PLUG_IN),
+        AutoRatio([("plug-in", PLUG_IN)], random_state=0),
     ],
     ids=lambda model: type(model).__name__,
 )
@@ -229,7 +234,7 @@ def test_groups_are_left_out_whole(model):
 def test_groups_of_unequal_sizes_are_dealt_anew_for_each_repeat():
     X, y, _ = gaussians(200, 0)
     groups = np.floor(np.random.default_rng(0).uniform(0, 1, len(y)) ** 2 * 30)
-    model = jackknife(GaussianRatio(), n_repeats=3).fit(X, y, groups=groups)
+    model = jackknife(PLUG_IN, n_repeats=3).fit(X, y, groups=groups)
     means = {repeat[0].means_[0, 0] for repeat in model.estimators_}
     assert len(means) == 3
 
@@ -248,7 +253,7 @@ def test_repeats_of_atoms_are_draws():
     X = np.concatenate([rng.poisson(3, (200, 1)), rng.poisson(2, (200, 1))]) * 1.0
     y = np.repeat([1, 0], 200)
     rows, counts = np.unique(np.column_stack([X, y]), axis=0, return_counts=True)
-    model = jackknife(GaussianRatio())
+    model = jackknife(PLUG_IN)
     given = model.fit(X, y).ratio_interval([[2.0]])
     weighted = model.fit(rows[:, :1], rows[:, 1], counts).ratio_interval([[2.0]])
     np.testing.assert_allclose(weighted, given, rtol=1e-6)
@@ -257,7 +262,7 @@ def test_repeats_of_atoms_are_draws():
 
 def test_a_single_observation_shows_nothing():
     X, y = pool(numerator=[[1.0]], denominator=[[0.0], [0.5], [2.0]])
-    for model in (jackknife(GaussianRatio()), AutoRatio()):
+    for model in (jackknife(PLUG_IN), AutoRatio()):
         model.fit(X, y)
         assert (model.log_ratio_std(X) == np.inf).all()
         lower, upper = model.ratio_interval(X)
@@ -287,7 +292,7 @@ def test_members_of_networks_stand_for_folds():
 
 def test_mixtures_have_the_spread_of_their_mean():
     X, y, _ = gaussians(100, 0)
-    model = AutoRatio([("a", GaussianRatio())], random_state=0).fit(X, y)
+    model = AutoRatio([("a", PLUG_IN)], random_state=0).fit(X, y)
     assert model.weights_ == {"a": 1.0}
     fits = np.array([each.decision_function(AT) for each in model.estimators_["a"]])
     np.testing.assert_allclose(model.log_ratio_std(AT), fits.std(axis=0) * 2)
@@ -295,9 +300,9 @@ def test_mixtures_have_the_spread_of_their_mean():
 
 def test_wrappers_are_looked_through():
     X, y, _ = gaussians(100, 0)
-    inner = jackknife(GaussianRatio())
+    inner = jackknife(PLUG_IN)
     pipeline = make_pipeline(StandardScaler(), clone(inner)).fit(X, y)
-    search = GridSearchCV(inner, {"estimator__shrink": [True]}, cv=2).fit(X, y)
+    search = GridSearchCV(inner, {"estimator__shrink": [False]}, cv=2).fit(X, y)
     scaled = pipeline[-1].ratio_interval(pipeline[0].transform(AT))
     for model, own in (
         (pipeline, scaled),
@@ -314,7 +319,7 @@ def test_tables_reach_the_estimator():
     X, y, _ = gaussians(100, 0)
     word = np.where(X[:, 1] > 0, "a", "b")
     frame = pd.DataFrame({"x": X[:, 0], "word": pd.Categorical(word)})
-    model = AutoRatio([("plug-in", GaussianRatio())], random_state=0).fit(frame, y)
+    model = AutoRatio([("plug-in", PLUG_IN)], random_state=0).fit(frame, y)
     lower, upper = model.ratio_interval(frame)
     assert (lower < upper).all()
     numbers = frame[["x"]]
@@ -327,7 +332,7 @@ def test_tables_reach_the_estimator():
 
 def test_diagnosis_shows_the_typical_width():
     X, y, _ = gaussians(200, 0)
-    model = jackknife(GaussianRatio())
+    model = jackknife(PLUG_IN)
     found = diagnose(model, X, y, random_state=0)["interval_width"]
     lower, upper = model.fit(X, y).ratio_interval(X)
     assert found.grade == "good"
@@ -342,7 +347,7 @@ def test_weights_stop_at_the_end_that_is_nearest_to_one():
     X, y, _ = gaussians(200, 0, shift=1.0)
     source, target = X[y == 0], X[y == 1]
     labels = source[:, 0] ** 2
-    ratio = jackknife(GaussianRatio())
+    ratio = jackknife(PLUG_IN)
     params = {"ratio": ratio, "normalize": False}
     model = ImportanceWeighted(LinearRegression(), clip="interval", **params)
     weights = model.fit(source, labels, X_target=target).sample_weight_
@@ -359,7 +364,7 @@ def test_band_along_a_column():
     pytest.importorskip("matplotlib").use("Agg")
     X, y, _ = gaussians(200, 0)
     frame = pd.DataFrame(X, columns=["a", "b"])
-    model = jackknife(GaussianRatio()).fit(frame, y)
+    model = jackknife(PLUG_IN).fit(frame, y)
     display = LogRatioBandDisplay.from_estimator(model, frame, "a", level=0.8)
     at = pd.DataFrame({"a": display.values, "b": np.median(X[:, 1])})
     np.testing.assert_allclose(display.log_ratio, model.decision_function(at))

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 import sklearn
+from joblib import parallel_config
 from scipy.special import expit
 from scipy.stats import multivariate_normal, norm
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -350,11 +351,11 @@ WHOLE = {
 CHECKED = [
     (ClassifierRatio(QuadraticDiscriminantAnalysis()), WHOLE),
     (ClassifierRatio(GaussianNB(), calibration="slope"), {}),
-    (ClassifierRatio(SVC(gamma=0.5, tol=1e-8), calibration="sigmoid", cv=3), {}),
+    (ClassifierRatio(SVC(gamma=0.5, tol=1e-8), calibration="sigmoid", cv=2), {}),
     (ClassifierRatio(KNeighborsClassifier(60)), WHOLE),
     (
         ClassifierRatio(
-            RandomForestClassifier(10, min_samples_leaf=20), calibration="isotonic"
+            RandomForestClassifier(8, min_samples_leaf=20), calibration="isotonic", cv=2
         ),
         {},
     ),
@@ -424,10 +425,10 @@ def test_calibration_is_on_held_out_rows():
     """An overfitted classifier is told apart from one that separates the samples."""
     shift = make_warped_shift(400, 2, random_state=0)
     X, y = shift.pool()
-    forest = RandomForestClassifier(50, random_state=0)
+    forest = RandomForestClassifier(25, random_state=0)
     X_new, y_new = make_warped_shift(400, 2, random_state=1).pool()
     losses = [
-        -ClassifierRatio(forest, calibration=kind).fit(X, y).score(X_new, y_new)
+        -ClassifierRatio(forest, calibration=kind, cv=3).fit(X, y).score(X_new, y_new)
         for kind in (None, "sigmoid", "slope", "isotonic")
     ]
     best = ratio_log_loss(y_new, shift.log_ratio(X_new))
@@ -451,7 +452,10 @@ def test_a_score_that_knows_nothing_gives_a_ratio_of_one():
 def test_folds(cv, shift, new):
     X, y = shift.pool()
     for n_jobs in (None, 2):
-        ratio = ClassifierRatio(calibration="sigmoid", cv=cv, n_jobs=n_jobs).fit(X, y)
+        ratio = ClassifierRatio(calibration="sigmoid", cv=cv, n_jobs=n_jobs)
+        # Threads, for processes take long to start.
+        with parallel_config("threading"):
+            ratio.fit(X, y)
         assert log_ratio_mse(new[1], ratio.decision_function(new[0])) < 0.1
     splits = list(StratifiedKFold(3, shuffle=True, random_state=0).split(X, y))
     same = ClassifierRatio(calibration="sigmoid", cv=splits).fit(X, y)
@@ -570,7 +574,7 @@ def test_categories_and_missing_values(estimator, calibration):
     X, y = pool(numerator=mixed_rows(1500, 0, 0), denominator=mixed_rows(3000, 1, 0))
     X_new = pool(numerator=mixed_rows(500, 0, 1), denominator=mixed_rows(500, 1, 1))[0]
     truth = mixed_log_ratio(X_new)
-    ratio = ClassifierRatio(estimator, calibration=calibration).fit(X, y)
+    ratio = ClassifierRatio(estimator, calibration=calibration, cv=2).fit(X, y)
     found = ratio.decision_function(X_new)
     assert ratio_rank_correlation(truth, found) > 0.95
     bound = 0.15 if estimator is MIXED[0] else 0.01
@@ -591,7 +595,7 @@ def test_missing_values_in_an_array(shift, new):
     boosting = HistGradientBoostingClassifier(max_iter=20, random_state=0)
     imputed = sklearn_make_pipeline(SimpleImputer(), LogisticRegression())
     for estimator in (boosting, imputed):
-        ratio = ClassifierRatio(estimator, calibration="sigmoid").fit(X, y)
+        ratio = ClassifierRatio(estimator, calibration="sigmoid", cv=2).fit(X, y)
         assert np.isfinite(ratio.decision_function([[np.nan, 0.0]])).all()
         assert get_tags(ratio).input_tags.allow_nan
         with pytest.raises(ValueError, match="X contains infinity"):

@@ -35,6 +35,11 @@ def quick(**params):
     return MLPRatio(**QUICK | params)
 
 
+def brief():
+    """The usual network, trained by few and large steps."""
+    return MLPRatio(max_iter=200, learning_rate=0.006, n_estimators=2, random_state=0)
+
+
 def banana(n_samples=300, random_state=0):
     return make_warped_shift(n_samples, 2, warp="banana", random_state=random_state)
 
@@ -82,7 +87,7 @@ def clipped_error(problem, model, n_samples):
     [(shifted, 0.1), (change_of_scale, 0.15), (ring, 0.7)],
 )
 def test_finds_the_true_ratio(problem, bound):
-    model = MLPRatio((32, 32), max_iter=500, learning_rate=0.005, random_state=0)
+    model = MLPRatio((32, 32), max_iter=250, learning_rate=0.01, random_state=0)
     error, size = clipped_error(problem, model, 2000)
     assert error < bound < size / 8
 
@@ -90,15 +95,13 @@ def test_finds_the_true_ratio(problem, bound):
 def test_beats_the_gaussian_plug_in_where_nothing_is_gaussian():
     gaussian = ClassifierRatio(QuadraticDiscriminantAnalysis())
     plug_in, _ = clipped_error(ring, gaussian, 1000)
-    error, _ = clipped_error(
-        ring, MLPRatio(max_iter=500, n_estimators=2, random_state=0), 1000
-    )
+    error, _ = clipped_error(ring, brief(), 1000)
     assert error < 0.5 * plug_in
 
 
 def test_samples_of_one_distribution():
     X = np.random.default_rng(0).normal(size=(1200, 5))
-    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0)
+    ratio = brief()
     ratio.fit(*pool(numerator=X[:400], denominator=X[400:800]))
     assert np.mean(ratio.decision_function(X[800:]) ** 2) < 0.05
     assert ratio.best_validation_score_ == pytest.approx(-math.log(2), abs=0.02)
@@ -107,7 +110,7 @@ def test_samples_of_one_distribution():
 @pytest.mark.parametrize("sizes", [(2000, 100), (100, 2000)])
 def test_sizes_do_not_scale_the_ratio(sizes):
     shift = make_warped_shift(sizes, 2, mean_shift=0.5, random_state=0)
-    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(*shift.pool())
+    ratio = brief().fit(*shift.pool())
     X, _ = make_warped_shift(1000, 2, mean_shift=0.5, random_state=1).pool()
     error = ratio.decision_function(X) - shift.log_ratio(X)
     assert abs(np.median(error)) < 0.3  # log 20 = 3 if sizes counted
@@ -137,7 +140,7 @@ def test_weights_move_the_ratio_as_they_should():
     X = rng.normal(size=(8000, 2))
     y = np.repeat([1, 0], 4000)
     weight = np.where(y == 1, np.exp(X[:, 0] - 0.5), 1.0)
-    ratio = MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(X, y, weight)
+    ratio = brief().fit(X, y, weight)
     X_new = rng.normal([0.5, 0], size=(1000, 2))
     error = ratio.decision_function(X_new) - (X_new[:, 0] - 0.5)
     assert np.mean(error**2) < 0.05
@@ -219,7 +222,7 @@ def test_running_out_of_steps_is_said():
         quick(learning_rate=0.001).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)
-        MLPRatio(max_iter=500, n_estimators=2, random_state=0).fit(X, y)
+        brief().fit(X, y)
 
 
 @pytest.mark.parametrize(("max_iter", "n_epochs"), [(1, 1), (25, 1), (40, 2), (75, 3)])

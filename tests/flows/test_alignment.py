@@ -74,7 +74,15 @@ def fitted_moons():
     source, _, target, _ = moons()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return fit(source, target, "realnvp", "realnvp", max_iter=400, **SMALL)
+        return fit(
+            source,
+            target,
+            "realnvp",
+            "realnvp",
+            max_iter=200,
+            learning_rate=0.01,
+            **SMALL,
+        )
 
 
 # The affine map between Gaussians ---------------------------------------------------
@@ -402,7 +410,7 @@ def test_certificate_of_a_flow_is_that_of_its_parts():
     source, _, target, _ = moons()
     aligner = fitted_moons()
     # The best weights are kept.
-    n_epochs = 400 // 25 + 100 // 25
+    n_epochs = 200 // 25 + 100 // 25
     assert len(aligner.loss_curve_) == n_epochs
     assert aligner.loss_curve_[-4:].min() == pytest.approx(
         aligner.log_likelihood_ratio_, abs=1e-3
@@ -479,7 +487,7 @@ def test_map_starts_at_the_identity(flow):
 def test_affine_map_is_trained_for_other_densities():
     source, target = gaussians(300, 300, d=2)
     exact = fit(source, target)
-    params = {"max_iter": 400, "learning_rate": 0.02}
+    params = {"max_iter": 200, "learning_rate": 0.04}
     trained = fit(source, target, lambda d: GaussianFlow(d), **params)
     assert trained.log_likelihood_ratio_ == pytest.approx(0, abs=0.02)
     assert trained.initial_log_likelihood_ratio_ == pytest.approx(
@@ -517,12 +525,12 @@ def identity(d):
     return GaussianFlow(d).set_map(np.eye(d), np.zeros(d))
 
 
-def judged(samples, density, start=None, max_iter=400, **params):
+def judged(samples, density, start=None, max_iter=200, **params):
     """The certificate of a map that moves nothing."""
     start = start or density
     weights = [np.ones(len(U)) for U in samples]
     d = samples[0].shape[1]
-    defaults = {"batch_size": 128, "learning_rate": 0.01, "patience": 400}
+    defaults = {"batch_size": 128, "learning_rate": 0.02, "patience": 400}
     return certificate(
         *(identity(d), density, start, samples, weights, np.zeros(d)),
         device=torch.device("cpu"),

@@ -306,7 +306,7 @@ def hard_data():
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("X", [pytest.param(X, id=i) for i, X in hard_data()])
 def test_hard_input(X):
-    flow = quick(max_epochs=15).fit(X)
+    flow = quick(max_epochs=5).fit(X)
     numbers = np.asarray(X, dtype=float)
     Z = flow.transform(X)
     assert np.isfinite(Z).all()

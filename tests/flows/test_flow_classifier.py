@@ -88,7 +88,7 @@ def test_finds_the_ratio_behind_a_warp(strategy, alpha):
 def test_finds_the_ratio_of_gaussians(strategy):
     X, y, _ = change_of_scale(1000, 0)
     X_new, _, truth = change_of_scale(1000, 1)
-    ratio = quick(strategy, max_iter=150, learning_rate=0.005).fit(X, y)
+    ratio = quick(strategy, max_iter=75, learning_rate=0.01).fit(X, y)
     found = ratio.decision_function(X_new)
     assert log_ratio_mse(truth, found) < 0.25 * np.var(truth)
     assert spearmanr(truth, found).statistic > 0.95
@@ -105,7 +105,7 @@ def test_samples_of_one_distribution():
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_sizes_do_not_scale_the_ratio(strategy):
     shift = make_warped_shift((1500, 100), 2, mean_shift=0.5, random_state=0)
-    ratio = quick(strategy, max_iter=150, learning_rate=0.005).fit(*shift.pool())
+    ratio = quick(strategy, max_iter=75, learning_rate=0.01).fit(*shift.pool())
     X, _ = make_warped_shift(1000, 2, mean_shift=0.5, random_state=1).pool()
     error = ratio.decision_function(X) - shift.log_ratio(X)
     assert abs(np.median(error)) < 0.4  # log 15 = 2.7 if sizes counted
@@ -137,7 +137,7 @@ def test_weights_move_the_ratio_as_they_should():
     X = rng.normal(size=(6000, 2))
     y = np.repeat([1, 0], 3000)
     weight = np.where(y == 1, np.exp(X[:, 0] - 0.5), 1.0)
-    ratio = quick(max_iter=200, learning_rate=0.005).fit(X, y, weight)
+    ratio = quick(max_iter=100, learning_rate=0.01).fit(X, y, weight)
     X_new = rng.normal([0.5, 0], size=(1000, 2))
     error = ratio.decision_function(X_new) - (X_new[:, 0] - 0.5)
     assert np.mean(error**2) < 0.1

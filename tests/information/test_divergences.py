@@ -98,6 +98,10 @@ def test_standard_error_is_the_spread_over_samples(kind, bound):
     assert ratio.sign == 1
 
 
+# Without the search for the shrinkage, which takes most of the time.
+PLUG_IN = GaussianRatio(shrink=False)
+
+
 def test_intervals_cover_on_a_correct_model():
     """Nominal 95 %, of 120 samples within three standard errors or more.
 
@@ -108,7 +112,7 @@ def test_intervals_cover_on_a_correct_model():
     z = {kind: [] for kind in true}
     for seed in range(n_samples):
         X, y = pooled(250, seed, p=p)
-        estimate = divergence(GaussianRatio(), X, y, cv=3, random_state=seed)
+        estimate = divergence(PLUG_IN, X, y, cv=3, random_state=seed)
         logs = estimate.log_ratios, estimate.denominator_log_ratios
         for kind, found in z.items():
             value, given_ratio = divergence_of(DIVERGENCES[kind][False], *logs)

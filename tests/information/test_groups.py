@@ -177,7 +177,9 @@ def test_level_and_power_of_the_score_test():
 
 def test_power():
     X, y, groups = customers(0)
-    found = two_sample_test(GaussianRatio(), X + 2 * y[:, None], y, groups=groups)
+    found = two_sample_test(
+        GaussianRatio(shrink=False), X + 2 * y[:, None], y, groups=groups
+    )
     assert found.pvalue < 0.01
 
 
@@ -188,7 +190,7 @@ def test_groups_of_one_row(statistic):
     X[y == 1] += 0.5
     alone, grouped = (
         two_sample_test(
-            GaussianRatio().fit(X, y),
+            GaussianRatio(shrink=False).fit(X, y),
             X,
             y,
             groups=groups,
@@ -203,7 +205,9 @@ def test_groups_of_one_row(statistic):
         alone.null_distribution.mean(), abs=0.05
     )
     errors = [
-        divergence(GaussianRatio().fit(X, y), X, y, groups=groups, cv="prefit")
+        divergence(
+            GaussianRatio(shrink=False).fit(X, y), X, y, groups=groups, cv="prefit"
+        )
         for groups in (None, np.arange(100))
     ]
     assert errors[0].standard_error == pytest.approx(errors[1].standard_error)
@@ -238,7 +242,9 @@ def test_mutual_information_of_independent_vectors():
         assert float(alone) > 0.5
         found = mutual_information(X, Y, neighbours(), groups=groups, random_state=0)
         assert float(found) < 2 * found.standard_error
-        found = mutual_information(X, Y, GaussianRatio(), groups=groups, random_state=0)
+        found = mutual_information(
+            X, Y, GaussianRatio(shrink=False), groups=groups, random_state=0
+        )
         # It may see no dependence at all.
         assert abs(float(found)) <= 3 * found.standard_error
 
@@ -323,7 +329,7 @@ def test_copies_join_groups():
     X_more = np.vstack([X, X])
     more = np.concatenate([groups, (groups + 2) % 40])
     with pytest.raises(ValueError, match=r"groups must hold .* got 1 of the numerator"):
-        divergence(GaussianRatio(), X_more, np.tile(y, 2), groups=more)
+        divergence(GaussianRatio(shrink=False), X_more, np.tile(y, 2), groups=more)
 
 
 def test_folds_of_groups_are_of_even_size():
@@ -340,35 +346,45 @@ def test_folds_of_groups_are_of_even_size():
 def test_wrong_groups(function):
     X, y, groups = customers(0)
     with pytest.raises(ValueError, match="groups must have one entry for each of the"):
-        function(GaussianRatio(), X, y, groups=groups[1:])
+        function(GaussianRatio(shrink=False), X, y, groups=groups[1:])
     with pytest.raises(ValueError, match="groups contains NaN"):
-        function(GaussianRatio(), X, y, groups=np.where(groups, groups, np.nan))
+        function(
+            GaussianRatio(shrink=False), X, y, groups=np.where(groups, groups, np.nan)
+        )
     few = {"method": "refit"} if function is two_sample_test else {}
     three = np.where(y, groups % 3, groups + 5)
     with pytest.raises(ValueError, match=r"groups must hold.*cv=5.*got 3 of the num"):
-        function(GaussianRatio(), X, y, groups=three, **few)
+        function(GaussianRatio(shrink=False), X, y, groups=three, **few)
     if function is not two_sample_test:
         with (
             pytest.warns(UserWarning, match="groups parameter is ignored"),
             pytest.raises(ValueError, match=r"cv=KFold.*parts \d+ groups"),
         ):
-            function(GaussianRatio(), X, y, groups=groups, cv=KFold(5, shuffle=True))
+            function(
+                GaussianRatio(shrink=False),
+                X,
+                y,
+                groups=groups,
+                cv=KFold(5, shuffle=True),
+            )
 
 
 def test_groups_with_rows_of_both_samples():
     X, y, groups = customers(0)
     both = groups // 2
     with pytest.raises(ValueError, match=r"groups has 20 of 20 groups with rows of bo"):
-        two_sample_test(GaussianRatio(), X, y, groups=both)
+        two_sample_test(GaussianRatio(shrink=False), X, y, groups=both)
     for function in (divergence, diagnose, shift_importance):
-        function(GaussianRatio(), X, y, groups=both, random_state=0)
+        function(GaussianRatio(shrink=False), X, y, groups=both, random_state=0)
     with pytest.raises(ValueError, match=r"two groups .* of each domain"):
-        two_sample_test(GaussianRatio(), X, y, groups=np.where(y, 0, groups + 1))
+        two_sample_test(
+            GaussianRatio(shrink=False), X, y, groups=np.where(y, 0, groups + 1)
+        )
 
 
 def test_wrong_groups_of_pairs():
     X, Y, groups = pairs(0)
-    params = {"ratio": GaussianRatio(), "random_state": 0}
+    params = {"ratio": GaussianRatio(shrink=False), "random_state": 0}
     with pytest.raises(ValueError, match="groups must have one entry for each of the"):
         mutual_information(X, Y, groups=groups[1:], **params)
     with pytest.raises(ValueError, match=r"groups must hold 10 groups.*got 7"):
@@ -382,7 +398,7 @@ def test_names_of_groups():
     X, y, groups = customers(0)
     names = np.array([f"customer {each:02d}" for each in groups], object)
     one, other = (
-        divergence(GaussianRatio(), X, y, groups=each, random_state=0)
+        divergence(GaussianRatio(shrink=False), X, y, groups=each, random_state=0)
         for each in (groups, names)
     )
     assert float(one) == float(other)

@@ -59,9 +59,9 @@ def test_missing_values_that_a_pipeline_imputes(function, rows):
     holes = X.copy()
     holes[::9, 1] = np.nan
     imputer = SimpleImputer(strategy="constant", fill_value=0.0)
-    ratio = make_pipeline(imputer, GaussianRatio())
+    ratio = make_pipeline(imputer, GaussianRatio(shrink=False))
     filled = np.nan_to_num(holes)
-    expected = function(GaussianRatio(), filled, y, random_state=0)
+    expected = function(GaussianRatio(shrink=False), filled, y, random_state=0)
     for table in (holes, pd.DataFrame(holes, columns=list("abc"))):
         found = function(ratio, table, y, random_state=0)
         if function is shift_importance:
@@ -70,7 +70,7 @@ def test_missing_values_that_a_pipeline_imputes(function, rows):
         else:
             np.testing.assert_allclose(numbers(found), numbers(expected))
     with pytest.raises(ValueError, match="contains NaN"):
-        function(GaussianRatio(), holes, y)
+        function(GaussianRatio(shrink=False), holes, y)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -102,19 +102,19 @@ def test_sparse_rows(function, rows):
         return X.toarray()
 
     ratio = make_pipeline(
-        FunctionTransformer(dense, accept_sparse=True), GaussianRatio()
+        FunctionTransformer(dense, accept_sparse=True), GaussianRatio(shrink=False)
     )
     found = function(ratio, csr_array(X), y, random_state=0)
-    expected = function(GaussianRatio(), X, y, random_state=0)
+    expected = function(GaussianRatio(shrink=False), X, y, random_state=0)
     np.testing.assert_allclose(numbers(found), numbers(expected))
     with pytest.raises(TypeError, match="Sparse data"):
-        function(GaussianRatio(), csr_array(X), y)
+        function(GaussianRatio(shrink=False), csr_array(X), y)
 
 
 @pytest.mark.parametrize("function", [*FUNCTIONS, score_test])
 def test_one_dimension_is_one_column(function, rows):
     X, y = rows[0][:, 0], rows[1]
-    model = (GaussianRatio(),) if function is not score_test else ()
+    model = (GaussianRatio(shrink=False),) if function is not score_test else ()
 
     def call(X):
         return numbers(function(*model, X, y, random_state=0))
@@ -128,7 +128,9 @@ def test_one_dimension_of_pairs(rows):
     X, Y = rows[0][:, 0], rows[0][:, 1] + rows[0][:, 0]
 
     def call(X, Y):
-        return mutual_information(X, Y, GaussianRatio(), random_state=0).value
+        return mutual_information(
+            X, Y, GaussianRatio(shrink=False), random_state=0
+        ).value
 
     expected = call(X[:, None], Y[:, None])
     assert call(X, Y) == expected
@@ -144,9 +146,9 @@ def test_weighted_and_aligned_classifiers(rows):
     fill = SimpleImputer(strategy="constant", fill_value=0.0)
     filled = np.nan_to_num(source)
     inner = make_pipeline(fill, LogisticRegression())
-    model = ImportanceWeighted(inner, make_pipeline(fill, GaussianRatio()))
+    model = ImportanceWeighted(inner, make_pipeline(fill, GaussianRatio(shrink=False)))
     model.fit(source, y, X_target=X_target)
-    expected = ImportanceWeighted(LogisticRegression(), GaussianRatio())
+    expected = ImportanceWeighted(LogisticRegression(), GaussianRatio(shrink=False))
     expected.fit(filled, y, X_target=X_target)
     np.testing.assert_allclose(model.sample_weight_, expected.sample_weight_)
     holes = X_target.copy()
@@ -160,7 +162,9 @@ def test_weighted_and_aligned_classifiers(rows):
     same = AlignedClassifier(LogisticRegression()).fit(filled, y, X_target=X_target)
     np.testing.assert_allclose(aligned.predict_proba(X), same.predict_proba(X))
     with pytest.raises(ValueError, match="X_target contains NaN"):
-        ImportanceWeighted(inner, GaussianRatio()).fit(source, y, X_target=holes)
+        ImportanceWeighted(inner, GaussianRatio(shrink=False)).fit(
+            source, y, X_target=holes
+        )
 
 
 def test_a_function_that_fills_holes(rows):

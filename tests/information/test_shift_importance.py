@@ -21,7 +21,9 @@ def pooled(n=400, seed=0):
 
 
 def test_finds_the_columns_that_differ():
-    result = shift_importance(GaussianRatio(), *pooled(), n_repeats=5, random_state=0)
+    result = shift_importance(
+        GaussianRatio(shrink=False), *pooled(), n_repeats=5, random_state=0
+    )
     mean, std = result.importances_mean, result.importances_std
     assert result.importances.shape == (5, 25)
     np.testing.assert_allclose(mean, result.importances.mean(axis=1))
@@ -40,7 +42,7 @@ def test_no_shift_no_importance():
 
 def test_prefit_is_that_of_scikit_learn():
     X, y = pooled()
-    fitted = GaussianRatio().fit(X, np.where(y, "new", "old")[:])
+    fitted = GaussianRatio(shrink=False).fit(X, np.where(y, "new", "old")[:])
     X, y = pooled(seed=1)
     y = np.where(y, "new", "old")
     with pytest.raises(ValueError, match="was fitted with"):
@@ -69,7 +71,7 @@ def test_held_out_rows():
 def test_frames_pipelines_and_scorers():
     X, y = pooled(100)
     frame = pd.DataFrame(X, columns=list("abcde"))
-    ratio = make_pipeline(StandardScaler(), GaussianRatio())
+    ratio = make_pipeline(StandardScaler(), GaussianRatio(shrink=False))
     kwargs = {"n_repeats": 2, "random_state": 0}
     found = shift_importance(ratio, frame, y, **kwargs)
     plain = shift_importance(ratio, X, y, **kwargs)
@@ -95,6 +97,6 @@ def test_frames_pipelines_and_scorers():
 )
 def test_bad_input(change, error, message):
     X, y = pooled(10)
-    arguments = {"estimator": GaussianRatio(), "X": X, "y": y} | change
+    arguments = {"estimator": GaussianRatio(shrink=False), "X": X, "y": y} | change
     with pytest.raises(error, match=message):
         shift_importance(**arguments)

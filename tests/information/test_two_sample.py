@@ -178,7 +178,14 @@ def assert_uniform(pvalue, n_permutations):
 
 @pytest.mark.parametrize("statistic", list(STATISTICS))
 def test_pvalue_is_uniform_without_a_shift(statistic):
-    found = pvalues(300, MeanShift(), statistic=statistic, n_permutations=99)
+    """Of log ratios that were fitted on other rows; below with the fit and split."""
+    rng = np.random.default_rng(0)
+    found = np.array(
+        [
+            additive_test(statistic, *np.split(each, [13]), 99, rng).pvalue
+            for each in rng.normal(0, 0.3, (300, 33))
+        ]
+    )
     if statistic in ("total_variation", "balanced_accuracy"):
         # Of few values, with many ties.
         for level in (0.05, 0.2, 0.5):
@@ -189,8 +196,9 @@ def test_pvalue_is_uniform_without_a_shift(statistic):
         assert_uniform(found, 99)
 
 
-def test_pvalue_of_a_classifier_is_uniform_without_a_shift():
-    assert_uniform(pvalues(150, n_permutations=99), 99)
+@pytest.mark.parametrize(("estimator", "n_tests"), [(LINEAR, 100), (MeanShift(), 300)])
+def test_split_pvalue_is_uniform_without_a_shift(estimator, n_tests):
+    assert_uniform(pvalues(n_tests, estimator, n_permutations=99), 99)
 
 
 def test_refitted_pvalue_is_uniform_without_a_shift():

@@ -152,7 +152,7 @@ def test_centers_are_rows_of_the_numerator(shift):
     assert all((rows == center).all(axis=1).any() for center in model.centers_)
 
 
-def em(L, n_iter=30_000):
+def em(L, n_iter=10_000):
     """Proportions of a mixture by expectation and maximisation: slow and plain."""
     pi = np.full(L.shape[1], 1 / L.shape[1])
     for _ in range(n_iter):
@@ -236,7 +236,9 @@ def test_vanishing_kernels(shift):
         assert np.isfinite(model.decision_function(X)).all()
 
 
-@pytest.mark.parametrize("params", [{}, {"gamma": 0.3, "n_components": 20}], ids=str)
+@pytest.mark.parametrize(
+    "params", [{"cv": 2}, {"gamma": 0.3, "n_components": 20}], ids=str
+)
 def test_sample_weight_is_repetition(shift, params):
     X, y = shift.pool()
     counts = np.random.default_rng(0).integers(0, 2, len(X)) + 2 * (X[:, 0] > 0.5)

@@ -56,9 +56,9 @@ class WithDropout(nn.Module):
         return self.layers(torch.cat([x, t], dim=1))
 
 
-TINY = {"hidden_features": (4,), "n_estimators": 2, "max_iter": 25}
+TINY = {"hidden_features": (4,), "n_estimators": 2, "max_iter": 10}
 FLOW = {"n_transforms": 1, "hidden_features": (4,)}
-SCORE = {"hidden_features": (4,), "max_iter": 20, "integrator": GaussLegendre(8)}
+SCORE = {"hidden_features": (4,), "max_iter": 10, "integrator": GaussLegendre(8)}
 ESTIMATORS = {
     "networks": MLPRatio(**TINY),
     "bridges": TelescopingRatio(n_bridges=2, head="quadratic", **TINY),
@@ -89,7 +89,7 @@ ESTIMATORS = {
         strategy="separate", n_transforms=1, flow_hidden_features=(4,), **TINY
     ),
     "aligner": LikelihoodRatioAligner(
-        flow="realnvp", density="realnvp", max_iter=4, **FLOW
+        flow="realnvp", density="realnvp", max_iter=2, **FLOW
     ),
 }
 each_estimator = pytest.mark.parametrize("name", ESTIMATORS)

@@ -147,22 +147,22 @@ P, Q = RNG.normal(RAMP, 1, (1200, 16)), RNG.normal(0, 1, (1200, 16))
 NEW = np.concatenate([RNG.normal(RAMP, 1, (200, 16)), RNG.normal(size=(200, 16))])
 TRUTH = NEW @ RAMP - RAMP @ RAMP / 2
 
-STEPS = {"random_state": 0, "learning_rate": 0.005}
+STEPS = {"random_state": 0, "learning_rate": 0.01}
 RATIOS = {
     "MLPRatio": (
-        MLPRatio(max_iter=150, **STEPS),
+        MLPRatio(max_iter=75, **STEPS),
         {"n_outputs": 1, "time_features": None},
     ),
     "TelescopingRatio": (
-        TelescopingRatio(n_bridges=2, max_iter=100, **STEPS),
+        TelescopingRatio(n_bridges=2, max_iter=60, **STEPS),
         {"n_outputs": 2, "time_features": None},
     ),
     "MultinomialRatio": (
-        MultinomialRatio(n_bridges=2, max_iter=100, **STEPS),
+        MultinomialRatio(n_bridges=2, max_iter=60, **STEPS),
         {"n_outputs": 3, "time_features": None},
     ),
     "velocity": (
-        TimeScoreRatio("velocity", max_iter=100, base_score=None, **STEPS),
+        TimeScoreRatio("velocity", max_iter=60, base_score=None, **STEPS),
         {"n_outputs": 1, "time_features": 16},
     ),
     "ctsm-v": (

@@ -46,16 +46,17 @@ TRUTH = log_ratio(NEW)
 
 
 def quick(objective="tsm", **params):
-    params = {"hidden_features": (32, 32), "max_iter": 300, "random_state": 0} | params
-    return TimeScoreRatio(objective, **params)
+    defaults = {"hidden_features": (32, 32), "max_iter": 150, "learning_rate": 0.004}
+    return TimeScoreRatio(objective, **defaults | {"random_state": 0} | params)
 
 
 def error_of(ratio, rows=NEW, truth=TRUTH):
     return np.mean((ratio.decision_function(rows) - truth) ** 2)
 
 
-# For those that 250 large steps are too few for.
-LONG = {"max_iter": 600, "learning_rate": 0.01}
+# For those that 150 large steps are too few for.
+MORE = {"max_iter": 250, "learning_rate": 0.02}
+LONG = {"max_iter": 350, "learning_rate": 0.015}
 
 
 # A constant is off by 10, half the log ratio by 2.5, an inverted one by 40.
@@ -68,10 +69,10 @@ BOUNDS = [
     ({"objective": "ctsm", "path": "bridge"}, 1.2),
     ({"objective": "ctsm-v", "path": "bridge"}, 1.2),
     (
-        {"objective": "ctsm", "denominator": "gaussian", "base_score": None},
+        {"objective": "ctsm", "denominator": "gaussian", "base_score": None} | MORE,
         0.8,
     ),
-    ({"objective": "ctsm-v", "denominator": "gaussian"}, 0.8),
+    ({"objective": "ctsm-v", "denominator": "gaussian"} | MORE, 0.8),
     (
         {
             "objective": "fokker-planck",
@@ -104,7 +105,7 @@ BOUNDS = [
 
 @pytest.mark.parametrize(("params", "bound"), BOUNDS, ids=str)
 def test_finds_the_true_ratio(params, bound):
-    ratio = quick(**{"max_iter": 250, "learning_rate": 0.02} | params)
+    ratio = quick(**{"max_iter": 150, "learning_rate": 0.03} | params)
     assert np.mean(TRUTH**2) > 10 > 2.5 > 2 * bound
     assert error_of(ratio.fit(X, Y)) < bound
 
@@ -140,7 +141,7 @@ def test_learns_what_is_not_gaussian():
         return np.mean((found - truth) ** 2)
 
     plug_in = clipped_error(GaussianRatio())
-    network = quick(hidden_features=(64, 64), max_iter=500, learning_rate=0.01)
+    network = quick(hidden_features=(64, 64), max_iter=250, learning_rate=0.02)
     assert clipped_error(network) < 0.3 * plug_in
     assert network.best_validation_score_ > 1
 
@@ -371,7 +372,7 @@ def test_own_network():
         network = Linear(2, 1)
     before = copy.deepcopy(network.state_dict())
     ratio = quick(
-        network=network, base_score=None, max_iter=600, learning_rate=0.02
+        network=network, base_score=None, max_iter=300, learning_rate=0.03
     ).fit(X, Y)
     assert error_of(ratio) < 1.2
     assert isinstance(ratio.network_.network, Linear)
@@ -402,7 +403,7 @@ def test_weights_move_the_ratio_as_they_should():
     weight = np.where(y == 1, np.exp(rows[:, 0] - 0.5), 1.0)
     new = rng.normal([0.5, 0], size=(1000, 2))
     for base_score in ("gaussian", None):
-        ratio = quick(max_iter=300, base_score=base_score).fit(rows, y, weight)
+        ratio = quick(base_score=base_score).fit(rows, y, weight)
         assert error_of(ratio, new, new[:, 0] - 0.5) < 0.1
 
 
@@ -449,7 +450,7 @@ def test_discrete_columns():
         for share, shift in ((0.2, 1.0), (0.6, 0.0))
     )
     pooled = pool(numerator=p.astype(float), denominator=q.astype(float))
-    ratio = quick(max_iter=400, learning_rate=0.01).fit(*pooled)
+    ratio = quick(max_iter=200, learning_rate=0.02).fit(*pooled)
     rows = np.concatenate([p, q]).astype(float)[::4]
     truth = np.where(rows[:, 0] > 0.5, np.log(0.2 / 0.6), np.log(0.8 / 0.4))
     truth = truth + rows[:, 1] - 0.5
@@ -475,7 +476,7 @@ def test_records():
 def test_held_out_loss_is_that_of_new_rows():
     """Twice the draws of other rows: the loss of the truth is minus its square."""
     p, q = gaussians(4000)
-    ratio = quick(base_score=None, max_iter=700, learning_rate=0.01)
+    ratio = quick(base_score=None, max_iter=350, learning_rate=0.02)
     ratio.fit(*pool(numerator=p, denominator=q))
     with torch.no_grad():
         rng = np.random.default_rng(5)

@@ -25,13 +25,20 @@ from skdre.waymarks._networks import class_losses
 QUICK = {
     "hidden_features": (16, 16),
     "n_estimators": 2,
-    "max_iter": 150,
+    "max_iter": 75,
+    "learning_rate": 0.004,
     "random_state": 0,
 }
 
 
 def quick(**params):
     return MultinomialRatio(**QUICK | params)
+
+
+def brief(**params):
+    """The usual network, trained by few and large steps."""
+    defaults = {"max_iter": 100, "learning_rate": 0.005, "n_estimators": 2}
+    return MultinomialRatio(**defaults | {"random_state": 0} | params)
 
 
 def banana(n_samples=300, random_state=0):
@@ -48,7 +55,7 @@ def far(n_samples=1000, seed=0, distance=4.0):
 
 @pytest.mark.parametrize("problem", ["far_gaussians_d2", "narrow_d3", "far_moons"])
 def test_finds_the_true_ratio(problem):
-    ratio = MultinomialRatio(max_iter=400, n_estimators=2, random_state=0)
+    ratio = brief(max_iter=200)
     shift = make_known_ratio(problem, 1000, random_state=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -75,9 +82,7 @@ def test_losses_are_cross_entropies():
 
 def test_log_ratios_are_those_of_neighbours():
     X, y, _ = far(2000)
-    ratio = MultinomialRatio(
-        n_bridges=3, max_iter=200, n_estimators=2, random_state=0
-    ).fit(X, y)
+    ratio = brief(n_bridges=3).fit(X, y)
     found = ratio.log_ratios(X)
     assert found.shape == (len(X), 3)
     assert_allclose(found.sum(axis=1), ratio.decision_function(X))

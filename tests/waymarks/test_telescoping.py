@@ -38,10 +38,17 @@ from skdre.waymarks._sampling import HeldOutPairs, Waymarks, draw_pairs, sample_
 QUICK = {
     "hidden_features": (16, 16),
     "n_estimators": 2,
-    "max_iter": 150,
+    "max_iter": 75,
+    "learning_rate": 0.004,
     "random_state": 0,
 }
+# The usual network, trained by few and large steps.
+BRIEF = {"max_iter": 150, "learning_rate": 0.005, "n_estimators": 2, "random_state": 0}
 GAUSSIAN = ClassifierRatio(QuadraticDiscriminantAnalysis())
+
+
+def brief(**params):
+    return TelescopingRatio(**BRIEF | params)
 
 
 def quick(**params):
@@ -75,12 +82,12 @@ def test_far_gaussians():
     """Where a plain classifier knows the sign only; not clipped."""
     X, y, _ = far()
     X_new, _, truth = far(2000, seed=1)
-    ratio = TelescopingRatio(max_iter=300, n_estimators=2, random_state=0).fit(X, y)
+    ratio = brief().fit(X, y)
     assert log_ratio_mse(truth, ratio.decision_function(X_new)) < 1.0
     assert np.mean(truth**2) > 200
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        plain = MLPRatio(max_iter=300, n_estimators=2, random_state=0).fit(X, y)
+        plain = MLPRatio(max_iter=150, n_estimators=2, random_state=0).fit(X, y)
     assert log_ratio_mse(truth, plain.decision_function(X_new)) > 10
 
 
@@ -88,7 +95,7 @@ def test_far_gaussians():
     ("problem", "bound"), [("far_moons", 6.0), ("narrow_d3", 0.5), ("same_d5", 0.05)]
 )
 def test_finds_the_true_ratio(problem, bound):
-    ratio = TelescopingRatio(max_iter=500, n_estimators=2, random_state=0)
+    ratio = brief(max_iter=250)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         error, size = error_at_new_rows(ratio, problem, 1000)
@@ -105,9 +112,7 @@ def test_quadratic_heads_without_a_trunk_are_exact_for_gaussians():
     ratio = TelescopingRatio(
         hidden_features=(),
         head="quadratic",
-        n_estimators=2,
-        max_iter=300,
-        random_state=0,
+        **BRIEF,
     ).fit(*pool(numerator=p, denominator=q))
     X = rng.normal(0, 2, size=(500, 2))
     u = X @ np.linalg.inv([[1.0, 0.6], [0.0, 0.8]])
@@ -148,9 +153,7 @@ def test_heads_learn_what_they_do_not_start_from():
 def test_log_ratios_are_those_of_the_bridges():
     """Each near the truth, the denominator's first; and they add up."""
     X, y, _ = far(2000)
-    ratio = TelescopingRatio(
-        n_bridges=3, max_iter=200, n_estimators=2, random_state=0
-    ).fit(X, y)
+    ratio = brief(n_bridges=3).fit(X, y)
     found = ratio.log_ratios(X)
     assert found.shape == (len(X), 3)
     assert_allclose(found.sum(axis=1), ratio.decision_function(X))
@@ -415,7 +418,7 @@ def test_two_values_in_a_column():
     p[:, 1] += 1.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ratio = TelescopingRatio(max_iter=400, n_estimators=2, random_state=0)
+        ratio = brief()
         ratio.fit(*pool(numerator=p, denominator=q))
     X = np.column_stack([np.tile([0.0, 1.0], 50), np.linspace(-1, 2, 100)])
     odds = np.where(X[:, 0] == 1, math.log(0.8 / 0.3), math.log(0.2 / 0.7))
@@ -448,7 +451,7 @@ def test_other_settings_find_the_ratio(params):
     X, y = make_warped_shift(1000, 2, mean_shift=1.5, random_state=0).pool()
     shift = make_warped_shift(1000, 2, mean_shift=1.5, random_state=1)
     X_new, _ = shift.pool()
-    ratio = quick(max_iter=300, **params).fit(X, y)
+    ratio = quick(max_iter=150, **params).fit(X, y)
     truth = shift.log_ratio(X_new)
     assert log_ratio_mse(truth, ratio.decision_function(X_new)) < 0.1 * np.mean(
         truth**2
