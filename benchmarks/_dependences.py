@@ -176,6 +176,8 @@ def _tuning_tasks():
         "2 pairs 4": two_pairs(4, 0.7),
         "spiral 4": spiral(two_pairs(4, 0.7), 1.5),
         "spiral 10": spiral(two_pairs(10, 0.7)),
+        "spiral 20": spiral(two_pairs(20, 0.7), 1.3),
+        "spiral of uniform 4": spiral(mapped(two_pairs(4, 0.7), norm.cdf), 1.5),
         "independent 3": (0.0, normal(np.eye(6), 3)[1]),
     }
 

@@ -16,6 +16,7 @@ new points of the denominator's distribution and of its logarithm::
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -28,6 +29,10 @@ import _report
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "results" / "passes.jsonl"
 FITS = [
+    "KMMRatio,300,10",
+    "KMMRatio,1000,2",
+    "KMMRatio,1000,10",
+    "KMMRatio,3000,10",
     "KMMRatio,100000,10",
     "KMMRatio,1000000,10",
     "LSIFRatio,100000,10",
@@ -36,13 +41,19 @@ FITS = [
     "KLIEPRatio,500000,20",
 ]
 # Where kernel values are formed.
-FORMED = {
-    "skdre.kernel._nystroem": "gaussian_kernel",
-    "skdre.kernel._passes": "gaussian_kernel",
-    "skdre.kernel._matching": "kernel_product",
-    "skdre.kernel._centers": "kernel_of_squares",
-}
+FORMED = [
+    ("skdre.kernel._nystroem", "gaussian_kernel"),
+    ("skdre.kernel._passes", "gaussian_kernel"),
+    ("skdre.kernel._matching", "kernel_product"),
+    ("skdre.kernel._matching", "gaussian_kernel"),
+    ("skdre.kernel._matching", "kernel_among"),
+    ("skdre.kernel._centers", "kernel_of_squares"),
+]
 NEW_POINTS = 10_000
+# Up to this many rows a side a fit is timed so often, and beside the forming of one
+# kernel matrix of the denominator's rows, which no exact solver can go below.
+FEW_ROWS = 5000
+REPEATS = 9
 
 
 def count_rows():
@@ -58,12 +69,12 @@ def count_rows():
 
         return wrapped
 
-    for module, name in FORMED.items():
+    for module, name in FORMED:
         try:
             found = importlib.import_module(module)
-        except ModuleNotFoundError:  # of an older checkout
+            setattr(found, name, counted(getattr(found, name)))
+        except (ModuleNotFoundError, AttributeError):  # of an older checkout
             continue
-        setattr(found, name, counted(getattr(found, name)))
     return total
 
 
@@ -72,6 +83,7 @@ def measure(name, n, d, seed):
     from time import process_time
 
     import numpy as np
+    from sklearn.metrics.pairwise import rbf_kernel
 
     import skdre
 
@@ -86,18 +98,37 @@ def measure(name, n, d, seed):
     model = getattr(skdre, name)(random_state=seed)
     few = np.r_[:100, n : n + 100]
     model.fit(X[few], y[few])
+
+    def seconds_of(function):
+        start = process_time()
+        function()
+        return process_time() - start
+
+    few_seconds = {}
+    if n <= FEW_ROWS:
+        functions = {
+            "fit": lambda: model.fit(X, y),
+            "matrix": lambda: rbf_kernel(X[n:], gamma=0.1),
+        }
+        few_seconds = {
+            k: statistics.median(seconds_of(function) for _ in range(REPEATS))
+            for k, function in functions.items()
+        }
     formed = count_rows()
-    start = process_time()
-    model.fit(X, y)
-    seconds = process_time() - start
+    seconds = seconds_of(lambda: model.fit(X, y))
     # Of a fit; a prediction is not.
     n_formed = formed[0]
+    matrices = np.nan
+    if few_seconds:
+        seconds = few_seconds["fit"]
+        matrices = seconds / few_seconds["matrix"]
     found = model.decision_function(new)
     error = np.exp(found) - np.exp(truth)
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
         "formings": n_formed / (2 * n),
         "seconds": seconds,
+        "matrices": matrices,
         "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit,
         "error": float(np.sqrt(np.mean(error**2) / np.mean(np.exp(2 * truth)))),
         "log_error": float(np.mean((found - truth) ** 2)),
@@ -136,6 +167,7 @@ HEADINGS = {
     "label": ("", "{}"),
     "formings": ("formings a row", "{:.1f}"),
     "seconds": ("fit, CPU seconds", "{:.3g}"),
+    "matrices": ("in kernel matrices", "{:.1f}"),
     "memory": ("peak memory of the process, MiB", "{:.0f}"),
     "error": ("relative error of the ratio", "{:.4f}"),
     "log_error": ("squared error of the log ratio", "{:.4f}"),
@@ -163,7 +195,15 @@ def write():
                 continue
             row = {
                 k: statistics.median(each[k] for each in chosen)
-                for k in ("formings", "seconds", "memory", "error", "log_error")
+                for k in (
+                    "formings",
+                    "seconds",
+                    "matrices",
+                    "memory",
+                    "error",
+                    "log_error",
+                )
+                if all(math.isfinite(each.get(k, math.nan)) for each in chosen)
             }
             kept = {k: chosen[0][k] for k in ("name", "n", "d", "label")}
             table.append(kept | row | {"seeds": len(chosen)})

@@ -5,6 +5,9 @@ here, and how, is held by ``tests/test_compat.py``, which names what a release b
 """
 
 from contextlib import nullcontext
+from inspect import signature
+
+import numpy as np
 
 # Parameters are validated as scikit-learn's own estimators validate theirs.
 from sklearn.base import _fit_context as fit_context
@@ -25,7 +28,7 @@ from sklearn.utils._param_validation import (
     validate_params,
 )
 from sklearn.utils.metadata_routing import _routing_enabled as routing_enabled
-from sklearn.utils.validation import _check_sample_weight as check_sample_weight
+from sklearn.utils.validation import _check_sample_weight
 from sklearn.utils.validation import _num_samples as num_samples
 
 __all__ = [
@@ -47,6 +50,32 @@ __all__ = [
     "validate_params",
     "with_callbacks",
 ]
+
+
+# Up to 1.8 it let weights that are all zero pass.
+_REFUSES_ZEROS = "allow_all_zero_weights" in signature(_check_sample_weight).parameters
+
+
+def check_sample_weight(
+    sample_weight,
+    X,
+    *,
+    dtype=None,
+    ensure_non_negative=False,
+    allow_all_zero_weights=False,
+):
+    """One weight for each row of X, ones for None; refused if all of them are zero."""
+    allow = {"allow_all_zero_weights": allow_all_zero_weights}
+    weight = _check_sample_weight(
+        sample_weight,
+        X,
+        dtype=dtype,
+        ensure_non_negative=ensure_non_negative,
+        **(allow if _REFUSES_ZEROS else {}),
+    )
+    if not (_REFUSES_ZEROS or allow_all_zero_weights or np.any(weight)):
+        raise ValueError("Sample weights must contain at least one non-zero number.")
+    return weight
 
 
 def registered(module):

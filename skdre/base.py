@@ -288,7 +288,12 @@ def _domains(X, y, sample_weight, classes):
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
         sample_weight = check_sample_weight(
-            sample_weight, labels, dtype=np.float64, ensure_non_negative=True
+            sample_weight,
+            labels,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            # Whether a sample has rows of weight is for the sums of all chunks to say.
+            allow_all_zero_weights=True,
         )
     is_denominator, is_numerator = (labels == each for each in classes)
     unknown = ~(is_denominator | is_numerator)

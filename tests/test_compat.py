@@ -100,6 +100,11 @@ def test_weights_are_checked():
     np.testing.assert_array_equal(_compat.check_sample_weight(None, X), np.ones(3))
     with pytest.raises(ValueError, match="sample_weight"):
         _compat.check_sample_weight(np.ones(2), X)
+    zeros = np.zeros(3)
+    with pytest.raises(ValueError, match="non-zero"):
+        _compat.check_sample_weight(zeros, X)
+    found = _compat.check_sample_weight(zeros, X, allow_all_zero_weights=True)
+    np.testing.assert_array_equal(found, zeros)
 
 
 def test_arrays_have_a_namespace_and_a_device():

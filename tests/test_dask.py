@@ -288,6 +288,19 @@ def test_weights_and_classes_are_checked():
         model.score(dX, dy * 0)
 
 
+def test_a_chunk_may_hold_no_row_that_counts():
+    weight = WEIGHT.copy()
+    weight[150:300] = 0
+    dX, dy, dw = chunked(X, Y, weight)
+    for estimator in FOUR[:2]:
+        model = clone(estimator).fit(dX, dy, dw)
+        whole = clone(estimator).fit(X, Y, weight)
+        assert_allclose(
+            model.decision_function(X), whole.decision_function(X), atol=1e-6
+        )
+        assert_allclose(model.score(dX, dy, dw), model.score(X, Y, weight))
+
+
 def test_columns_and_values_of_predictions():
     model = GaussianRatio().fit(pd.DataFrame(X, columns=["a", "b"]), Y)
     # Columns at once, values where they lie.

@@ -14,9 +14,9 @@ torch = pytest.importorskip("torch")
 FOLDER = Path(__file__).parents[1] / "examples/papers/lrmf"
 
 
-def load(name):
+def load(name, folder=FOLDER):
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(FOLDER)
+        patch.syspath_prepend(folder)
         return importlib.import_module(name)
 
 
@@ -50,3 +50,44 @@ def test_images_keep_their_shape_when_they_are_made_smaller():
     np.testing.assert_allclose(found[0, :, 0], found[0, :, -1])
     np.testing.assert_allclose(found[1, :, 6:], 1.0, atol=0.01)
     np.testing.assert_allclose(found[1, :, :4], 0.0, atol=0.01)
+
+
+def test_the_papers_page_has_the_figures_of_the_tables():
+    """Run examples/papers/page.py where this fails."""
+    page = load("page", FOLDER.parent)
+    text = page.PAGE.read_text()
+    for name in page.BLOCKS:
+        assert f"<!-- {name} -->\n\n{page.block(name)}\n" in text, name
+    assert page.aligner_figures() in page.ALIGNMENT.read_text()
+
+
+def test_cells_are_found():
+    tables = load("_tables", FOLDER.parent)
+    lines = [
+        "| a | b | c |",
+        "| - | - | - |",
+        "| x | y | 1,200 ± 3e-2 |",
+        "| x | z | -.5 |",
+    ]
+    found = tables.Table(lines, 2)
+    assert found.numbers("x, y", "c") == [1200.0, 0.03]
+    assert found.column("c", only="x, z") == [-0.5]
+    assert tables.short(-0.0213) == "-.021"
+    assert tables.short(1.0, 2) == "1.00"
+    assert tables.short(0.0, 2) == "0.00"
+    assert tables.spanned([0.2, 0.1], 1) == ".1 to .2"
+    assert tables.rounded(0.0463) == ".046"
+
+
+def test_a_map_that_is_given_the_labels_moves_classes_onto_classes():
+    """Classes in each other's place: the labels say what the rows cannot."""
+    which = load("which_map")
+    rng = np.random.default_rng(0)
+    target_labels = np.repeat(np.arange(10), 20)
+    places = target_labels[:, None]
+    target = places + rng.normal(size=(200, which.N_LATENT)) / 5
+    source = places - 1 + rng.normal(size=(200, which.N_LATENT)) / 5
+    parts = (source, target_labels), None, (target, target_labels)
+    moved = which.started("classes", parts, 0, 60)(source)
+    assert np.abs(moved - places).mean() < 0.5 * np.abs(source - places).mean()
+    assert which.started("identity", parts, 0, 1)(source) is source

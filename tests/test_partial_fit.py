@@ -109,6 +109,18 @@ def test_a_portion_may_hold_one_label(few, estimator, label):
 
 
 @BOTH
+@pytest.mark.parametrize("cuts", [[100, 200], [500, 600]], ids=["first", "later"])
+def test_a_portion_may_hold_no_row_that_counts(few, estimator, cuts):
+    X, y = data()
+    weight = np.ones(len(y))
+    weight[cuts[0] : cuts[1]] = 0
+    counts = weight > 0
+    model = by_portions(estimator, X, y, weight, cuts)
+    other = by_portions(estimator, X[counts], y[counts], weight[counts], cuts[:1])
+    assert_allclose(model.decision_function(X), other.decision_function(X))
+
+
+@BOTH
 def test_rows_of_one_label_are_kept_until_the_other_comes(estimator):
     X, y = data(60)
     q, p = y == 0, y == 1

@@ -132,7 +132,7 @@ def solve(contender, job):
         rows = normal_rows(size * job["n_batches"], n_features)
         rate = timed(
             lambda n: train(contender, rows, size, n),
-            4,
+            job["least_batches"],
             job["n_batches"],
             job["seconds"],
         )

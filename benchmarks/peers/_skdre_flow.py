@@ -78,7 +78,6 @@ class Flow:
         flow = FlowFeaturizer(
             random_state=seed,
             device="cpu",
-            max_epochs=epochs,
             callbacks=[("watch", watch)],
         ).fit(train)
         spent = watch.seconds()

@@ -240,6 +240,8 @@ def _labels_of_chunk(place, y, sample_weight):
                 labels,
                 dtype=np.float64,
                 ensure_non_negative=True,
+                # A chunk may hold none of the rows that count.
+                allow_all_zero_weights=True,
             )
         if len(present) > 2:
             encode_domains(labels, name="The estimator")

@@ -68,6 +68,8 @@ def _check_chunk(place, X, y, sample_weight):
                 X,
                 dtype=np.float64,
                 ensure_non_negative=True,
+                # A chunk may hold none of the rows that count.
+                allow_all_zero_weights=True,
             )
             kept = weight > 0
             if not kept.all():

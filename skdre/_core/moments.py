@@ -43,7 +43,10 @@ _ROUNDING = 64 * np.finfo(np.float64).eps
 
 
 class SampleMoments(NamedTuple):
-    """Mean and covariance of a sample, and the observations that it is worth."""
+    """Mean and covariance of a sample, and the observations that it is worth.
+
+    Or of several samples, along leading axes.
+    """
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -57,8 +60,9 @@ class SampleMoments(NamedTuple):
         `n_rows` is what covariances are divided by, if that is not the first sum.
         """
         n_rows = weight if n_rows is None else n_rows
-        mean = rows / weight
-        return cls(mean, (products - np.outer(rows, mean)) / n_rows, n_rows)
+        mean = rows / np.asarray(weight)[..., None]
+        products = products - rows[..., :, None] * mean[..., None, :]
+        return cls(mean, products / _matrices(n_rows), n_rows)
 
 
 @dataclass(frozen=True)
@@ -200,46 +204,50 @@ def _mean_and_covariance(X, weight):
     return mean, (centered * share[:, None]).T @ centered
 
 
+def _matrices(values):
+    """Numbers with two axes more, to stand beside matrices."""
+    return np.asarray(values)[..., None, None]
+
+
 def _shrunk(S, n_rows):
     """A covariance, shrunk towards a multiple of the identity."""
-    d = len(S)
-    mean = np.trace(S) / d
-    if mean == 0:
-        return np.eye(d)
-    spread = np.mean(S**2)
+    d = S.shape[-1]
+    mean = np.trace(S, axis1=-2, axis2=-1) / d
+    spread = np.mean(S**2, axis=(-2, -1))
     excess = (n_rows + 1) * (spread - mean**2 / d)
-    share = min((spread + mean**2) / excess, 1.0) if excess > 0 else 1.0
-    return (1 - share) * S + share * mean * np.eye(d)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(excess > 0, np.minimum((spread + mean**2) / excess, 1.0), 1.0)
+    level = np.where(mean == 0, 1.0, share * mean)
+    return _matrices(1 - share) * S + _matrices(level) * np.eye(d)
 
 
 def _whitening_of(size, axes):
     """Matrix that makes a covariance the identity, and leaves out what has no size."""
-    if size[-1] <= 0:
-        return axes
-    has_spread = size > _LEAST_SIZE * size[-1]
-    return axes * np.where(has_spread, 1 / np.sqrt(np.where(has_spread, size, 1)), 0)
+    most = size[..., -1:]
+    has_spread = size > _LEAST_SIZE * most
+    factor = np.where(has_spread, 1 / np.sqrt(np.where(has_spread, size, 1)), 0)
+    return axes * np.where(most > 0, factor, 1.0)[..., None, :]
 
 
-def _signal_share(values, noise, error):
+def _signal_share(total, noise, error):
     """Factor that takes the noise off a sum of squares; 0 if there is nothing else.
 
     The noise is a sum over many values, whose relative standard deviation is `error`.
     It is taken to be a few of these above its mean,
     unless the total is so large that this hardly matters.
     """
-    total = np.sum(values**2)
-    if total == 0:
-        return 1.0
     # In standard deviations of the noise, over its mean.
     excess = (total / noise - 1) / error
     errors = _NOISE_ERRORS * np.clip(2 - excess / (1.5 * _NOISE_ERRORS), 0, 1)
-    return np.sqrt(max(0.0, 1 - noise * (1 + errors * error) / total))
+    known = np.where(total > 0, total, 1.0)
+    kept = np.sqrt(np.maximum(0.0, 1 - noise * (1 + errors * error) / known))
+    return np.where(total > 0, kept, 1.0)
 
 
-def _linear_share(values, noise):
+def _linear_share(total, noise):
     """Factor with the least expected squared error, of `noise` in a sum of squares."""
-    total = np.sum(values**2)
-    return max(0.0, 1 - noise / total) if total > 0 else 1.0
+    known = np.where(total > 0, total, 1.0)
+    return np.where(total > 0, np.maximum(0.0, 1 - noise / known), 1.0)
 
 
 def _thresholded(values, threshold):
@@ -249,14 +257,17 @@ def _thresholded(values, threshold):
     return np.where(np.abs(values) > threshold, left, 0.0)
 
 
-def _kept(left, values):
+def _kept(left, values, axis):
     """Length of what is left of values, as a share of theirs."""
-    length = np.linalg.norm(values)
-    return float(np.linalg.norm(left) / length) if length > 0 else 1.0
+    length = np.sqrt(np.sum(values**2, axis=axis))
+    kept = np.sqrt(np.sum(left**2, axis=axis)) / np.where(length > 0, length, 1.0)
+    return np.where(length > 0, kept, 1.0)
 
 
 class PooledMoments:
     """The moments of two samples in units of the columns, ready to be shrunk.
+
+    Or those of several pairs of samples, along leading axes of all arrays.
 
     Parameters
     ----------
@@ -265,96 +276,124 @@ class PooledMoments:
     """
 
     def __init__(self, denominator, numerator):
-        variance = np.diag(denominator.covariance) / 2
-        variance = variance + np.diag(numerator.covariance) / 2
+        S_q, S_p = denominator.covariance, numerator.covariance
+        variance = np.diagonal(S_q, axis1=-2, axis2=-1) / 2
+        variance = variance + np.diagonal(S_p, axis1=-2, axis2=-1) / 2
         # The values are of size 1: a spread below their rounding error is none.
         variance = np.where(variance > _ROUNDING**2, variance, 0.0)
-        self.has_spread = bool(variance.any())
+        self.has_spread = variance.any(axis=-1)
         self.sd = np.sqrt(np.where(variance > 0, variance, 1.0))
-        S_q, S_p = (
-            each.covariance / np.outer(self.sd, self.sd)
-            for each in (denominator, numerator)
-        )
+        size = self.sd[..., :, None] * self.sd[..., None, :]
+        S_q, S_p = S_q / size, S_p / size
         self.pooled, self.half = (S_q + S_p) / 2, (S_p - S_q) / 2
         self.shift = (numerator.mean - denominator.mean) / self.sd
         self.middle = (numerator.mean + denominator.mean) / 2
-        self.d = len(self.sd)
-        self.noise_rate = 1 / denominator.n_rows + 1 / numerator.n_rows
+        self.d = self.sd.shape[-1]
+        n_q, n_p = (np.asarray(each.n_rows) for each in (denominator, numerator))
+        self.noise_rate = 1 / n_q + 1 / n_p
         # Of few rows for each column the pooled covariance is uncertain itself.
         self.doubt = 1 + self.d * self.noise_rate
         self._shrunk = None
 
     def _formula(self):
-        """The pooled covariance shrunk by the formula, and its spectrum."""
+        """The pooled covariance shrunk by the formula, its spectrum, and a sum.
+
+        That of the squares of the half difference, whitened by it.
+        """
         if self._shrunk is None:
             shrunk = _shrunk(self.pooled, 4 / self.noise_rate)
-            self._shrunk = shrunk, np.linalg.eigh(shrunk)
+            spectrum = np.linalg.eigh(shrunk)
+            white = _congruent(_whitening_of(*spectrum), self.half)
+            self._shrunk = shrunk, spectrum, np.sum(white**2, axis=(-2, -1))
         return self._shrunk
 
-    def covariances(self, rule):
-        """Axes in which both covariances are diagonal, and these, by a rule.
-
-        Returns
-        -------
-        whiten : ndarray of shape (n_features, n_features)
-            Makes the pooled covariance the identity and the half difference diagonal.
-        excess : ndarray of shape (n_features,)
-            The half difference.
-        pooled, half : ndarray of shape (n_features, n_features)
-        kept : float
-            The share of the difference that is left.
-        """
-        pooled, half, kept, spectrum = self.pooled, self.half, 1.0, None
+    def _by_rule(self, rule):
+        """Both matrices by a rule, the share that is left, and the first's spectrum."""
+        pooled, half, kept = self.pooled, self.half, np.ones_like(self.noise_rate)
+        if rule == "none":
+            return pooled, half, kept, np.linalg.eigh(pooled)
+        if rule == "equal":
+            pooled, spectrum, _ = self._formula()
+            return pooled, np.zeros_like(half), 0 * kept, spectrum
+        rate = _matrices(self.noise_rate)
         if rule in ("james-stein", "linear"):
-            shrunk, spectrum = self._formula()
-            whiten = _whitening_of(*spectrum)
-            white = whiten.T @ half @ whiten
+            shrunk, _, total = self._formula()
             n_entries = self.d * (self.d + 1) / 2
             noise = n_entries / 2 * self.noise_rate
             if rule == "linear":
-                kept = _linear_share(white, noise)
+                kept = _linear_share(total, noise)
             else:
                 error = self.doubt * np.sqrt(2 / n_entries)
-                kept = float(_signal_share(white, noise, error))
-            pooled = kept * pooled + (1 - kept) * shrunk
-            half, spectrum = kept * half, None
-        elif rule == "equal":
-            pooled, spectrum = self._formula()
-            half, kept = np.zeros_like(half), 0.0
-        elif rule != "none":
-            errors = np.sqrt(self.noise_rate * (1 + pooled**2)) / 2
-            half = _thresholded(half, rule * errors)
-            kept = _kept(half, self.half)
-            pooled = _thresholded(pooled, rule * np.sqrt(self.noise_rate) / 2)
-            np.fill_diagonal(pooled, np.diag(self.pooled))
-            spectrum = np.linalg.eigh(pooled)
-            shrunk, own = self._formula()
-            if spectrum[0][0] < _LEAST_EIGENVALUE * own[0][0]:
-                pooled, spectrum = shrunk, own
-        whiten = _whitening_of(
-            *(np.linalg.eigh(pooled) if spectrum is None else spectrum)
+                kept = _signal_share(total, noise, error)
+            share = _matrices(kept)
+            pooled = share * pooled + (1 - share) * shrunk
+            return pooled, share * half, kept, np.linalg.eigh(pooled)
+        half = _thresholded(half, rule * np.sqrt(rate * (1 + pooled**2)) / 2)
+        pooled = _thresholded(pooled, rule * np.sqrt(rate) / 2)
+        on_diagonal = np.eye(self.d, dtype=bool)
+        pooled = np.where(on_diagonal, self.pooled, pooled)
+        size, axes = np.linalg.eigh(pooled)
+        shrunk, (own, own_axes), _ = self._formula()
+        is_lost = size[..., :1] < _LEAST_EIGENVALUE * own[..., :1]
+        spectrum = (
+            np.where(is_lost, own, size),
+            np.where(is_lost[..., None], own_axes, axes),
         )
-        excess, axes = np.linalg.eigh(whiten.T @ half @ whiten)
+        pooled = np.where(is_lost[..., None], shrunk, pooled)
+        return pooled, half, _kept(half, self.half, (-2, -1)), spectrum
+
+    def axes(self, rules):
+        """Axes in which both covariances are diagonal, and the half difference there.
+
+        Returns
+        -------
+        whiten : ndarray of shape (n_rules, ..., n_features, n_features)
+            Makes the pooled covariance the identity and the half difference diagonal.
+        excess : ndarray of shape (n_rules, ..., n_features)
+            The half difference.
+        found : list of tuple
+            For each rule the pooled covariance, half the difference, and the share that
+            is left of it.
+        """
+        found = [self._by_rule(rule) for rule in rules]
+        whiten = np.stack([_whitening_of(*spectrum) for *_, spectrum in found])
+        half = np.stack([each for _, each, _, _ in found])
+        excess, axes = np.linalg.eigh(_congruent(whiten, half))
         excess = np.clip(excess, _LEAST_SPREAD - 1, 1 - _LEAST_SPREAD)
-        return whiten @ axes, excess, pooled, half, kept
+        return whiten @ axes, excess, [each[:3] for each in found]
 
     def means(self, rule, whiten):
-        """Difference of the means in units of the columns, by a rule, and its share."""
-        # Of a single row each there is no spread to hold the difference against.
-        if rule == "none" or not self.has_spread:
-            return self.shift, 1.0
-        if rule == "equal":
-            return np.zeros_like(self.shift), 0.0
-        noise = self.d * self.noise_rate
-        if rule == "linear":
-            kept = _linear_share(self.shift @ whiten, noise)
-        elif rule == "james-stein":
-            error = self.doubt * np.sqrt(2 / self.d)
-            kept = float(_signal_share(self.shift @ whiten, noise, error))
+        """Difference of the means in units of the columns, by a rule, and its share.
+
+        For each of the axes of `whiten`.
+        """
+        shift = self.shift
+        if rule == "none":
+            left, kept = shift, np.ones_like(self.noise_rate)
+        elif rule == "equal":
+            left, kept = np.zeros_like(shift), np.zeros_like(self.noise_rate)
+        elif rule in ("linear", "james-stein"):
+            noise = self.d * self.noise_rate
+            white = (shift[..., None, :] @ whiten)[..., 0, :]
+            total = np.sum(white**2, axis=-1)
+            if rule == "linear":
+                kept = _linear_share(total, noise)
+            else:
+                error = self.doubt * np.sqrt(2 / self.d)
+                kept = _signal_share(total, noise, error)
+            left = kept[..., None] * shift
         else:
-            shift = _thresholded(self.shift, rule * np.sqrt(self.noise_rate))
-            return shift, _kept(shift, self.shift)
-        return kept * self.shift, kept
+            threshold = rule * np.sqrt(self.noise_rate)
+            left = _thresholded(shift, threshold[..., None])
+            kept = _kept(left, shift, -1)
+        # Of a single row each there is no spread to hold the difference against.
+        left = np.where(self.has_spread[..., None], left, shift)
+        kept = np.where(self.has_spread, kept, 1.0)
+        return np.broadcast_to(left, whiten.shape[:-1]), kept
+
+
+def _congruent(axes, matrix):
+    return np.swapaxes(axes, -1, -2) @ matrix @ axes
 
 
 def shrunk_moments(
@@ -388,7 +427,8 @@ def shrunk_moments(
     """
     shrinkage = Shrinkage() if shrinkage is None else shrinkage
     both = PooledMoments(denominator, numerator)
-    whiten, excess, pooled, half, kept = both.covariances(shrinkage.covariances)
+    (whiten,), (excess,), found = both.axes([shrinkage.covariances])
+    pooled, half, kept = found[0]
     shift, shift_kept = both.means(shrinkage.means, whiten)
     sd = both.sd * unit
     middle, half_way = origin + both.middle * unit, shift * sd / 2
@@ -401,7 +441,7 @@ def shrunk_moments(
         shift=shift @ whiten,
         denominator=1 - excess,
         numerator=1 + excess,
-        shrinkage=(shift_kept, kept),
+        shrinkage=(float(shift_kept), float(kept)),
         low=low,
         high=high,
         df=df,

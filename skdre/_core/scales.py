@@ -154,7 +154,7 @@ def column_scales(parts, names=None, *, warn=True):
     ----------
     parts : pair of (ndarray of shape (n_rows, n_features), ndarray of shape (n_rows,))
         Rows and weights of the denominator, then of the numerator, in an order that
-        says nothing about them.
+        says nothing about them; twice the same where the labels must not matter.
     names : sequence of str, default=None
         Of the columns, for the warning.
     warn : bool, default=True
@@ -176,8 +176,11 @@ def column_scales(parts, names=None, *, warn=True):
     def measure(low, high, columns=slice(None)):
         return _moments([each[:, columns] for each in X], weights, low, high)
 
+    # Rows that stand for both samples are counted once.
+    counted = X[:1] if X[0] is X[1] else X
+
     def outside(low, high, columns):
-        return [_count_outside(X, j, low[j], high[j]) for j in columns]
+        return [_count_outside(counted, j, low[j], high[j]) for j in columns]
 
     # From a part of the rows, which are shuffled.
     some = [(each[:_MOST_ROWS], w[:_MOST_ROWS]) for each, w in parts]

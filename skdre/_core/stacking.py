@@ -163,6 +163,9 @@ def _pandas_kind(pd, values):
     return "timedelta" if types.is_timedelta64_dtype(dtype) else str(dtype)
 
 
+_UNITS = ("s", "ms", "us", "ns")
+
+
 def _matched_pandas(pd, column, names, *parts):
     """The two parts of a column, so that pandas finds their common type."""
     kinds = [_pandas_kind(pd, each) for each in parts]
@@ -172,7 +175,13 @@ def _matched_pandas(pd, column, names, *parts):
         return _categories_pandas(pd, column, names, parts, kinds)
     if kinds[0] != kinds[1]:
         raise _nothing_in_common(column, names, [each.dtype for each in parts])
-    return _numbers_pandas(pd, parts) if kinds[0] == "number" else parts
+    if kinds[0] == "number":
+        return _numbers_pandas(pd, parts)
+    if parts[0].dtype != parts[1].dtype and parts[0].dtype.kind in "mM":
+        # pandas 2.1 stacks no times of two units.
+        finest = max((each.dt.unit for each in parts), key=_UNITS.index)
+        return [each.dt.as_unit(finest) for each in parts]
+    return parts
 
 
 def _with_missing_pandas(pd, parts, kinds):

@@ -159,7 +159,12 @@ def learn_portion(
     if sample_weight is not None:
         refuse_masked(sample_weight, "sample_weight")
         weight = check_sample_weight(
-            sample_weight, rows, dtype=np.float64, ensure_non_negative=not signed
+            sample_weight,
+            rows,
+            dtype=np.float64,
+            ensure_non_negative=not signed,
+            # A portion may hold none of the rows that count.
+            allow_all_zero_weights=True,
         )
     if stream is not None and stream.rows is None:
         kept = weight != 0

@@ -11,11 +11,12 @@ from skdre._nn.settings import GLOBAL_DICE, Dice
 
 __all__ = [
     "DomainBatches",
-    "RedrawnBatches",
+    "RedrawnRows",
     "TensorBatches",
     "TensorRows",
     "cumulative_shares",
     "held_out_rows",
+    "redrawn",
     "stratified_draws",
 ]
 
@@ -37,10 +38,42 @@ class TensorRows(torch.utils.data.Dataset):
     def __len__(self):
         return len(self.tensors[0])
 
+    def inputs_at(self, index: torch.Tensor) -> torch.Tensor:
+        """Inputs of the rows at `index`, a tensor of int of any shape."""
+        inputs = self.tensors[0]
+        return inputs.index_select(0, index) if index.dim() == 1 else inputs[index]
+
     def take(self, index: torch.Tensor) -> tuple[Any, Any]:
-        """Batch of the rows at `index`, a tensor of int."""
-        inputs, *targets = (tensor.index_select(0, index) for tensor in self.tensors)
-        return inputs, targets[0] if len(targets) == 1 else tuple(targets)
+        """Batch of the rows at `index`, of shape (n_rows,)."""
+        targets = [tensor.index_select(0, index) for tensor in self.tensors[1:]]
+        return self.inputs_at(index), targets[0] if len(targets) == 1 else tuple(
+            targets
+        )
+
+
+class RedrawnRows(TensorRows):
+    """Rows whose inputs are drawn anew whenever a batch of them is taken.
+
+    Parameters
+    ----------
+    inputs, *targets : torch.Tensor
+        As of :class:`TensorRows`; the inputs are one draw of them.
+    draw : callable
+        Called with row numbers, an ndarray of shape (n_rows,), it gives their inputs.
+    """
+
+    def __init__(
+        self,
+        inputs: torch.Tensor,
+        *targets: torch.Tensor,
+        draw: Callable[[np.ndarray], torch.Tensor],
+    ) -> None:
+        super().__init__(inputs, *targets)
+        self.draw = draw
+
+    def inputs_at(self, index: torch.Tensor) -> torch.Tensor:
+        drawn = self.draw(index.flatten().cpu().numpy())
+        return drawn.unflatten(0, tuple(index.shape))
 
 
 class TensorBatches:
@@ -72,31 +105,11 @@ class TensorBatches:
             yield self.rows.take(index)
 
 
-class RedrawnBatches(TensorBatches):
-    """Mini-batches of rows that are drawn anew for each pass.
-
-    Each pass takes every row once, so no draw is seen twice.
-
-    Parameters
-    ----------
-    draw : callable
-        Returns the rows, a :class:`TensorRows` as long as `rows`.
-    """
-
-    def __init__(
-        self,
-        rows: TensorRows,
-        batch_size: int,
-        dice: Dice | None = None,
-        *,
-        draw: Callable[[], TensorRows],
-    ) -> None:
-        super().__init__(rows, batch_size, dice)
-        self.draw = draw
-
-    def __iter__(self):
-        self.rows = self.draw()
-        return super().__iter__()
+def redrawn(
+    *tensors: torch.Tensor, draw: Callable[[np.ndarray], torch.Tensor] | None
+) -> TensorRows:
+    """Rows of tensors: :class:`RedrawnRows` if there is something to draw by."""
+    return RedrawnRows(*tensors, draw=draw) if draw else TensorRows(*tensors)
 
 
 def cumulative_shares(weight: Floats) -> torch.Tensor:
@@ -151,13 +164,13 @@ class DomainBatches:
         n_batches: int,
         shares: Sequence[torch.Tensor],
     ) -> None:
-        self.inputs = rows.tensors[0]
+        self.rows = rows
         self.n_draws = max(batch_size // 2, 1)
         self.dice = dice
         self.n_batches = n_batches
         self.shares = shares
         n_members = len(shares[0])
-        sign = self.inputs.new_ones(2 * self.n_draws, n_members)
+        sign = rows.tensors[0].new_ones(2 * self.n_draws, n_members)
         sign[: self.n_draws] = -1
         self.targets = sign, torch.ones_like(sign)
 
@@ -170,9 +183,11 @@ class DomainBatches:
             for each in self.shares
         )
         numerator += self.shares[0].shape[1]
-        index = torch.cat([denominator, numerator], dim=1).to(self.inputs.device)
+        index = torch.cat([denominator, numerator], dim=1).to(
+            self.rows.tensors[0].device
+        )
         for batch in index:
-            yield self.inputs[batch], self.targets
+            yield self.rows.inputs_at(batch), self.targets
 
 
 def held_out_rows(

@@ -50,7 +50,7 @@ def member_losses(output: torch.Tensor, targets: Any) -> torch.Tensor:
 
 def train_members(
     network: EnsembleMLP,
-    inputs: torch.Tensor,
+    rows: TensorRows,
     n_denominator: int,
     weight: Floats,
     held_out: Floats | None,
@@ -63,9 +63,9 @@ def train_members(
     Parameters
     ----------
     network : EnsembleMLP
-        On the device of `inputs`.
-    inputs : torch.Tensor of shape (n_rows, n_features)
-        The denominator's rows first.
+        On the device of the rows.
+    rows : TensorRows
+        Inputs of shape (n_rows, n_features), the denominator's rows first.
     n_denominator : int
         Their number.
     weight : ndarray of shape (n_rows,)
@@ -88,7 +88,7 @@ def train_members(
         held_out = training
     else:
         training = training - held_out
-    judges = held_out_rows(inputs, n_denominator, held_out)
+    judges = held_out_rows(rows.tensors[0], n_denominator, held_out)
     shares = [
         cumulative_shares(training[:, :n_denominator]),
         cumulative_shares(training[:, n_denominator:]),
@@ -96,7 +96,7 @@ def train_members(
     net = train(
         network,
         member_losses,
-        TensorRows(inputs),
+        rows,
         judges,
         own_share=_OWN_SHARE,
         iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),

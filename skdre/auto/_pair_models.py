@@ -9,18 +9,21 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve, cholesky, solve_triangular, svd
-from scipy.special import gammaln, stdtr, stdtrit
+from scipy.linalg import cholesky, eigh, solve_triangular, svd
+from scipy.special import gammaln, stdtrit
 from scipy.stats import norm
 
 __all__ = [
     "EllipticPairs",
+    "PairModel",
     "Scores",
+    "are_many",
     "fit_base",
     "fit_few_factors",
     "fit_gaussian",
     "fit_gaussian_copula",
     "fit_t",
+    "whitening",
 ]
 
 # Degrees of freedom that are tried, the lightest tails first, until it gets worse.
@@ -31,6 +34,10 @@ _STEPS, _ROWS_TO_CHOOSE = 12, 2000
 _MANY_PRODUCTS = 20
 # Added to the diagonal of a correlation matrix, against columns that copy another.
 _JITTER = 1e-9
+
+
+def _quantiles(shares, degrees):
+    return norm.ppf(shares) if np.isinf(degrees) else stdtrit(degrees, shares)
 
 
 @dataclass(frozen=True)
@@ -53,23 +60,39 @@ class Scores:
     def of(cls, X, degrees=np.inf):
         return cls([np.sort(column) for column in X.T], degrees)
 
-    def shares(self, X):
-        """Shares of the rows below, of the shape of X, strictly between 0 and 1."""
-        shares = np.empty(X.shape)
-        for k, known in enumerate(self.columns):
-            n = len(known)
-            share = np.interp(X[:, k], known, np.arange(1, n + 1) / (n + 1))
-            shares[:, k] = share
-        return shares
+    def __call__(self, X, first=0):
+        """Scores of columns of which the first has the number `first`."""
+        n = len(self.columns[0])
+        # Quantiles are slow, and the same for all columns.
+        known = _quantiles(np.arange(1, n + 1) / (n + 1), self.degrees)
+        scores = np.empty(X.shape)
+        for k, values in enumerate(X.T):
+            scores[:, k] = np.interp(values, self.columns[first + k], known)
+        return scores
 
-    def __call__(self, X):
-        if np.isinf(self.degrees):
-            return norm.ppf(self.shares(X))
-        return stdtrit(self.degrees, self.shares(X))
+
+class PairModel:
+    """A log ratio of pairs that is made of what x and y give each by itself."""
+
+    def first(self, x):
+        """What the first vectors give, of shape (n_pairs, any)."""
+        raise NotImplementedError
+
+    def second(self, y):
+        """What the second vectors give, of shape (n_pairs, any)."""
+        raise NotImplementedError
+
+    def of_parts(self, first, second):
+        """Log ratio of the pairs of what both give, of shape (n_pairs,)."""
+        raise NotImplementedError
+
+    def log_ratio(self, x, y):
+        """Log ratio at pairs."""
+        return self.of_parts(self.first(x), self.second(y))
 
 
 @dataclass(frozen=True)
-class EllipticPairs:
+class EllipticPairs(PairModel):
     """Log ratio of an elliptic distribution to that of its two blocks.
 
     Attributes
@@ -97,39 +120,71 @@ class EllipticPairs:
         return slice(None, self.n_x), slice(self.n_x, None)
 
     def columns(self, x, y):
-        """The columns that the distribution is of."""
-        pairs = np.hstack([x, y])
-        return pairs if self.scores is None else self.scores(pairs)
+        """The columns that the distribution is of, of x and of y, centred."""
+        return self.columns_of(x, 0), self.columns_of(y, 1)
 
-    def norms(self, Z):
-        """Squared Mahalanobis norms of the rows, of x and of y; shape (3, n_rows)."""
-        parts = slice(None), slice(None, self.n_x), slice(self.n_x, None)
-        return np.array([self._norm(Z, part)[0] for part in parts])
+    def columns_of(self, values, block):
+        """The same of x, for block 0, or of y, for 1."""
+        part = self.blocks[block]
+        if self.scores is not None:
+            values = self.scores(values, part.start or 0)
+        return values - self.center[part]
 
-    def _norm(self, Z, part):
-        factor = cho_factor(self.matrix[part, part], lower=True)
-        deviation = (Z - self.center)[:, part]
-        norms = np.einsum("ij,ji->i", deviation, cho_solve(factor, deviation.T))
-        return norms, 2 * np.log(np.diag(factor[0])).sum()
+    def _roots(self):
+        """Cholesky factors of x, of y, and of y given x; and what x tells of y."""
+        n = self.n_x
+        whole = cholesky(self.matrix, lower=True)
+        of_y = cholesky(self.matrix[n:, n:], lower=True)
+        return whole[:n, :n], of_y, whole[n:, n:], whole[n:, :n]
 
-    def _log_density(self, Z, part):
-        norms, log_det = self._norm(Z, part)
+    def norms(self, first, second):
+        """Squared norms of pairs, of x and of y, from parts; of shape (3, n_pairs)."""
+        of_x, of_y = first[:, -1], second[:, -1]
+        rest = np.sum((second[:, :-1] - first[:, :-1]) ** 2, axis=1)
+        return np.array([of_x + rest, of_x, of_y])
+
+    def first_of(self, dx):
+        """:meth:`first` of what :meth:`columns` gives."""
+        root, _, given, told = self._roots()
+        white = solve_triangular(root, dx.T, lower=True)
+        expected = solve_triangular(given, told @ white, lower=True)
+        return np.column_stack([expected.T, np.sum(white**2, axis=0)])
+
+    def second_of(self, dy):
+        """:meth:`second` of what :meth:`columns` gives."""
+        _, root, given, _ = self._roots()
+        white = solve_triangular(root, dy.T, lower=True)
+        rest = solve_triangular(given, dy.T, lower=True)
+        return np.column_stack([rest.T, np.sum(white**2, axis=0)])
+
+    def first(self, x):
+        return self.first_of(self.columns_of(x, 0))
+
+    def second(self, y):
+        return self.second_of(self.columns_of(y, 1))
+
+    @property
+    def log_size(self):
+        """Log determinant of y given x, less that of y."""
+        _, of_y, given, _ = self._roots()
+        return 2 * np.log(np.diag(given) / np.diag(of_y)).sum()
+
+    def of_parts(self, first, second):
+        norms = self.norms(first, second)
         if np.isinf(self.degrees):
-            return -0.5 * (norms + log_det)
-        d, nu = len(self.matrix[part]), self.degrees
-        constant = gammaln((nu + d) / 2) - gammaln(nu / 2) - d / 2 * np.log(nu)
-        return constant - 0.5 * log_det - (nu + d) / 2 * np.log1p(norms / nu)
+            return -0.5 * (norms[0] - norms[1] - norms[2] + self.log_size)
+        nu, d, n_x = self.degrees, len(self.matrix), self.n_x
+        sizes = np.array([d, n_x, d - n_x])
+        signs = np.array([1, -1, -1])
+        logs = signs * (nu + sizes) @ np.log1p(norms / nu)
+        constant = signs @ gammaln((nu + sizes) / 2) + gammaln(nu / 2)
+        return constant - 0.5 * (self.log_size + logs)
 
-    def log_ratio(self, x, y):
-        """Log ratio of the joint distribution to the product of its two margins."""
-        return self.of_columns(self.columns(x, y))
 
-    def of_columns(self, Z):
-        joint, first, second = (
-            self._log_density(Z, part)
-            for part in (slice(None), slice(None, self.n_x), slice(self.n_x, None))
-        )
-        return joint - first - second
+def whitening(matrix):
+    """A matrix by which columns with this covariance become independent."""
+    size, axes = eigh(matrix)
+    return axes / np.sqrt(np.maximum(size, _JITTER * size[-1]))
 
 
 def _gaussian(Z, n_x, scores=None):
@@ -194,43 +249,58 @@ def fit_base(x, y):
 def fit_t(x, y):
     """A Student-t distribution of the columns made Student-t, by its likelihood."""
     pairs = np.hstack([x, y])
-    d = pairs.shape[1]
-    shares = Scores.of(pairs).shares(pairs)
-    some = shares[:: max(1, len(shares) // _ROWS_TO_CHOOSE)]
+    n, d = pairs.shape
+    # Shares of the rows below, in order, and which of them each value is.
+    shares = np.arange(1, n + 1) / (n + 1)
+    scores = Scores.of(pairs)
+    place = np.column_stack(
+        [
+            np.searchsorted(known, values, side="right") - 1
+            for known, values in zip(scores.columns, pairs.T, strict=True)
+        ]
+    )
+    some = place[:: max(1, n // _ROWS_TO_CHOOSE)]
     best = None
     for degrees in _DEGREES:
-        likelihood = _copula_likelihood(some, degrees, d)
+        known = stdtrit(degrees, shares)
+        likelihood = _copula_likelihood(known, some, degrees)
         if best is not None and likelihood <= best[0]:
             break
-        best = likelihood, degrees
-    degrees = best[1]
-    Z = stdtrit(degrees, shares)
+        best = likelihood, degrees, known
+    _, degrees, known = best
     return EllipticPairs(
         np.zeros(d),
-        _scatter(Z, degrees),
+        _scatter(known[place], norm.ppf(shares)[place], degrees),
         x.shape[1],
         degrees,
-        Scores.of(pairs, degrees),
+        replace(scores, degrees=degrees),
     )
 
 
-def _scatter(Z, degrees):
+def _scatter(Z, normal, degrees):
     d = Z.shape[1]
-    matrix = np.corrcoef(norm.ppf(stdtr(degrees, Z)), rowvar=False)
+    matrix = np.corrcoef(normal, rowvar=False)
     for _ in range(_STEPS):
         matrix[np.diag_indices(d)] *= 1 + _JITTER
-        factor = cho_factor(matrix, lower=True)
-        norms = np.einsum("ij,ji->i", Z, cho_solve(factor, Z.T))
+        norms = _squared_norms(Z, cholesky(matrix, lower=True))
         weight = (degrees + d) / (degrees + norms)
         matrix = (Z * weight[:, None]).T @ Z / len(Z)
     matrix[np.diag_indices(d)] *= 1 + _JITTER
     return matrix
 
 
-def _copula_likelihood(shares, degrees, d):
-    Z = stdtrit(degrees, shares)
-    model = EllipticPairs(np.zeros(d), _scatter(Z, degrees), 1, degrees)
-    joint = model._log_density(Z, slice(None))
-    single = EllipticPairs(np.zeros(1), np.eye(1), 1, degrees)
-    margins = sum(single._log_density(Z[:, [k]], slice(None)) for k in range(d))
-    return float(np.mean(joint - margins))
+def _squared_norms(Z, root):
+    return np.sum(solve_triangular(root, Z.T, lower=True) ** 2, axis=0)
+
+
+def _copula_likelihood(known, place, degrees):
+    """Mean log density of the copula, of values with these places in order."""
+    Z, d = known[place], place.shape[1]
+    shares = np.arange(1, len(known) + 1) / (len(known) + 1)
+    root = cholesky(_scatter(Z, norm.ppf(shares)[place], degrees), lower=True)
+    tails = np.log1p(_squared_norms(Z, root) / degrees).mean()
+    joint = gammaln((degrees + d) / 2) - gammaln(degrees / 2)
+    joint -= np.log(np.diag(root)).sum() + (degrees + d) / 2 * tails
+    single = gammaln((degrees + 1) / 2) - gammaln(degrees / 2)
+    tails = np.log1p(known**2 / degrees)[place].mean()
+    return joint - d * (single - (degrees + 1) / 2 * tails)

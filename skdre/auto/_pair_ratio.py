@@ -31,11 +31,13 @@ from skdre.base import DensityRatioMixin
 __all__ = ["PairRatio", "PairsFit", "fit_pairs"]
 
 # By how many standard errors a mixture with a slow candidate must be better than the
-# best of the others in the first fold, for its other folds to be fitted.
-_WORTH = 0.5
+# best of the others in the first fold, and in the first two, for the next to be fitted.
+_WORTH = 0.5, 0.8
 # As in AutoRatio: how much better a mixture must be than the best candidate, and how
 # much worse a simpler candidate may be, in standard errors.
 _BETTER_THAN_ONE, _AS_GOOD = 2.0, 0.5
+# Weight of a network that is a part of the answer worth speaking of.
+_USED = 0.2
 # Of pairs, from which a network can learn.
 _LEAST_FOR_NETWORK = 200
 
@@ -144,7 +146,8 @@ class PairsFit:
     results : list of (PairRatio, ndarray)
         For each fold its ratio, and the log ratio at its held-out rows.
     correction : float
-        What closed forms of many columns are too small by at held-out pairs, in nats.
+        What the ratio is too small by at held-out pairs, for it was fitted to others,
+        in nats.
     weights : dict
         Name of each candidate to its weight.
     gap : float
@@ -211,10 +214,15 @@ def fit_pairs(
             if is_closed:
                 found = run(name, seed, range(n_folds))
             else:
-                found = run(name, seed, [0])
-                if not _is_worth(found[0][1], log_ratios, held_out):
+                found = []
+                for k in range(min(len(_WORTH), n_folds)):
+                    found += run(name, seed, [k])
+                    if not _is_worth(found, log_ratios, held_out):
+                        break
+                else:
+                    found += run(name, seed, range(len(found), n_folds))
+                if len(found) < n_folds:
                     continue
-                found += run(name, seed, range(1, n_folds))
         models[name] = [each for each, _, _ in found]
         log_ratios[name] = np.concatenate([each for _, each, _ in found])
         inside = np.mean([each for _, _, each in found])
@@ -223,16 +231,16 @@ def fit_pairs(
 
     weights = _weigh(log_ratios, held_out)
     mixed = sum(weights[name] * each for name, each in log_ratios.items())
-    # To first order a closed form is too small at held-out pairs by what it is too
-    # large by at its own.
+    # To first order a ratio is too small at held-out pairs by what it is too large by
+    # at its own. Trees are larger by far more at theirs.
     correction = sum(
-        weights[name] * each for name, each in excess.items() if _CANDIDATES[name][1]
+        weights[name] * each for name, each in excess.items() if name != "boosted trees"
     )
     ratios = [
         _ratio({name: each[k] for name, each in models.items()}, weights, x, y)
         for k in range(n_folds)
     ]
-    gap = 2 * weights.get("network", 0.0) * excess.get("network", 0.0)
+    gap = 2 * excess["network"] if weights.get("network", 0.0) > _USED else 0.0
     ends = np.flatnonzero(np.diff(held_out.fold)) + 1
     results = list(zip(ratios, np.split(mixed, ends), strict=True))
     return PairsFit(results, float(correction), weights, float(gap))
@@ -256,8 +264,9 @@ def _fit_fold(fit, x, y, part, partner, cluster, seed):
     (training, test), (own, of_test) = part, partner
     within = None if cluster is None else cluster[training]
     model = fit(x[training], y[training], own, within, seed)
-    log_ratio = [model.log_ratio(x[test], y[test])]
-    log_ratio += [model.log_ratio(x[test], y[test[each]]) for each in of_test.T]
+    first, second = model.first(x[test]), model.second(y[test])
+    log_ratio = [model.of_parts(first, second)]
+    log_ratio += [model.of_parts(first, second[each]) for each in of_test.T]
     inside = model.log_ratio(x[training], y[training]).mean()
     return model, np.concatenate(log_ratio), inside
 
@@ -270,15 +279,16 @@ def _ratio(models, weights, x, y):
     return ratio
 
 
-def _is_worth(first, log_ratios, held_out):
-    """Whether the first fold says that the others are worth their time."""
-    here = held_out.fold == 0
+def _is_worth(found, log_ratios, held_out):
+    """Whether the first folds say that the next are worth their time."""
+    here = held_out.fold < len(found)
     part = held_out.of_rows(here)
-    best = min(log_ratios.values(), key=held_out.loss)
-    both = np.array([best[here], first])
+    best = min(log_ratios.values(), key=held_out.loss)[here]
+    slow = np.concatenate([each for _, each, _ in found])
+    both = np.array([best, slow])
     mixed = simplex_weights(both, part) @ both
-    gain, error = part.mean_and_error(part.losses(best[here]) - part.losses(mixed))
-    return gain > _WORTH * error
+    gain, error = part.mean_and_error(part.losses(best) - part.losses(mixed))
+    return gain > _WORTH[len(found) - 1] * error
 
 
 def _weigh(log_ratios, held_out):

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.linalg import eigh, svd
+from scipy.linalg import svd
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from skdre.auto._pair_models import EllipticPairs, fit_base
+from skdre.auto._pair_models import EllipticPairs, PairModel, fit_base, whitening
 
 __all__ = ["PairTrees", "fit_trees"]
 
@@ -20,14 +20,14 @@ _MOST_COLUMNS, _CANONICAL = 5, 3
 
 
 @dataclass(frozen=True)
-class PairTrees:
+class PairTrees(PairModel):
     """Trees on scores, canonical variates, their sums and differences, and norms.
 
     Attributes
     ----------
     base : EllipticPairs
         A Gaussian copula.
-    first, second : ndarray of shape (n_columns, n_canonical)
+    axes_x, axes_y : ndarray of shape (n_columns, n_canonical)
         Canonical directions of the scores of x and of y.
     members : list of HistGradientBoostingClassifier
     log_prior : float
@@ -35,38 +35,43 @@ class PairTrees:
     """
 
     base: EllipticPairs
-    first: np.ndarray
-    second: np.ndarray
+    axes_x: np.ndarray
+    axes_y: np.ndarray
     members: list[Any]
     log_prior: float
 
-    def log_ratio(self, x, y):
-        """Log ratio at pairs."""
-        features = _features(self.base, self.first, self.second, x, y)
+    def first(self, x):
+        dx = self.base.columns_of(x, 0)
+        return np.column_stack([dx, dx @ self.axes_x, self.base.first_of(dx)])
+
+    def second(self, y):
+        dy = self.base.columns_of(y, 1)
+        return np.column_stack([dy, dy @ self.axes_y, self.base.second_of(dy)])
+
+    def of_parts(self, first, second):
+        features = self.features(first, second)
         found = [each.decision_function(features) for each in self.members]
         return np.mean(found, axis=0) - self.log_prior
 
-
-def _features(base, first, second, x, y):
-    Z = base.columns(x, y)
-    zx, zy = Z[:, : base.n_x], Z[:, base.n_x :]
-    u, v = (
-        (zx - base.center[: base.n_x]) @ first,
-        (zy - base.center[base.n_x :]) @ second,
-    )
-    own = [each for each in (zx, zy) if each.shape[1] <= _MOST_COLUMNS]
-    return np.column_stack(
-        [*own, u, v, u - v, u + v, base.norms(Z).T, base.of_columns(Z)]
-    )
+    def features(self, first, second):
+        """What the trees see of the parts of both vectors."""
+        base, k = self.base, self.axes_x.shape[1]
+        sizes = base.n_x, len(base.center) - base.n_x
+        parts, own = [first, second], []
+        for side, d in enumerate(sizes):
+            if d <= _MOST_COLUMNS:
+                own.append(parts[side][:, :d])
+            parts[side] = parts[side][:, d:]
+        (u, a), (v, b) = ((part[:, :k], part[:, k:]) for part in parts)
+        return np.column_stack(
+            [*own, u, v, u - v, u + v, base.norms(a, b).T, base.of_parts(a, b)]
+        )
 
 
 def _canonical(base):
     """Directions of the scores in which x and y are most correlated."""
     n = base.n_x
-    whiten = []
-    for part in (slice(None, n), slice(n, None)):
-        size, axes = eigh(base.matrix[part, part])
-        whiten.append(axes / np.sqrt(np.maximum(size, 1e-9 * size[-1])))
+    whiten = [whitening(base.matrix[part, part]) for part in base.blocks]
     left, _, right = svd(
         whiten[0].T @ base.matrix[:n, n:] @ whiten[1], full_matrices=False
     )
@@ -87,20 +92,18 @@ def fit_trees(x, y, partners, seed):
     trees : PairTrees
     """
     base = fit_base(x, y)
-    first, second = _canonical(base)
-    rng = np.random.RandomState(seed)
-    joint = _features(base, first, second, x, y)
     n_shifts = partners.shape[1]
     per_member = int(np.clip(_MOST_ROWS // len(x) - 1, 1, min(_PERMUTED, n_shifts)))
-    members = []
+    members: list[Any] = []
+    trees = PairTrees(base, *_canonical(base), members, -float(np.log(per_member)))
+    first, second = trees.first(x), trees.second(y)
+    rng = np.random.RandomState(seed)
+    joint = trees.features(first, second)
     for member in range(_MEMBERS):
         shifts = (member + np.arange(per_member)) % n_shifts
         some = np.flatnonzero(rng.uniform(size=len(x)) < _SHARE)
         rows = [joint[some]]
-        rows += [
-            _features(base, first, second, x[some], y[partners[some, k]])
-            for k in shifts
-        ]
+        rows += [trees.features(first[some], second[partners[some, k]]) for k in shifts]
         is_joint = np.arange(len(some) * (1 + per_member)) < len(some)
         members.append(
             HistGradientBoostingClassifier(
@@ -112,4 +115,4 @@ def fit_trees(x, y, partners, seed):
                 random_state=rng.randint(2**31),
             ).fit(np.vstack(rows), is_joint)
         )
-    return PairTrees(base, first, second, members, -float(np.log(per_member)))
+    return trees

@@ -38,6 +38,8 @@ _MEANS = ("james-stein", "linear", 3.0, "equal")
 _BETTER_LIGHT, _BETTER_HEAVY = 2.0, 0.5
 # And by which it has to be better than a log ratio of 0.
 _BETTER_THAN_NONE = 2.0
+# Numbers in an array over rules, folds and rows, about.
+_MOST_NUMBERS = 1 << 21
 # Steps of the moments of t distributions, and the change at which they end.
 STEPS, _TOL = 30, 1e-3
 # Of more rows than these, whose first have been fitted, few steps are left.
@@ -155,59 +157,95 @@ def _tails(parts):
     return chosen
 
 
-def _training_moments(X, weight, held_out, factor):
-    """Moments of the rows that each fold leaves, from sums over those it holds out."""
-    sums = []
-    for held in (weight, *held_out):
-        rows = np.flatnonzero(held)
-        w = held[rows] if factor is None else held[rows] * factor[rows]
-        weighted = X[rows] * w[:, None]
-        sums.append((w.sum(), weighted.sum(axis=0), weighted.T @ X[rows], held.sum()))
-    total, *parts = sums
-    return [
-        SampleMoments.of_sums(*(a - b for a, b in zip(total, part, strict=True)))
-        for part in parts
-    ]
+def _of_folds(X, weight, held_out):
+    """Rows that each fold holds out, and weights; filled up with rows of weight 0.
+
+    Returns
+    -------
+    held : ndarray of shape (n_folds, n_most, n_features)
+    weights : ndarray of shape (n_folds, n_most)
+    rows : ndarray of int of shape (n_folds, n_most)
+        Which rows they are.
+    """
+    # Those of a fold first, in their order.
+    n_most = int((held_out > 0).sum(axis=1).max())
+    rows = np.argsort(held_out <= 0, axis=1, kind="stable")[:, :n_most]
+    weights = np.take_along_axis(held_out, rows, axis=1)
+    return X[rows], weights, rows
 
 
-def _append_losses(losses, moments, X, weight, df):
-    """Losses of all rules, fitted without a fold, at the rows that it holds out."""
+def _training_moments(X, weight, held, held_weights, factors=None):
+    """Moments of the rows that each fold leaves, from sums over those it holds out.
+
+    `factors` are those of all rows, and of those held out.
+    """
+    of_all, of_held = (None, None) if factors is None else factors
+    total, *parts = (
+        _sums(*each) for each in ((X, weight, of_all), (held, held_weights, of_held))
+    )
+    return SampleMoments.of_sums(*(a - b for a, b in zip(total, *parts, strict=True)))
+
+
+def _sums(X, weight, factor):
+    used = weight if factor is None else weight * factor
+    weighted = X * used[..., None]
+    products = np.swapaxes(weighted, -1, -2) @ X
+    return used.sum(-1), weighted.sum(-2), products, weight.sum(-1)
+
+
+def _losses(moments, held, weights, df):
+    """Losses of all rules, fitted without each fold, at the rows that it holds out.
+
+    Parameters
+    ----------
+    moments : pair of SampleMoments
+        Of the rows that each fold leaves.
+    held, weights : pair of ndarray
+        As :func:`_of_folds` gives them, of both samples.
+    df : float
+
+    Returns
+    -------
+    losses : pair of ndarray of shape (n_rules, n_rows)
+        At the rows of positive weight, those of the first fold first; the rules of the
+        covariances one after another, each with all rules of the means.
+    """
     both = PooledMoments(*moments)
-    rows = [np.flatnonzero(each) for each in weight]
-    X = [(each[i] - both.middle) / both.sd for each, i in zip(X, rows, strict=True)]
-    for rule in _COVARIANCES:
-        whiten, excess, *_ = both.covariances(rule)
-        shifts = [both.means(means, whiten)[0] for means in _MEANS]
-        shifts = np.array(shifts) @ whiten / 2
-        for side, (each, sign) in enumerate(zip(X, (1, -1), strict=True)):
-            log_ratios = _log_ratios(each @ whiten, shifts, excess, df)
-            of_means = np.logaddexp(0, sign * log_ratios).T
-            for means, loss in zip(_MEANS, of_means, strict=True):
-                losses.setdefault((means, rule, df), ([], []))[side].append(loss)
+    whiten, excess, _ = both.axes(_COVARIANCES)
+    shifts = np.stack([both.means(rule, whiten)[0] for rule in _MEANS], axis=-2)
+    shifts = shifts @ whiten / 2
+    losses = []
+    for X, weight, sign in zip(held, weights, (1, -1), strict=True):
+        standard = (X - both.middle[:, None]) / both.sd[:, None]
+        log_ratios = _log_ratios(standard @ whiten, shifts, excess, df)
+        log_ratios = np.moveaxis(log_ratios[:, weight > 0], -1, 1)
+        of_rules = log_ratios.reshape(-1, log_ratios.shape[-1])
+        losses.append(np.logaddexp(0, sign * of_rules))
+    return losses
 
 
 def _log_ratios(Z, shifts, excess, df):
-    """Log ratios of distributions with means at -shift and shift, for many shifts."""
-    precisions = 1 / (1 - excess), 1 / (1 + excess)
-    squares = Z**2
-    to_q, to_p = (
-        (squares @ precision)[:, None]
-        + 2 * sign * Z @ (shifts * precision).T
-        + shifts**2 @ precision
-        for precision, sign in zip(precisions, (1, -1), strict=True)
-    )
-    size = np.log((1 - excess) / (1 + excess)).sum()
+    """Log ratios of distributions with means at -shift and shift, for many shifts.
+
+    Of rows (..., n_rows, d) and shifts (..., n_shifts, d); (..., n_rows, n_shifts).
+    """
+    squares, both = Z**2, []
+    for variance, sign in ((1 - excess, 1), (1 + excess, -1)):
+        precision = 1 / variance
+        scaled = shifts * precision[..., None, :]
+        # Squared distances from the denominator, then from the numerator.
+        both.append(
+            squares @ precision[..., None]
+            + 2 * sign * Z @ np.swapaxes(scaled, -1, -2)
+            + np.sum(shifts * scaled, axis=-1)[..., None, :]
+        )
+    to_q, to_p = both
+    size = np.log((1 - excess) / (1 + excess)).sum(axis=-1)[..., None, None]
     if np.isinf(df):
         return (to_q - to_p + size) / 2
     # Not below 0 by rounding.
     to_q, to_p = (np.log1p(np.maximum(each, 0) / df) for each in (to_q, to_p))
-    return ((df + Z.shape[1]) * (to_q - to_p) + size) / 2
-
-
-def _mean(losses, weights):
-    """Sum of the mean losses of both samples."""
-    pairs = zip(losses, weights, strict=True)
-    return sum(weight @ loss / weight.sum() for loss, weight in pairs)
+    return ((df + Z.shape[-1]) * (to_q - to_p) + size) / 2
 
 
 def _gain(losses, others, weights):
@@ -225,21 +263,25 @@ def _gain(losses, others, weights):
 
 
 def _decide(losses, weights, is_heavy):
-    """The rules for means and covariances and the degrees of freedom, or None.
+    """Number of the rule that is taken, or None.
 
-    None where a log ratio of 0 is as good as anything.
+    None where a log ratio of 0 is as good as anything; the first is James and Stein's.
     """
-    usual = _MEANS[0], _COVARIANCES[0], np.inf
-    best = min(losses, key=lambda key: _mean(losses[key], weights))
-    none = [np.full(len(each), np.log(2)) for each in losses[usual]]
-    gain = _gain(losses[best], losses[usual], weights)
+    means = sum(
+        loss @ weight / weight.sum()
+        for loss, weight in zip(losses, weights, strict=True)
+    )
+    best = int(np.argmin(means))
+    of_best, usual = ([loss[k] for loss in losses] for k in (best, 0))
+    none = [np.full(len(each), np.log(2)) for each in usual]
+    gain = _gain(of_best, usual, weights)
     if is_heavy:
-        best = best if gain > _BETTER_HEAVY else usual
-        over_none = _gain(losses[best], none, weights)
+        best = best if gain > _BETTER_HEAVY else 0
+        over_none = _gain([loss[best] for loss in losses], none, weights)
         return best if over_none > _BETTER_THAN_NONE else None
-    if _mean(losses[best], weights) < _mean(none, weights):
-        return best if gain > _BETTER_LIGHT else usual
-    return None if _gain(none, losses[usual], weights) > _BETTER_LIGHT else usual
+    if means[best] < 2 * np.log(2):
+        return best if gain > _BETTER_LIGHT else 0
+    return None if _gain(none, usual, weights) > _BETTER_LIGHT else 0
 
 
 def choose(parts, held_out, *, is_normal=False):
@@ -277,30 +319,48 @@ def choose(parts, held_out, *, is_normal=False):
     origin = sum(weight @ X / weight.sum() for X, weight in parts) / 2
     centered = [(X - origin, weight) for X, weight in parts]
     df, starts = _tails(centered)
-    is_heavy, losses = not np.isinf(df), {}
-    for each in (np.inf, df) if is_heavy and not is_normal else (np.inf,):
-        factors = [None, None]
-        if not np.isinf(each):
-            factors = [
-                robust_weights(*part, df, start)[0]
-                for part, start in zip(centered, starts, strict=True)
-            ]
-        moments = [
-            _training_moments(*part, held, factor)
-            for part, held, factor in zip(centered, folds, factors, strict=True)
-        ]
-        rows = [X for X, _ in centered]
-        for pair, *held in zip(zip(*moments, strict=True), *folds, strict=True):
-            _append_losses(losses, pair, rows, held, each)
-    weights = [np.concatenate([held[held > 0] for held in fold]) for fold in folds]
-    losses = {
-        key: tuple(map(np.concatenate, of_folds)) for key, of_folds in losses.items()
-    }
-    chosen = _decide(losses, weights, is_heavy)
+    is_heavy = not np.isinf(df)
+    held, held_weights, rows = zip(
+        *(_of_folds(*part, fold) for part, fold in zip(centered, folds, strict=True)),
+        strict=True,
+    )
+    degrees = (np.inf, df) if is_heavy and not is_normal else (np.inf,)
+    found = []
+    for each in degrees:
+        moments = []
+        for k, part in enumerate(centered):
+            factors = None
+            if not np.isinf(each):
+                factor = robust_weights(*part, df, starts[k])[0]
+                factors = factor, factor[rows[k]]
+            moments.append(_training_moments(*part, held[k], held_weights[k], factors))
+        found.append(_by_blocks(moments, held, held_weights, each))
+    losses = [np.concatenate(each) for each in zip(*found, strict=True)]
+    chosen = _decide(losses, [each[each > 0] for each in held_weights], is_heavy)
     if chosen is None:
         return Choice(_NO_DIFFERENCE, np.inf, None)
-    *rules, df = chosen
-    if np.isinf(df):
-        return Choice(Shrinkage(*rules), df, None)
+    number, rule = divmod(chosen, len(_COVARIANCES) * len(_MEANS))
+    covariances, means = divmod(rule, len(_MEANS))
+    shrinkage = Shrinkage(_MEANS[means], _COVARIANCES[covariances])
+    if np.isinf(degrees[number]):
+        return Choice(shrinkage, np.inf, None)
     starts = [each._replace(mean=each.mean + origin) for each in starts]
-    return Choice(Shrinkage(*rules), df, starts)
+    return Choice(shrinkage, df, starts)
+
+
+def _by_blocks(moments, held, weights, df):
+    """:func:`_losses`, of so many folds at a time that the arrays stay small."""
+    n_folds, n_rows, d = max((each.shape for each in held), key=np.prod)
+    step = max(1, _MOST_NUMBERS // (len(_COVARIANCES) * n_rows * max(d, len(_MEANS))))
+    found = []
+    for start in range(0, n_folds, step):
+        some = slice(start, start + step)
+        found.append(
+            _losses(
+                [SampleMoments(*(each[some] for each in of)) for of in moments],
+                [each[some] for each in held],
+                [each[some] for each in weights],
+                df,
+            )
+        )
+    return [np.concatenate(each, axis=1) for each in zip(*found, strict=True)]

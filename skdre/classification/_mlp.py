@@ -21,6 +21,7 @@ from skdre._core.samples import PooledRows
 from skdre._core.scales import column_scales
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre._nn.batches import TensorRows
 from skdre._nn.callbacks import TaskCallback
 from skdre._nn.classification import (
     mean_log_ratio,
@@ -294,7 +295,7 @@ class MLPRatio(NetworkMixin, DensityRatioMixin, CallbackSupportMixin, BaseEstima
             epochs = TaskCallback(root, self, data, fitted)
             net, scores = train_members(
                 network,
-                inputs,
+                TensorRows(inputs),
                 rows.n_denominator,
                 rows.weight,
                 held_out,

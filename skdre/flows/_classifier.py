@@ -3,7 +3,7 @@
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from skdre._core.folds import held_out_weights, member_folds
 from skdre._core.samples import PooledRows
 from skdre._core.seeds import draw_seed
 from skdre._core.types import Floats, RandomState, Rows, Values
+from skdre._nn.batches import redrawn
 from skdre._nn.classification import mean_log_ratio, train_members, warn_if_apart
 from skdre._nn.estimator import NetworkMixin, late_gain, n_epochs_and_batches
 from skdre._nn.networks import ACTIVATIONS, EnsembleMLP, network_inputs
@@ -37,6 +38,7 @@ from skdre._nn.training import fitted_module
 from skdre.base import DensityRatioMixin, split_samples
 from skdre.flows._classifier_training import FlowClassifier, train_jointly
 from skdre.flows._density import FlowDensityMixin
+from skdre.flows._dequantizer import Dequantizer
 from skdre.flows._domains import balanced_weight
 from skdre.flows._flows import FLOWS, build_flow
 from skdre.flows._gaussian import (
@@ -94,6 +96,10 @@ def _rows(samples, validation_fraction):
     )
 
 
+def _tensor(values, device):
+    return torch.as_tensor(values, dtype=torch.float32, device=device)
+
+
 class FlowClassifierRatio(
     NetworkMixin,
     DensityRatioMixin,
@@ -137,6 +143,7 @@ class FlowClassifierRatio(
         with both and keeps the one with the better held-out score; below 20 distinct
         rows it is "standardize". With "gaussian" it is "standardize", with "copula" and
         "gaussianization" it is "gaussianize".
+    %(dequantizer)
     hidden_features : sequence of int, default=(64, 64, 64)
         Widths of the hidden layers of each member of the classifier.
     activation : {"elu", "silu", "tanh"}, default="silu"
@@ -178,6 +185,8 @@ class FlowClassifierRatio(
         The kind of marginal maps that is kept.
     marginal_maps_ : MarginalMaps
         The maps of the columns.
+    dequantizer_ : Dequantizer or None
+        The fitted `dequantizer`.
     marginal_scores_ : dict of str to float
         Held-out score of each kind that was tried: minus the balanced log loss; with
         "separate" the mean log density. In nats.
@@ -251,6 +260,7 @@ class FlowClassifierRatio(
         "n_transforms": [Interval(Integral, 1, None, closed="left")],
         "flow_hidden_features": ["array-like"],
         "marginals": [StrOptions({"auto", *MARGINALS})],
+        "dequantizer": [Dequantizer, None],
         "hidden_features": ["array-like"],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "n_estimators": [Interval(Integral, 1, None, closed="left")],
@@ -276,6 +286,7 @@ class FlowClassifierRatio(
         n_transforms: int = 5,
         flow_hidden_features: Sequence[int] = (100,),
         marginals: str = "auto",
+        dequantizer: Dequantizer | None = None,
         hidden_features: Sequence[int] = (64, 64, 64),
         activation: str = "silu",
         n_estimators: int = 8,
@@ -297,6 +308,7 @@ class FlowClassifierRatio(
         self.n_transforms = n_transforms
         self.flow_hidden_features = flow_hidden_features
         self.marginals = marginals
+        self.dequantizer = dequantizer
         self.hidden_features = hidden_features
         self.activation = activation
         self.n_estimators = n_estimators
@@ -354,6 +366,14 @@ class FlowClassifierRatio(
         samples = split_samples(self, X, y, sample_weight)
         rows = _rows(samples, self.validation_fraction)
         seed = draw_seed(check_random_state(self.random_state))
+        before, redraw = np.zeros(len(rows.X)), None
+        pixels = self._fitted_dequantizer(rows.X, warm)
+        if pixels is not None:
+            levels = rows.X
+            rows = replace(rows, X=pixels.transform(levels))
+            before = pixels.log_det_jacobian(rows.X)
+            redraw = pixels.redrawn(levels, int(seed))
+        self.dequantizer_ = pixels
         alpha = {"discriminative": 1, "separate": 0}.get(self.strategy, self.alpha)
         kinds = self._candidate_marginals(len(rows.X))
         kinds = [self.marginals_] if warm else kinds
@@ -376,12 +396,20 @@ class FlowClassifierRatio(
 
         def train_flow(kind, callbacks):
             return self._train_flow(
-                kind, alpha, warm, rows, device, callbacks=callbacks, **params
+                kind,
+                alpha,
+                warm,
+                rows,
+                before,
+                redraw,
+                device,
+                callbacks=callbacks,
+                **params,
             )
 
         def train_classifier(callbacks):
             return self._train_classifier(
-                best, rows, device, callbacks=callbacks, **params
+                best, rows, redraw, device, callbacks=callbacks, **params
             )
 
         fits, interrupt = stages.run_each(kinds, train_flow)
@@ -419,8 +447,13 @@ class FlowClassifierRatio(
             )
 
     @usual_torch(grad=True)
-    def _train_flow(self, kind, alpha, warm, rows, device, *, callbacks, **params):
-        """Train the flow, and the classifier if it has a share in the loss."""
+    def _train_flow(
+        self, kind, alpha, warm, rows, before, redraw, device, *, callbacks, **params
+    ):
+        """Train the flow, and the classifier if it has a share in the loss.
+
+        `before` holds log determinants of what gave the rows, `redraw` gives both anew.
+        """
         index, weight = rows.known()
         if warm:
             maps = self.marginal_maps_
@@ -428,7 +461,15 @@ class FlowClassifierRatio(
         else:
             maps = MARGINALS[kind](rows.X[index], weight)
             flow, classifier = self._new_networks(rows.X.shape[1], params["seed"])
-        U, log_det = maps.forward(rows.X)
+
+        def inputs(X, before):
+            U, log_det = maps.forward(X)
+            return _tensor(np.column_stack([U, log_det + before]), device)
+
+        def drawn(index):
+            return inputs(*redraw(index))
+
+        U, _ = maps.forward(rows.X)
         scale = noise_scale(maps)
         if isinstance(flow, GaussianFlow) and (alpha == 0 or not warm):
             rng = np.random.RandomState(params["seed"])
@@ -448,9 +489,7 @@ class FlowClassifierRatio(
 
         net, extremes = train_jointly(
             network,
-            torch.as_tensor(
-                np.column_stack([U, log_det]), dtype=torch.float32, device=device
-            ),
+            redrawn(inputs(rows.X, before), draw=redraw and drawn),
             rows.n_denominator,
             rows.weight,
             rows.held_out,
@@ -461,11 +500,18 @@ class FlowClassifierRatio(
         return Stage(attributes, -net.keeper_.best_loss_, net, extremes)
 
     @usual_torch(grad=True)
-    def _train_classifier(self, stage, rows, device, *, callbacks, **params):
+    def _train_classifier(self, stage, rows, redraw, device, *, callbacks, **params):
         """Train the classifier on the features of a trained flow."""
         flow, maps = (stage.attributes[name] for name in ("flow_", "marginal_maps_"))
-        U, _ = maps.forward(rows.X)
-        Z = network_inputs(through(flow, lambda transform, u: transform(u), U), 0, 1)
+
+        def inputs(X, _=None):
+            U, _ = maps.forward(X)
+            Z = through(flow, lambda transform, u: transform(u), U)
+            return _tensor(network_inputs(Z, 0, 1), device)
+
+        def drawn(index):
+            return inputs(*redraw(index))
+
         network = copy.deepcopy(stage.attributes["network_"]).float().to(device)
         network.requires_grad_()
         kind, weight = stage.attributes["marginals_"], rows.weight
@@ -475,7 +521,7 @@ class FlowClassifierRatio(
 
         net, extremes = train_members(
             network,
-            torch.as_tensor(Z, dtype=torch.float32, device=device),
+            redrawn(inputs(rows.X), draw=redraw and drawn),
             rows.n_denominator,
             weight,
             member_folds(rows, network.n_members),
@@ -527,5 +573,6 @@ class FlowClassifierRatio(
         log_ratio : ndarray of shape (n_samples,)
             In nats, finite: the mean over the members.
         """
-        Z = self._features(X)
+        # Of the pixels alone, whatever noise is drawn.
+        Z = self._features(X, middle=True)
         return mean_log_ratio(self.network_, network_inputs(Z, 0, 1))

@@ -8,7 +8,6 @@ from torch.nn import functional
 
 from skdre._nn.batches import (
     DomainBatches,
-    TensorRows,
     cumulative_shares,
     held_out_rows,
 )
@@ -104,7 +103,8 @@ def joint_loss(output, targets, alpha):
 def train_jointly(network, rows, n_denominator, weight, held_out, **params):
     """Train a :class:`FlowClassifier` by the joint loss, in place.
 
-    Its rows have the denominator's first, and the log determinant of their map last;
+    Its rows, :class:`TensorRows`, have the denominator's first, and the log determinant
+    of their map last;
     `weight` counts them, and `held_out`, None or of the same shape, is the part of it
     that judges the training; without one all rows do both. Other parameters are those
     of :func:`skdre._nn.training.train`, and ``n_batches``, the batches of an epoch.
@@ -117,12 +117,12 @@ def train_jointly(network, rows, n_denominator, weight, held_out, **params):
     shares = [
         cumulative_shares(part[None]) for part in np.split(training, [n_denominator])
     ]
-    held_out = held_out_rows(rows, n_denominator, held_out[None])
+    held_out = held_out_rows(rows.tensors[0], n_denominator, held_out[None])
     n_batches = params.pop("n_batches")
     net = train(
         network,
         partial(joint_loss, alpha=network.alpha),
-        TensorRows(rows),
+        rows,
         held_out,
         iterator_train=partial(DomainBatches, n_batches=n_batches, shares=shares),
         **params,

@@ -2,13 +2,13 @@
 
 from numbers import Integral
 
-from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skdre._core.arrays import follows_rows
 from skdre._core.columns import check_mapped, validate_rows
-from skdre._core.docs import fill_class
+from skdre._core.docs import SHARED, fill_class
 from skdre._core.types import Floats, RandomState, Rows
 from skdre.flows._flows import FLOWS
 from skdre.flows._likelihood import log_density, parameter_gradients, through
@@ -16,12 +16,22 @@ from skdre.flows._marginals import FEW_ROWS, MARGINALS
 
 __all__ = ["FlowDensityMixin"]
 
+SHARED["dequantizer"] = (
+    "dequantizer : Dequantizer, default=None",
+    "Takes images of whole numbers to rows that a density can be fitted to; see "
+    ":class:`skdre.Dequantizer`. X then holds pixels, here and in every method, and "
+    "densities are those of pixel + noise, in units of a level. Training draws the "
+    "noise anew for every batch; behind a ``Dequantizer`` in a pipeline the flow sees "
+    "the same draw in every pass, and overfits it.",
+)
+
 
 class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
     """Methods of an estimator with a fitted flow behind maps of the columns.
 
-    The estimator has the parameters `flow` and `marginals`, and ``marginal_maps_``,
-    ``flow_``, whose base is N(0, I), and ``n_features_in_``. (scikit-learn puts
+    The estimator has the parameters `flow`, `marginals` and `dequantizer`, and
+    ``marginal_maps_``, ``flow_``, whose base is N(0, I), ``dequantizer_`` and
+    ``n_features_in_``. (scikit-learn puts
     features into data frames where a class that it knows for a transformer defines
     `transform`.)
     """
@@ -43,13 +53,22 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
             return [FLOWS[self.flow].marginals]
         return list(MARGINALS) if n_samples >= FEW_ROWS else ["standardize"]
 
-    def _mapped(self, X):
+    def _fitted_dequantizer(self, X, warm):
+        """What takes pixels to rows; None without."""
+        if self.dequantizer is None:
+            return None
+        if warm and self.dequantizer_ is not None:
+            return self.dequantizer_
+        return clone(self.dequantizer).fit(X)
+
+    def _mapped(self, X, *, middle=False):
+        """Mapped rows, log determinants; of pixels with noise, drawn or at its mean."""
         check_is_fitted(self)
         X = validate_rows(self, X)
         pixels = getattr(self, "dequantizer_", None)
         if pixels is None:
             return self.marginal_maps_.forward(X)
-        Y = pixels.transform(X)
+        Y = pixels.middle(X) if middle else pixels.transform(X)
         U, log_det = self.marginal_maps_.forward(Y)
         return U, log_det + pixels.log_det_jacobian(Y)
 
@@ -68,8 +87,8 @@ class FlowDensityMixin(ClassNamePrefixFeaturesOutMixin, TransformerMixin):
         """
         return self._features(X)
 
-    def _features(self, X):
-        U, _ = self._mapped(X)
+    def _features(self, X, **options):
+        U, _ = self._mapped(X, **options)
         return through(self.flow_, lambda transform, u: transform(u), U)
 
     @follows_rows

@@ -1,5 +1,6 @@
 """Dequantizer: images of whole numbers as rows that a density can be fitted to."""
 
+from collections.abc import Callable
 from numbers import Integral, Real
 from typing import Self
 
@@ -21,11 +22,14 @@ __all__ = ["Dequantizer"]
 _NOISE_CELLS = 2**32
 
 
-def dequantize(X, n_levels, alpha, rng):
+def draw_noise(shape, rng):
+    """Uniform numbers in (0, 1)."""
+    return (rng.randint(_NOISE_CELLS, size=shape, dtype=np.uint64) + 0.5) / _NOISE_CELLS
+
+
+def dequantize(X, n_levels, alpha, noise):
     """y = logit(alpha + (1 - 2 alpha) (x + noise) / n_levels), of the shape of X."""
-    noise = rng.randint(_NOISE_CELLS, size=X.shape, dtype=np.uint64) + 0.5
-    share = (X + noise / _NOISE_CELLS) / n_levels
-    return logit(alpha + (1 - 2 * alpha) * share)
+    return logit(alpha + (1 - 2 * alpha) * ((X + noise) / n_levels))
 
 
 def quantize(Y, n_levels, alpha):
@@ -97,7 +101,8 @@ class Dequantizer(
     that it has seen, and a classifier on them tells the flow's rows rather than the
     samples. Give the images and the dequantiser to the flow,
     ``FlowFeaturizer(dequantizer=Dequantizer(...))``: it draws the noise anew for every
-    batch. A ratio is still fitted best on images that the flow has not seen.
+    batch, as :class:`FlowClassifierRatio` does. A ratio is still fitted best on images
+    that the flow has not seen.
 
     References
     ----------
@@ -178,7 +183,8 @@ class Dequantizer(
         self.mean_ = np.zeros(rows.shape[1])
         if self.center:
             rng = check_random_state(self.random_state)
-            logits = dequantize(rows, self.n_levels, self.alpha, rng)
+            noise = draw_noise(rows.shape, rng)
+            logits = dequantize(rows, self.n_levels, self.alpha, noise)
             self.mean_ = logits.mean(axis=0)
         self.n_levels_, self.alpha_ = self.n_levels, self.alpha
         self.random_state_ = self.random_state
@@ -201,6 +207,12 @@ class Dequantizer(
             f"{'' if whole else ', some of them fractions'}.{hint}"
         )
 
+    def _checked(self, X):
+        check_is_fitted(self)
+        X = validate_rows(self, X)
+        self._check_levels(X, self.n_levels_)
+        return X
+
     def transform(self, X: Rows) -> Floats:
         """Add noise, and map to the whole line.
 
@@ -219,15 +231,13 @@ class Dequantizer(
         ValueError
             If X is not a dense matrix of such numbers.
         """
-        check_is_fitted(self)
-        X = validate_rows(self, X)
-        self._check_levels(X, self.n_levels_)
+        X = self._checked(X)
         return self.draw(X, check_random_state(self.random_state_))[0]
 
     def draw(self, X: Floats, rng: np.random.RandomState) -> tuple[Floats, Floats]:
         """Rows y of one draw of the noise, and the log determinants there.
 
-        Unlike :meth:`transform` it checks nothing; a flow calls it for every epoch.
+        Unlike :meth:`transform` it checks nothing; a flow calls it for every batch.
 
         Parameters
         ----------
@@ -242,9 +252,52 @@ class Dequantizer(
         log_det : ndarray of shape (n_samples,)
             In nats, as of ``log_det_jacobian``.
         """
-        logits = dequantize(X, self.n_levels_, self.alpha_, rng)
+        noise = draw_noise(X.shape, rng)
+        logits = dequantize(X, self.n_levels_, self.alpha_, noise)
         log_det = log_slope(logits, self.n_levels_, self.alpha_).sum(axis=1)
         return logits - self.mean_, log_det
+
+    def redrawn(
+        self, X: Floats, seed: int
+    ) -> Callable[[np.ndarray], tuple[Floats, Floats]]:
+        """Function of row numbers of X that gives :meth:`draw` there, anew each time.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Whole numbers, as of ``transform``.
+        seed : int
+            Of the noise.
+
+        Returns
+        -------
+        draw : callable
+        """
+        rng = np.random.RandomState(seed)
+        return lambda index: self.draw(X[index], rng)
+
+    def middle(self, X: Rows) -> Floats:
+        """Map to the whole line with the noise at its mean, 1/2 in every pixel.
+
+        For what shall depend on the image alone, such as the ratio of two densities.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Images as rows, as of ``transform``.
+
+        Returns
+        -------
+        Y : ndarray of shape (n_samples, n_features)
+            Finite.
+
+        Raises
+        ------
+        ValueError
+            If X is not a dense matrix of such numbers.
+        """
+        X = self._checked(X)
+        return dequantize(X, self.n_levels_, self.alpha_, 0.5) - self.mean_
 
     def inverse_transform(self, X: Rows) -> Floats:
         """Map rows of the whole line to pixels.

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_consistent_length
@@ -27,7 +27,8 @@ from skdre._core.columns import validate_rows
 from skdre._core.rows import observations
 from skdre._core.seeds import draw_seed
 from skdre._core.types import RandomState, Rows, Values
-from skdre._nn.batches import RedrawnBatches, TensorBatches, TensorRows
+from skdre._nn.batches import TensorRows, redrawn
+from skdre._nn.callbacks import StopBehind
 from skdre._nn.estimator import NetworkMixin
 from skdre._nn.settings import resolve_device, seeded, usual_torch
 from skdre._nn.training import fitted_module, train
@@ -49,6 +50,10 @@ from skdre.flows._marginals import FEW_ROWS, MARGINALS, noise_scale
 from skdre.flows._stages import STILL_GAINING, Stage, Stages
 
 __all__ = ["FlowFeaturizer"]
+
+
+def _tensor(values, device):
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def _mean_log_loss(log_density, weight):
@@ -96,16 +101,12 @@ class FlowFeaturizer(
     marginals : {"auto", "standardize", "gaussianize"}, default="auto"
         The map that each column goes through before the flow: to mean 0 and
         variance 1, or by a smooth monotone curve to a standard normal. "auto" trains
-        with both and keeps the one with the better held-out likelihood; below 20 rows
-        it is "standardize". With "gaussian" it is "standardize", with "copula" and
+        with both and keeps the one with the better held-out likelihood; the second ends
+        early if it will not be that one. Below 20 rows "auto" is "standardize", as with
+        "gaussian"; with "copula" and
         "gaussianization" it is "gaussianize". With ``flow="auto"`` both are among the
         candidates, and the maf's are chosen like those of any other.
-    dequantizer : Dequantizer, default=None
-        Takes images of whole numbers to rows that a density can be fitted to; see
-        :class:`skdre.Dequantizer`. X then holds pixels, here and in every method, and
-        densities are those of pixel + noise, in units of a level. Training draws the
-        noise anew for every batch; behind a ``Dequantizer`` in a pipeline the flow sees
-        the same draw in every pass, and overfits it.
+    %(dequantizer)
     max_epochs : int, default=200
         Most passes over the data.
     batch_size : int or "auto", default="auto"
@@ -119,7 +120,7 @@ class FlowFeaturizer(
         Part of the rows of each domain that is held out, to decide which epoch, and
         with ``marginals="auto"`` which map, is kept. Flows in closed form are scored
         by them, and then fitted on all rows.
-    patience : int, default=20
+    patience : int, default=12
         Epochs without a better held-out likelihood before training stops.
     %(device)
     %(callbacks) With ``marginals="auto"`` there are two trainings.
@@ -262,7 +263,7 @@ class FlowFeaturizer(
         learning_rate: float = 0.005,
         weight_decay: float = 0.01,
         validation_fraction: float = 0.1,
-        patience: int = 20,
+        patience: int = 12,
         device: str = "auto",
         callbacks: list[Any] | None = None,
         warm_start: bool = False,
@@ -339,7 +340,7 @@ class FlowFeaturizer(
         seed = draw_seed(rng)
 
         levels, before = np.asarray(X)[training], np.zeros(len(X))
-        pixels = self._dequantizer(X, warm)
+        pixels = self._fitted_dequantizer(X, warm)
         if pixels is not None:
             X = pixels.transform(X)
             before = pixels.log_det_jacobian(X)
@@ -350,7 +351,9 @@ class FlowFeaturizer(
             (np.asarray(X)[rows], domain[rows], before[rows])
             for rows in (training, held_out)
         ]
-        redraw = None if pixels is None else partial(pixels.draw, levels)
+        redraw = None if pixels is None else pixels.redrawn(levels, seed)
+
+        scores: dict[str, float] = {}
 
         def fit_one(name, callbacks):
             candidate = tasks[name]
@@ -363,9 +366,22 @@ class FlowFeaturizer(
                 flow = self._new_flow(candidate.flow, X.shape[1], seed)
             if isinstance(flow, GaussianFlow):
                 return self._solve_flow(maps, candidate, parts, X, domain, device, seed)
-            return self._train_flow(
-                flow, maps, kind, parts, device, seed, callbacks, redraw
+            stage = self._train_flow(
+                flow,
+                maps,
+                kind,
+                parts,
+                device,
+                seed,
+                callbacks,
+                redraw,
+                scores.get(candidate.name),
             )
+            # What comes next has to be better.
+            scores[candidate.name] = max(
+                stage.score, scores.get(candidate.name, -np.inf)
+            )
+            return stage
 
         root = self._init_callback_context(max_subtasks=len(tasks))
         data = {"X": table, "y": y}
@@ -387,14 +403,6 @@ class FlowFeaturizer(
             estimator=self, reconstruction_attributes=dict, **data
         )
         return self
-
-    def _dequantizer(self, X, warm):
-        """What takes pixels to rows, fitted; None without."""
-        if self.dequantizer is None:
-            return None
-        if warm and self.dequantizer_ is not None:
-            return self.dequantizer_
-        return clone(self.dequantizer).fit(X)
 
     def _tasks(self, domain, marginals):
         """What is fitted, by the name of its task, from the plain to the most bent."""
@@ -457,37 +465,39 @@ class FlowFeaturizer(
 
     @usual_torch(grad=True)
     def _train_flow(
-        self, flow, maps, kind, parts, device, seed, callbacks, redraw=None
+        self, flow, maps, kind, parts, device, seed, callbacks, redraw, rival
     ):
-        """Train a flow on the mapped rows; `redraw` gives other noise on them."""
+        """Train a flow on the mapped rows; `redraw` gives other noise at some.
 
-        def mapped(X, domain, before):
+        It ends early if it will not come up to the score of a rival.
+        """
+
+        def mapped(X, weight, before):
             U, log_det = maps.forward(X)
-            weight = balanced_weight(domain)
-            rows = TensorRows(
-                torch.tensor(U, dtype=torch.float32, device=device),
-                torch.tensor(weight, dtype=torch.float32, device=device),
-            )
-            return rows, np.mean(weight * (log_det + before))
+            return _tensor(U, device), np.sum(weight * (log_det + before)) / len(X)
 
-        (rows, offset), (held_out, held_out_offset) = (mapped(*each) for each in parts)
-        offsets, batches = [], TensorBatches
-        if redraw is not None:
-            rng = np.random.RandomState(seed)
+        def drawn(index):
+            X, before = redraw(index)
+            U, offset = mapped(X, weight[index], before)
+            offsets.append(offset * len(index))
+            return U
 
-            def draw():
-                X, before = redraw(rng)
-                rows, offset = mapped(X, parts[0][1], before)
-                offsets.append(offset)
-                return rows
-
-            batches = partial(RedrawnBatches, draw=draw)
+        (X, domain, before), (X_held_out, held_out_domain, held_out_before) = parts
+        weight, held_out_weight = map(balanced_weight, (domain, held_out_domain))
+        U, offset = mapped(X, weight, before)
+        rows = redrawn(U, _tensor(weight, device), draw=redraw and drawn)
+        U, held_out_offset = mapped(X_held_out, held_out_weight, held_out_before)
+        held_out = TensorRows(U, _tensor(held_out_weight, device))
+        offsets: list[float] = []
         scale = noise_scale(maps)
         density = LogDensity(copy.deepcopy(flow).float(), scale).to(device)
 
         def fitted(net):
             return self._fitted(fitted_module(net).flow, maps, kind)
 
+        race = []
+        if rival is not None:
+            race = [("race", StopBehind(held_out_offset - rival))]
         n_rows = len(rows)
         batch_size = self.batch_size
         if batch_size == "auto":
@@ -497,23 +507,26 @@ class FlowFeaturizer(
             _mean_log_loss,
             rows,
             held_out,
-            iterator_train=batches,
             max_epochs=self.max_epochs,
             batch_size=batch_size,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             patience=self.patience,
             seed=seed,
-            callbacks=callbacks(fitted),
+            callbacks=[*race, *callbacks(fitted)],
             verbose=int(self.verbose),
         )
         finished = net.finished_epochs()
         loss = np.array([epoch["train_loss"] for epoch in finished])
         held_out_loss = np.array([epoch["valid_loss"] for epoch in finished])
         score = float(held_out_offset - net.keeper_.best_loss_)
-        offsets = offsets[: len(finished)] or offset
+        if offsets:
+            # A part for each batch of an epoch.
+            n_batches = -(-n_rows // batch_size)
+            parts_of = np.reshape(offsets[: len(finished) * n_batches], (-1, n_batches))
+            offset = parts_of.sum(axis=1) / n_rows
         attributes = fitted(net) | {
-            "loss_curve_": loss - offsets,
+            "loss_curve_": loss - offset,
             "validation_scores_": held_out_offset - held_out_loss,
             "best_validation_score_": score,
             "n_iter_": len(finished),

@@ -1,6 +1,7 @@
 """The flows by name: an entry of ``FLOWS`` is all that a new one needs."""
 
 import copy
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -271,7 +272,9 @@ def _check_columns(flow, n_features, parameter):
     """Try a flow of a user's on two rows: it may be made for other columns."""
     rows = torch.zeros(2, n_features)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            # What does not fit may be warned of first; the error says it.
+            warnings.simplefilter("ignore")
             shape = copy.deepcopy(flow).float()().transform(rows).shape
     except (RuntimeError, ValueError, IndexError) as error:
         raise ValueError(

@@ -117,7 +117,7 @@ class SplineStep(Step):
         return y, log_slope, kept
 
     def _gradients(self, by_y, by_slope, x, kept, by_x, by_arguments):
-        """Gradients by x, the network aside, and by the arguments, into the last two."""
+        """Gradients by x, without the network, and by arguments, into the last two."""
         n, B = self.n_bins, self.bound
         (
             shrink, scale, shares, bin_, share, end, width, height,

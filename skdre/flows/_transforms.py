@@ -31,6 +31,7 @@ from skdre.flows._steps import (
     Layer,
     Network,
     Steps,
+    log_density_by_steps,
     run_steps,
 )
 
@@ -224,6 +225,10 @@ class _QuickChain(ComposedTransform):
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return run_steps(self.steps, x)
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Log density in nats of rows that it takes to N(0, I)."""
+        return log_density_by_steps(self.steps, x)
 
     def _call(self, x):
         return self.call_and_ladj(x)[0]

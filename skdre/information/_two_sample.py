@@ -82,7 +82,9 @@ def _balanced_accuracy(log_ratio, n_numerator):
 def _roc_auc(log_ratio, n_numerator):
     n_pairs = n_numerator * (len(log_ratio) - n_numerator)
     below = n_numerator * (n_numerator + 1) / 2
-    return _Additive(rankdata(log_ratio) / n_pairs, -below / n_pairs)
+    # scipy 1.11 takes rows whose sum overflows for NaN.
+    ranks = rankdata(np.clip(log_ratio, -_LARGEST_LOG, _LARGEST_LOG))
+    return _Additive(ranks / n_pairs, -below / n_pairs)
 
 
 # Name -> function of the log ratio at all rows and the number of the numerator's. Each

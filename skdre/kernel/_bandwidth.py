@@ -1,6 +1,7 @@
 """Bandwidths gamma of the Gaussian kernel: two heuristics, and grids to search."""
 
 import numpy as np
+from scipy.spatial.distance import pdist
 
 from skdre._core.scales import column_scales
 from skdre.kernel._centers import quantile_index
@@ -26,8 +27,7 @@ def median_gamma(samples, n_rows=64):
             for X, weight in samples.parts
         ]
     )
-    first, second = np.triu_indices(len(rows), k=1)
-    squared = ((rows[first] - rows[second]) ** 2).sum(axis=1)
+    squared = pdist(rows, "sqeuclidean")
     squared = squared[squared > 0]
     if squared.size == 0:
         return 1.0

@@ -62,7 +62,7 @@ class KernelSums(Sums):
 
 @dataclass(frozen=True)
 class LossSums(Sums):
-    """Weighted losses of rows left out, of shape (n_models, n_ridges)."""
+    """Weighted losses of rows left out, of shape (n_models, n_ridges, n_floors)."""
 
     loss: np.ndarray
 
@@ -169,28 +169,55 @@ class LeftOut:
         return place.xp.clip(ratio / place.xp.clip(rest, 1e-12, None), 0, None)
 
 
+def _log_losses(ratio, weight, floors, is_numerator, place):
+    """Sums of the rows' terms of the log loss, of shape (n_ridges, n_floors).
+
+    Ratios have a column for each ridge; those below a floor are taken as that.
+    """
+    none = place.full((0, ratio.shape[1]), 0.0), place.full(0, 0.0)
+
+    def sums(least):
+        part = ratio, weight
+        both = (*part, *none) if is_numerator else (*none, *part)
+        return to_numpy(log_loss(*both, place.full(1, float(least))))
+
+    if not place.is_host or len(floors) == 1:
+        return np.stack([sums(each) for each in floors], axis=1)
+    # All but the rows below the largest floor have one loss, whatever the floor is.
+    order = np.argsort(floors)
+    ascending = floors[order]
+    change = np.zeros((ratio.shape[1], len(floors)))
+    for j, column in enumerate(ratio.T):
+        rows = np.flatnonzero(column < ascending[-1])
+        low, mass = np.maximum(column[rows], ascending[0]), weight[rows]
+        loss = np.log1p(1 / low if is_numerator else low) / 2
+        # Floor by floor: what lies below it has the loss of the floor instead.
+        place_of_row = np.searchsorted(ascending, low, side="right")
+        size = len(ascending) + 1
+        below = np.bincount(place_of_row, mass, size).cumsum()[: len(ascending)]
+        given = np.bincount(place_of_row, mass * loss, size).cumsum()[: len(ascending)]
+        at_floor = np.log1p(1 / ascending if is_numerator else ascending) / 2
+        change[j, order] = below * at_floor - given
+    return sums(ascending[0])[:, None] + change
+
+
 def left_out_loss(kernel, models, ridges, alpha, scoring, floors, is_numerator):
     """Reducer: losses of the rows of one sample, each left out of its model's fit.
 
-    One for each ridge and, of the log loss, each floor of the ratio; one of the two is
-    a single number.
+    One for each ridge and, of the log loss, each floor of the ratio.
     """
-    loss = np.zeros((len(models), max(len(ridges), len(floors))))
+    loss = np.zeros((len(models), len(ridges), len(floors)))
     place = kernel.place
-    none = place.full((0, loss.shape[1]), 0.0), place.full(0, 0.0)
-    floors = place.put(floors)
     for i, model in enumerate(models):
         for rows, r in model.ratios(kernel, ridges):
             w = kernel.weight[rows]
             if scoring == "log_loss":
-                part = ratio_of_relative(r, alpha), w
-                both = (*part, *none) if is_numerator else (*none, *part)
-                part = log_loss(*both, floors)
+                ratio = ratio_of_relative(r, alpha)
+                loss[i] += _log_losses(ratio, w, floors, is_numerator, place)
             elif is_numerator:
-                part = w @ (alpha / 2 * r**2 - r)
+                loss[i] += to_numpy(w @ (alpha / 2 * r**2 - r))[:, None]
             else:
-                part = w @ ((1 - alpha) / 2 * r**2)
-            loss[i] += to_numpy(part)
+                loss[i] += to_numpy(w @ ((1 - alpha) / 2 * r**2))[:, None]
     return LossSums(loss)
 
 
@@ -226,7 +253,7 @@ def _left_out_models(q, p, i, gamma, alpha):
 
 
 def _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors):
-    """Mean losses of rows left out, of shape (n_models, n_outputs)."""
+    """Mean losses of rows left out, of shape (n_models, n_ridges, n_floors)."""
     of_q, of_p = zip(*models, strict=True)
     shared = {"ridges": ridges, "alpha": alpha, "scoring": scoring, "floors": floors}
     losses = kernels.totals(
@@ -238,44 +265,60 @@ def _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors):
     )
 
 
-def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring, sums=None):
+def leave_one_out(kernels, n_centers, gammas, ridges, alpha, scoring):
     """Leave-one-out scores of shape (n_gammas, n_ridges), higher being better.
 
     Each row of each sample is left out in turn, and its own term of the score is taken
     with the ratio fitted to all other rows of both samples. Nothing is paired, so the
     samples may be of any sizes. Centres stay where they are. `kernels` are the two
-    samples, their portions kernels around the centres; `sums` are those at a single
-    bandwidth, where they are known.
+    samples, their portions kernels around the centres.
     """
     scores = np.full((len(gammas), len(ridges)), -np.inf)
     floors = np.array([SEARCH_FLOOR])
     for index in kernels.passes(len(gammas), 2 * n_centers**2):
-        q, p = sums or kernels.totals(partial(kernel_sums, gammas=gammas[index]))
+        q, p = kernels.totals(partial(kernel_sums, gammas=gammas[index]))
         seen = [i for i in range(len(index)) if not vanish(q.moments(i), n_centers)]
         if not seen:
             continue
         models = [_left_out_models(q, p, i, gammas[index[i]], alpha) for i in seen]
-        scores[index[seen]] = -_mean_losses(
-            kernels, (q, p), models, ridges, alpha, scoring, floors
-        )
+        losses = _mean_losses(kernels, (q, p), models, ridges, alpha, scoring, floors)
+        scores[index[seen]] = -losses[:, :, 0]
     return scores
 
 
-def least_ratio(kernels, n_centers, sums, gamma, ridge, alpha):
+def left_out_losses(kernels, sums, gamma, ridges, alpha, scoring="log_loss"):
+    """Mean losses at one bandwidth, whose sums are known, in one pass over the rows.
+
+    Returns
+    -------
+    losses : ndarray of shape (n_ridges, n_floors)
+        At the least ratios that are in question, of the log loss.
+    """
+    models = [_left_out_models(*sums, 0, gamma, alpha)]
+    floors = _LEAST_RATIOS if scoring == "log_loss" else np.array([SEARCH_FLOOR])
+    return _mean_losses(kernels, sums, models, ridges, alpha, scoring, floors)[0]
+
+
+def scores_of(losses):
+    """Leave-one-out scores at one bandwidth, of shape (n_ridges,)."""
+    floors = _LEAST_RATIOS if losses.shape[1] > 1 else np.array([SEARCH_FLOOR])
+    return -losses[:, np.argmin(abs(floors - SEARCH_FLOOR))]
+
+
+def least_ratio(loss, count):
     """The floor of the ratio that has the least log loss at rows left out.
 
     Where the estimate is clipped, or nearly, this is about the share of the numerator's
-    rows there over that of the denominator's. `sums` are those of the denominator and
-    of the numerator at the bandwidth.
+    rows there over that of the denominator's.
+
+    Parameters
+    ----------
+    loss : ndarray of shape (n_floors,)
+        Of :func:`left_out_losses`, at one ridge.
+    count : float
+        Observations of the numerator.
     """
-    q, p = sums
-    if vanish(q.moments(0), n_centers):
-        return SEARCH_FLOOR
-    models = [_left_out_models(q, p, 0, gamma, alpha)]
-    (loss,) = _mean_losses(
-        kernels, sums, models, np.array([ridge]), alpha, "log_loss", _LEAST_RATIOS
-    )
-    loss = 2 * loss + _UNSEEN_ROWS / p.count * np.log1p(1 / _LEAST_RATIOS)
+    loss = 2 * loss + _UNSEEN_ROWS / count * np.log1p(1 / _LEAST_RATIOS)
     return float(_LEAST_RATIOS[np.argmin(loss)])
 
 

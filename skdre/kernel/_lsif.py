@@ -30,11 +30,14 @@ from skdre.kernel._bandwidth import bandwidth_grid, best_bandwidth, positive_gri
 from skdre.kernel._centers import choose_centers, kernel_of
 from skdre.kernel._gaussian import kernel_product
 from skdre.kernel._least_squares import (
+    SEARCH_FLOOR,
     kernel_sums,
     least_ratio,
     leave_one_out,
+    left_out_losses,
     ratio_of_relative,
     relative_of_ratio,
+    scores_of,
     solve_ridge,
     vanish,
 )
@@ -184,8 +187,9 @@ class LSIFRatio(
     *Many rows.* Where a sample has more than 20,000 rows, `gamma` is chosen at 20,000
     of each sample, taken at random by a fixed rule; with signed weights at all. The
     ridge, the floor and the coefficients are those of all rows, with that bandwidth:
-    kernel values of all rows are formed three times. Of a collection the bandwidth is
-    chosen at the 20,000 rows of each sample that are held.
+    kernel values of all rows are formed twice, with scoring="lsif_loss" three times. Of
+    a collection the bandwidth is chosen at the 20,000 rows of each sample that are
+    held.
 
     The sums over the rows are formed in blocks, so that memory beyond the data grows
     with the square of `n_components` only; up to 128 MB of distances and kernel values
@@ -329,11 +333,18 @@ class LSIFRatio(
         # A single value in a list is scored, one given by itself is not. The ridge is
         # chosen at all rows: the best one falls with their number.
         listed = len(ridges) > 1 or np.ndim(self.gamma) == 1 or np.ndim(self.ridge) == 1
-        if (len(gammas) > 1 and searched is not rows) or (len(gammas) == 1 and listed):
-            (scores[best],) = search(kernels, gammas=gammas[[best]], sums=sums)
-        ridge = ridges[np.argmax(scores[best])]
+        anew = searched is not rows if len(gammas) > 1 else listed
         q, p = (each.moments(0) for each in sums)
-        if vanish(q, len(centers)):
+        vanishing, losses = vanish(q, len(centers)), None
+        look = partial(left_out_losses, kernels, sums, gamma, alpha=self.alpha)
+        if anew and vanishing:
+            scores[best] = -np.inf
+        elif anew:
+            losses = look(ridges=ridges, scoring=self.scoring)
+            scores[best] = scores_of(losses)
+        chosen = np.argmax(scores[best])
+        ridge = ridges[chosen]
+        if vanishing:
             warnings.warn(
                 f"With gamma={gamma:.3g} every kernel of LSIFRatio vanishes at all "
                 "rows of the denominator: the ratio is only known to be large at the "
@@ -342,7 +353,14 @@ class LSIFRatio(
                 stacklevel=2,
             )
         theta = solve_ridge(p, q, self.alpha, ridge)
-        floor = least_ratio(kernels, len(centers), sums, gamma, ridge, self.alpha)
+        if vanishing:
+            floor = SEARCH_FLOOR
+        elif losses is None or self.scoring != "log_loss":
+            (loss,) = look(ridges=ridges[[chosen]])
+            floor = least_ratio(loss, sums[1].count)
+        else:
+            # The pass that chose the ridge had the losses at all floors.
+            floor = least_ratio(losses[chosen], sums[1].count)
 
         totals = [each.weight for each in sums]
         if is_collection(X):

@@ -195,8 +195,9 @@ def match_means(
             # Those of predictions: the solver may have worked in single precision.
             found = replace(found, weights=found.ratio(of_q.X))
         return replace(found, weights=to_numpy(found.weights))
+    kernel_rows = None
     if solver == "active-set":
-        solution = solve_columns(
+        solution, kernel_rows = solve_columns(
             problem.X_q,
             problem.linear_term(),
             problem.gamma,
@@ -209,7 +210,7 @@ def match_means(
         solution = _solve_dense(problem, solver, tol, max_iter)
     weights = solution.v / problem.q_weight
     if problem.ridge == 0:
-        ratio = _regress(problem, weights, n_components)
+        ratio = _regress(problem, weights, n_components, kernel_rows)
     else:
         ratio = _ratio_of_dual(problem, solution)
     return Matching(weights, ratio, solution)
@@ -228,9 +229,7 @@ def _solve_dense(problem, solver, tol, max_iter):
         if solution.converged:
             return solution
     # In the dense kernel's coordinates a primal point is a dual point as well.
-    solution = solve_newton(
-        DenseKernel(K, kappa), diagonal, feasible, start, **options
-    )
+    solution = solve_newton(DenseKernel(K, kappa), diagonal, feasible, start, **options)
     if solution.converged:
         return solution
     # A ridge that is tiny beside the kernel's eigenvalues makes the dual too stiff for
@@ -399,10 +398,11 @@ def _solve_with_pilot(
     return solution, weights
 
 
-def _regress(problem, weights, n_components):
+def _regress(problem, weights, n_components, kernel_rows=None):
     """Kernel ridge regression of the weights on the rows of largest weight.
 
     The regression shrinks; it is scaled back to the weights' own mean.
+    ``kernel_rows(index, part)`` gives rows of the kernel matrix, where they are kept.
     """
     ridge = auto_ridge(problem.p_weight.sum(), problem.size)
     support = np.flatnonzero(weights)
@@ -410,16 +410,20 @@ def _regress(problem, weights, n_components):
         largest = np.argpartition(weights[support], -n_components)
         support = support[largest[-n_components:]]
     centers = problem.X_q[support]
-    gram = problem.size * ridge * gaussian_kernel(centers, centers, problem.gamma)
-    gram[np.diag_indices_from(gram)] += 1e-10 * problem.size
+    gram = 1e-10 * problem.size * np.eye(support.size)
     right, total = np.zeros(support.size), np.zeros(support.size)
     for rows in row_blocks(len(problem.X_q), support.size):
-        K = gaussian_kernel(problem.X_q[rows], centers, problem.gamma)
+        if kernel_rows is None:
+            K = gaussian_kernel(centers, problem.X_q[rows], problem.gamma)
+        else:
+            K = kernel_rows(support, rows)
+        here = np.flatnonzero((support >= rows.start) & (support < rows.stop))
+        gram[:, here] += problem.size * ridge * K[:, support[here] - rows.start]
         a = problem.q_weight[rows]
-        K *= np.sqrt(a)[:, None]
-        gram += K.T @ K
-        right += (np.sqrt(a) * weights[rows]) @ K
-        total += np.sqrt(a) @ K
+        total += K @ a
+        K *= np.sqrt(a)
+        gram += K @ K.T
+        right += K @ (np.sqrt(a) * weights[rows])
     coef = cho_solve((jittered_cholesky(gram), True), right, check_finite=False)
     coef = coef * ((problem.q_weight @ weights) / (total @ coef))
     return RatioFunction(centers, coef, 0.0, problem.gamma, problem.bound)

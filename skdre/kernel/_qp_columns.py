@@ -70,14 +70,11 @@ def interior_point(K, kappa, feasible, *, tol, max_iter=100):
         A = K.copy()
         A[np.diag_indices(n)] += ratio[:n] + ratio[n : 2 * n]
         factor = jittered_cholesky(A), True
-        unit = cho_solve(factor, np.ones(n), check_finite=False)
         compliance = 1 / (ratio[2 * n] + ratio[2 * n + 1]) if banded else 0.0
 
-        def newton(target, r_v=r_v, r_t=r_t, r_sum=r_sum, s=s, ratio=ratio,
-                   factor=factor, unit=unit, compliance=compliance):  # fmt: skip
-            """Step that brings z * s to z * s + target, to first order."""
-            pull = target / s
-            right = cho_solve(factor, pull[:n] - pull[n : 2 * n] - r_v)
+        def newton(pull, right, unit, r_t=r_t, r_sum=r_sum, ratio=ratio,
+                   compliance=compliance):  # fmt: skip
+            """Step that brings z * s to s * (z + pull), to first order."""
             r_end = pull[2 * n] - pull[2 * n + 1] - r_t if banded else 0.0
             dy = (right.sum() + r_sum - compliance * r_end) / (unit.sum() + compliance)
             dv = right - dy * unit
@@ -85,11 +82,16 @@ def interior_point(K, kappa, feasible, *, tol, max_iter=100):
             ds = np.concatenate([dv, -dv, [dt, -dt] if banded else []])
             return dv, dt, dy, ds, pull - ratio * ds
 
-        _, _, _, ds, dz = newton(-s * z)
+        right = np.stack([np.ones(n), z[n : 2 * n] - z[:n] - r_v], axis=1)
+        unit, right = cho_solve(factor, right, check_finite=False).T
+        _, _, _, ds, dz = newton(-z, right, unit)
         length = min(_longest_step(s, ds), _longest_step(z, dz))
         ahead = (s + length * ds) @ (z + length * dz)
         center = (ahead / product) ** 3 * product / n_slacks
-        dv, dt, dy, ds, dz = newton(center - s * z - ds * dz)
+        pull = (center - ds * dz) / s - z
+        right = pull[:n] - pull[n : 2 * n] - r_v
+        right = cho_solve(factor, right, check_finite=False)
+        dv, dt, dy, ds, dz = newton(pull, right, unit)
         length = min(_longest_step(s, ds), _longest_step(z, dz))
         v = v + length * dv
         t = t + length * dt
@@ -164,6 +166,19 @@ class _Columns:
         ]
         return np.concatenate(parts)
 
+    def rows(self, wanted, part):
+        """K[wanted, part], whose rows are columns that are kept; `part` is a slice."""
+        place = np.empty(len(self.X), np.intp)
+        place[self.index] = np.arange(len(self.index))
+        found = np.empty((len(wanted), len(self.X[part])))
+        first = 0
+        for block in self.blocks:
+            mine = place[wanted] - first
+            inside = (mine >= 0) & (mine < len(block))
+            found[inside] = block[mine[inside], part]
+            first += len(block)
+        return found
+
     def product(self, coef):
         """K[:, index] @ coef, of shape (n,)."""
         return sum(part @ block for part, block in self._split(coef))
@@ -173,7 +188,8 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
     """Column generation for the problem without a ridge.
 
     `random_state` chooses the first columns. Stops at a gap of `tol` times the
-    objective, or after `max_iter` rounds.
+    objective, or after `max_iter` rounds. Returns the solution, and a function that
+    gives K[index, part], with v[index] > 0 and a slice.
     """
     n = len(kappa)
     order = random_state.permutation(n)
@@ -227,7 +243,7 @@ def solve_columns(X, kappa, gamma, feasible, *, random_state, tol, max_iter):
             active = np.concatenate([active, np.ones(new.size, bool)])
         inner_tol = min(inner_tol, max(0.05 * gap / abs(objective), 0.05 * tol))
     best.n_iter = n_iter
-    return best
+    return best, columns.rows
 
 
 def solve_interior(K, kappa, ridge, feasible, *, tol):

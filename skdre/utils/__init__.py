@@ -24,6 +24,7 @@ _HELD = (
     "skdre.auto._intervals.Evidence",
     "skdre.auto._intervals.Misfit",
     "skdre.auto._intervals.Support",
+    "skdre.auto._pair_columns.PairColumns",
     "skdre.auto._pair_models.EllipticPairs",
     "skdre.auto._pair_models.Scores",
     "skdre.auto._pair_network.PairNetwork",

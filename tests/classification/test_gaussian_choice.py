@@ -173,21 +173,31 @@ def test_robust_moments_maximise_the_likelihood(df):
 # --- the choice -----------------------------------------------------------------------
 
 
-def test_losses_are_those_of_refits():
+def test_losses_are_those_of_refits(monkeypatch):
     """Each rule, fitted to what a fold leaves, at the rows that it holds out."""
     p, q = gaussians(60, 3, mean=0.4, sd=[1.0, 1.5, 1.0])
     weights = [np.ones(60), np.ones(60)]
     folds = [np.array([np.arange(60) % 3 == k for k in range(3)], float)] * 2
     parts = [(q, weights[0]), (p, weights[1])]
     of_folds = [
-        choice._training_moments(*part, held, None)
-        for part, held in zip(parts, folds, strict=True)
+        choice._of_folds(*part, held) for part, held in zip(parts, folds, strict=True)
     ]
-    losses = {}
-    for pair, *held in zip(zip(*of_folds, strict=True), *folds, strict=True):
-        choice._append_losses(losses, pair, [q, p], held, np.inf)
-    assert list(losses) == [(m, c, np.inf) for m, c in RULES]
-    for rule in RULES:
+    moments = [
+        choice._training_moments(*part, *each[:2])
+        for part, each in zip(parts, of_folds, strict=True)
+    ]
+    held, held_weights, _ = zip(*of_folds, strict=True)
+    losses = choice._by_blocks(moments, held, held_weights, np.inf)
+    monkeypatch.setattr(choice, "_MOST_NUMBERS", 1)
+    for one, other in zip(
+        losses,
+        choice._by_blocks(moments, held, held_weights, np.inf),
+        strict=True,
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-12)
+    assert losses[0].shape == (len(RULES), 60)
+    losses = [each.reshape(len(RULES), 3, 20) for each in losses]
+    for number, rule in enumerate(RULES):
         for k in range(3):
             out = np.arange(60) % 3 == k
             rest = [
@@ -199,8 +209,8 @@ def test_losses_are_those_of_refits():
                 np.logaddexp(0, fitted.log_ratio(q[out])),
                 np.logaddexp(0, -fitted.log_ratio(p[out])),
             )
-            for found, each in zip(losses[*rule, np.inf], expected, strict=True):
-                np.testing.assert_allclose(found[k], each, rtol=1e-9)
+            for found, each in zip(losses, expected, strict=True):
+                np.testing.assert_allclose(found[number, k], each, rtol=1e-9)
 
 
 def test_many_weak_correlations_are_found():

@@ -78,7 +78,7 @@ def test_shrinkage_is_the_formula(apart, stretch):
 def test_shares_of_the_formula_are_all_kinds():
     """Nothing kept, some of it with a full and with a falling allowance, and all."""
     noise, error = 0.2, 0.5
-    shares = [_signal_share(np.array([np.sqrt(each)]), noise, error) for each in
+    shares = [_signal_share(each, noise, error) for each in
               (0.1, 0.4, 0.51, 0.7, 1.0, 1.2, 50.0)]  # fmt: skip
     expected = [share_by_hand(each, noise, error)
                 for each in (0.1, 0.4, 0.51, 0.7, 1.0, 1.2, 50.0)]  # fmt: skip

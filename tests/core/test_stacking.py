@@ -148,8 +148,9 @@ class TestPandasTypes:
 
     @pytest.mark.parametrize("dtype", [object, "str", "string"])
     def test_strings_beside_a_column_without_any(self, dtype):
-        column = stack(pd.Series(["a"], dtype=dtype), pd.Series([np.nan]))
-        assert column.dtype == dtype
+        words = pd.Series(["a"], dtype=dtype)
+        column = stack(words, pd.Series([np.nan]))
+        assert column.dtype == words.dtype
         assert column[0] == "a"
         assert pd.isna(column[1])
 

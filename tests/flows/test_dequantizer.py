@@ -15,7 +15,9 @@ from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import check_param_validation
 
-from skdre import Dequantizer, FlowFeaturizer
+from skdre import Dequantizer, FlowClassifierRatio, FlowFeaturizer
+from skdre._nn.classification import mean_log_ratio
+from skdre._nn.networks import network_inputs
 
 SETTINGS = [(2, 0.0), (17, 1e-6), (256, 1e-6), (256, 0.0), (256, 0.05), (65536, 0.4)]
 
@@ -275,3 +277,104 @@ def test_flows_refuse_what_is_no_pixel_or_no_dequantizer():
     fitted = pixel_flow().fit(digits())
     with pytest.raises(ValueError, match="whole numbers from 0 to 16"):
         fitted.transform(digits() - 1)
+
+
+# In a flow with a classifier ----------------------------------------------------------
+
+
+def pixel_ratio(**params):
+    quick = {
+        "n_transforms": 1,
+        "flow_hidden_features": (16,),
+        "hidden_features": (16,),
+        "n_estimators": 2,
+        "marginals": "standardize",
+        "max_iter": 200,
+        "dequantizer": Dequantizer(17, alpha=0.01, random_state=0),
+    }
+    return FlowClassifierRatio(random_state=0, **quick | params)
+
+
+def two_samples():
+    """Digits, and digits whose every second column has had one level added."""
+    X = digits(600)
+    X[300:, ::2] = np.minimum(X[300:, ::2] + 4, 16)
+    return X, np.repeat([0, 1], 300)
+
+
+@pytest.mark.parametrize("strategy", ["joint", "separate"])
+@pytest.mark.filterwarnings(
+    "ignore:The held-out l:sklearn.exceptions.ConvergenceWarning"
+)
+def test_a_ratio_of_pixels(strategy):
+    X, y = two_samples()
+    ratio = pixel_ratio(strategy=strategy).fit(X, y)
+    log_ratio = ratio.decision_function(X)
+    assert log_ratio[y == 1].mean() - log_ratio[y == 0].mean() > 0.3
+    # A row's ratio is its own, whatever noise others draw.
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_allclose(ratio.decision_function(X[order]), log_ratio[order], atol=1e-9)
+    assert_allclose(ratio.decision_function(X[7:8]), log_ratio[7:8], atol=1e-9)
+    # It is close to the mean over draws of the noise.
+    drawn = []
+    for seed in range(20):
+        ratio.dequantizer_.random_state_ = seed
+        Z = network_inputs(ratio.transform(X), 0, 1)
+        drawn.append(mean_log_ratio(ratio.network_, Z))
+    mean = np.mean(drawn, axis=0)
+    assert np.corrcoef(mean, log_ratio)[0, 1] > 0.97
+    assert set(ratio.sample(50, random_state=0).ravel()) <= set(range(17))
+    assert_array_equal(ratio.inverse_transform(ratio.transform(X)), X)
+    copied = pickle.loads(pickle.dumps(ratio))
+    assert_array_equal(copied.decision_function(X), log_ratio)
+    again = pixel_ratio(strategy=strategy).fit(X, y)
+    assert_array_equal(again.decision_function(X), log_ratio)
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The held-out l:sklearn.exceptions.ConvergenceWarning"
+)
+def test_a_ratio_of_pixels_goes_on_with_its_dequantizer():
+    X, y = two_samples()
+    ratio = pixel_ratio(warm_start=True, max_iter=25).fit(X, y)
+    pixels = ratio.dequantizer_
+    assert ratio.fit(X, y).dequantizer_ is pixels
+    with pytest.raises(ValueError, match="whole numbers from 0 to 16"):
+        ratio.fit(X + 0.5, y)
+    assert ratio.dequantizer_ is pixels
+    with pytest.raises(ValueError, match="whole numbers from 0 to 16"):
+        ratio.decision_function(X + 20)
+
+
+@pytest.mark.parametrize("estimator", ["featurizer", "classifier"])
+@pytest.mark.filterwarnings(
+    "ignore:The held-out l:sklearn.exceptions.ConvergenceWarning"
+)
+def test_new_noise_in_every_pass_is_overfitted_less(estimator):
+    """Held-out images are likelier than under a flow that saw one draw of the noise."""
+    images = load_digits().data
+    train, test = images[:300], images[300:800]
+    pixels = Dequantizer(17, alpha=0.05, random_state=0).fit(train)
+    Y = pixels.transform(train)
+    y = np.arange(len(train)) % 2
+    if estimator == "featurizer":
+        flow = FlowFeaturizer(
+            marginals="standardize", n_transforms=2, max_epochs=60, random_state=0
+        )
+    else:
+        flow = FlowClassifierRatio(
+            "separate",
+            marginals="standardize",
+            n_transforms=2,
+            hidden_features=(4,),
+            n_estimators=1,
+            max_iter=125,
+            learning_rate=0.01,
+            random_state=0,
+        )
+    one = clone(flow).fit(Y, y)
+    anew = clone(flow).set_params(dequantizer=pixels).fit(train, y)
+    Y = pixels.transform(test)
+    bits_of_one = pixels.bits_per_dimension(Y, one.score_samples(Y)).mean()
+    bits = -anew.score_samples(test).mean() / (test.shape[1] * np.log(2))
+    assert bits < bits_of_one - 0.03

@@ -218,6 +218,13 @@ def test_affine_maps_change_nothing():
     assert swapped.statistic == pytest.approx(one.statistic)
 
 
+def test_absurd_rows_are_counted_once():
+    X, y = pooled(60, 80)
+    X[:3, 1] = 1e9
+    with pytest.warns(UserWarning, match="column 1: 3 of 140 rows"):
+        score_test(X, y, n_permutations=9, random_state=0)
+
+
 def test_repeatable():
     X, y = pooled(30, 40)
     one, same, other = (score_test(X, y, random_state=seed) for seed in (0, 0, 1))

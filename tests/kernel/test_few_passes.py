@@ -127,12 +127,21 @@ def test_kmm_in_few_passes_is_that_of_features_kept(request, shift):
     assert_allclose(model.weights_, expected.weights_, atol=1e-6)
 
 
-def test_lsif_forms_its_kernel_values_three_times(few_rows_are_many, formed, shift):
-    model = LSIFRatio(n_components=20, random_state=0).fit(*shift.pool())
-    n_gammas = len(model.gammas_)
+@pytest.mark.parametrize(("scoring", "passes"), [("log_loss", 2), ("lsif_loss", 3)])
+def test_lsif_forms_its_kernel_values_twice(
+    few_rows_are_many, formed, shift, scoring, passes
+):
+    model = LSIFRatio(n_components=20, scoring=scoring, random_state=0)
+    n_gammas = len(model.fit(*shift.pool()).gammas_)
     assert n_gammas == 13
-    # Moments, losses of the ridges, losses of the floors; and the search.
-    assert formed[_centers] <= 3 * (N_P + N_Q) + 2 * n_gammas * 2 * SEARCH
+    # Moments, and losses of all ridges and floors; of the squared loss, which has no
+    # floor, once more. And the search.
+    assert formed[_centers] <= passes * (N_P + N_Q) + 2 * n_gammas * 2 * SEARCH
+    # The pass that is saved changes nothing.
+    found = LSIFRatio(
+        model.gamma_, ridge=model.ridge_, n_components=20, random_state=0
+    ).fit(*shift.pool())
+    assert found.floor_ == model.floor_
 
 
 def test_lsif_searches_gammas_on_a_part_and_ridges_on_all(few_rows_are_many, shift):

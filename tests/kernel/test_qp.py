@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from portions import InPortions
 from scipy.optimize import linprog, minimize_scalar, nnls
 
 from skdre._core.reduce import InMemory
+from skdre.kernel import _qp_near
 from skdre.kernel._dual import FeatureRows, Limits, solve_dual
 from skdre.kernel._gaussian import gaussian_kernel
 from skdre.kernel._qp import (
@@ -24,6 +25,7 @@ from skdre.kernel._qp_columns import (
     solve_cvxpy,
     solve_interior,
 )
+from skdre.kernel._qp_near import solve_near
 
 TOL = 1e-6
 
@@ -109,7 +111,7 @@ def test_newton_reaches_the_optimum(name, seed):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_columns_reach_the_optimum(name, seed):
     X_q, K, kappa, gamma, feasible, _, _ = problem_of(name, seed)
-    solution = solve_columns(
+    solution, kernel_rows = solve_columns(
         X_q,
         kappa,
         gamma,
@@ -121,13 +123,15 @@ def test_columns_reach_the_optimum(name, seed):
     assert_optimal(solution, K, kappa, None, feasible)
     # All rows are among the first columns.
     assert solution.n_iter <= 2
+    support, part = np.flatnonzero(solution.v), slice(3, 40)
+    assert_array_equal(kernel_rows(support, part), K[support, part])
 
 
 @pytest.mark.parametrize("name", ["plain", "bound", "band", "high-dimension"])
 def test_columns_enter_when_the_first_do_not_suffice(name, monkeypatch):
     monkeypatch.setattr("skdre.kernel._qp_columns._FIRST_COLUMNS", 8)
     X_q, K, kappa, gamma, feasible, _, _ = problem_of(name)
-    solution = solve_columns(
+    solution, kernel_rows = solve_columns(
         X_q,
         kappa,
         gamma,
@@ -138,6 +142,40 @@ def test_columns_enter_when_the_first_do_not_suffice(name, monkeypatch):
     )
     assert solution.n_iter > 1
     assert_optimal(solution, K, kappa, None, feasible)
+    support, part = np.flatnonzero(solution.v)[::-1], slice(0, 60)
+    assert_array_equal(kernel_rows(support, part), K[support, part])
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("rank", [8, 60])
+def test_steps_on_a_low_rank_matrix_reach_the_optimum(name, rank, monkeypatch):
+    """The optimum of the whole kernel matrix, however little of it the steps know."""
+    monkeypatch.setattr(_qp_near, "_LEAST_RANK", rank)
+    monkeypatch.setattr(_qp_near, "_MOST_REST", np.inf)
+    _, K, kappa, _, feasible, ridge, a = problem_of(name)
+    start = feasible.project(a)
+    solution = solve_near(K, kappa, ridge, feasible, start, tol=TOL, max_iter=2000)
+    assert_optimal(solution, K, kappa, ridge, feasible)
+    exact = solve_newton(
+        DenseKernel(K, kappa), ridge, feasible, start, tol=1e-12, max_iter=50
+    )
+    assert_allclose(solution.v, exact.v, atol=TOL * exact.v.max())
+    # The dual point gives v at once, and so at any other row.
+    v = np.clip((kappa - K @ solution.dual - solution.nu) / ridge, 0, feasible.upper)
+    assert_allclose(v, solution.v, atol=1e-9)
+
+
+def test_a_kernel_far_from_low_rank_is_left_to_newtons_method(monkeypatch):
+    monkeypatch.setattr(_qp_near, "_LEAST_RANK", 4)
+    _, K, kappa, _, feasible, ridge, a = problem_of("high-dimension")
+    options = {"tol": TOL, "max_iter": 100}
+    solution = solve_near(K, kappa, 1e-3 * ridge, feasible, a, **options)
+    assert not solution.converged
+    assert solution.n_iter == 0
+    # One step is not enough either, and says so.
+    solution = solve_near(K, kappa, ridge, feasible, a, tol=TOL, max_iter=1)
+    assert not solution.converged
+    assert solution.n_iter == 1
 
 
 @pytest.mark.parametrize("name", PROBLEMS)

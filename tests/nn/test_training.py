@@ -12,6 +12,7 @@ from skorch.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from skdre._nn.batches import TensorBatches, TensorRows
+from skdre._nn.callbacks import StopBehind
 from skdre._nn.settings import Dice, resolve_device, seeded
 from skdre._nn.training import fitted_module, train
 
@@ -457,3 +458,12 @@ def test_devices(monkeypatch):
     assert resolve_device("cuda:0") == torch.device("cuda:0")
     with pytest.raises(ValueError, match="sees 1 CUDA"):
         resolve_device("cuda:1")
+
+
+def test_a_training_far_behind_is_stopped():
+    """And one that may still come up is not, nor what comes up from behind."""
+    target = fit(new_line(), max_epochs=60, patience=60).keeper_.best_loss_
+    start = fit(new_line(), max_epochs=1).history[0, "valid_loss"]
+    for loss, n_epochs in ((target, 60), (start, 60), (-1e3 * start, 10)):
+        net = fit(new_line(), max_epochs=60, patience=60, callbacks=[StopBehind(loss)])
+        assert len(net.history) == n_epochs

@@ -257,10 +257,10 @@ def report(runs):
     headings = {
         "method": ("map", "{}"),
         "before": ("label transfer before", "{}"),
-        "after": ("after", "{}"),
-        "after_new": ("after, new rows", "{}"),
+        "after": ("label transfer after", "{}"),
+        "after_new": ("at new rows", "{}"),
         "initial_ratio": ("log-likelihood ratio before", "{}"),
-        "log_likelihood_ratio": ("after ", "{}"),
+        "log_likelihood_ratio": ("log-likelihood ratio after", "{}"),
         "converged": ("converged", "{}"),
         "seconds": ("seconds", "{:.2g}"),
         "seeds": ("seeds", "{}"),
