@@ -207,11 +207,11 @@ class Dequantizer(
             f"{'' if whole else ', some of them fractions'}.{hint}"
         )
 
-    def _checked(self, X):
+    def _checked(self, X: Rows) -> Floats:
         check_is_fitted(self)
-        X = validate_rows(self, X)
-        self._check_levels(X, self.n_levels_)
-        return X
+        rows: Floats = validate_rows(self, X)
+        self._check_levels(rows, self.n_levels_)
+        return rows
 
     def transform(self, X: Rows) -> Floats:
         """Add noise, and map to the whole line.
@@ -231,8 +231,7 @@ class Dequantizer(
         ValueError
             If X is not a dense matrix of such numbers.
         """
-        X = self._checked(X)
-        return self.draw(X, check_random_state(self.random_state_))[0]
+        return self.draw(self._checked(X), check_random_state(self.random_state_))[0]
 
     def draw(self, X: Floats, rng: np.random.RandomState) -> tuple[Floats, Floats]:
         """Rows y of one draw of the noise, and the log determinants there.
@@ -296,8 +295,8 @@ class Dequantizer(
         ValueError
             If X is not a dense matrix of such numbers.
         """
-        X = self._checked(X)
-        return dequantize(X, self.n_levels_, self.alpha_, 0.5) - self.mean_
+        Y: Floats = dequantize(self._checked(X), self.n_levels_, self.alpha_, 0.5)
+        return Y - self.mean_
 
     def inverse_transform(self, X: Rows) -> Floats:
         """Map rows of the whole line to pixels.

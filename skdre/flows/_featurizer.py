@@ -488,7 +488,7 @@ class FlowFeaturizer(
         rows = redrawn(U, _tensor(weight, device), draw=redraw and drawn)
         U, held_out_offset = mapped(X_held_out, held_out_weight, held_out_before)
         held_out = TensorRows(U, _tensor(held_out_weight, device))
-        offsets: list[float] = []
+        offsets = []
         scale = noise_scale(maps)
         density = LogDensity(copy.deepcopy(flow).float(), scale).to(device)
 

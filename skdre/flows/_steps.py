@@ -74,6 +74,7 @@ class Layer:
         self.column = bias.detach()[:, None]
         # Where the gradients are added up, if they are not handed on.
         self.totals = self.collector = None
+        self.turn = 0
         if collects(weight) and collects(bias):
             self.totals = weight.grad, bias.grad
 
@@ -398,11 +399,12 @@ class Steps:
 
     def forward(self, rows: Tensor, *, save: bool) -> tuple[Tensor, Tensor, list[Any]]:
         """Columns as the last step leaves them, log determinants, what is saved."""
-        x, total, kept = rows.t().contiguous(), None, []
-        for step in self.steps:
+        x, total, first = self.steps[0].forward(rows.t().contiguous(), save=save)
+        kept = [first]
+        for step in self.steps[1:]:
             x, log_det, saved = step.forward(x, save=save)
             kept.append(saved)
-            total = log_det if total is None else total.add_(log_det)
+            total.add_(log_det)
         return x, total, kept
 
     def backward(
