@@ -11,7 +11,7 @@ new points of the denominator's distribution and of its logarithm::
     python benchmarks/passes.py write
 
 ``--source`` is another checkout of skdre. Results are appended to results/passes.jsonl;
-``write`` puts the table into doc/benchmarks/kmm.md.
+``write`` puts the tables into doc/benchmarks/kmm.md.
 """
 
 import argparse
@@ -207,9 +207,22 @@ def write():
             }
             kept = {k: chosen[0][k] for k in ("name", "n", "d", "label")}
             table.append(kept | row | {"seeds": len(chosen)})
-    text = f"{_report.markdown(table, HEADINGS)}\n\n{_report.machine(1)} Medians."
-    print(text)
-    _report.replace_block(ROOT / "doc" / "benchmarks" / "kmm.md", "passes", text)
+    blocks = {
+        "few_rows": [each for each in table if each["n"] <= FEW_ROWS],
+        "passes": [each for each in table if each["n"] > FEW_ROWS],
+    }
+    for block, rows in blocks.items():
+        # What was not measured stays as it is in the page.
+        if rows:
+            headings = dict(HEADINGS)
+            if block == "passes":
+                del headings["matrices"]
+            text = (
+                f"{_report.markdown(rows, headings)}\n\n{_report.machine(1)} Medians."
+            )
+            print(text)
+            page = ROOT / "doc" / "benchmarks" / "kmm.md"
+            _report.replace_block(page, block, text)
 
 
 def main():

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence, Sized
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from torch.func import functional_call
 from skdre._nn.batches import TensorBatches
 from skdre._nn.callbacks import KeepBest
 from skdre._nn.flat_weights import FlatWeights, tell_held
+from skdre._nn.optimizer import FlatAdamW
 from skdre._nn.settings import (
     Dice,
     draws_by_itself,
@@ -196,8 +198,7 @@ class TrainingNet(NeuralNet):
         if math.isfinite(loss.item()) and math.isfinite(norm):
             if norm > _MAX_NORM:
                 self.weights_.gradient.mul_(_MAX_NORM / norm)
-            for group in self.optimizer_.param_groups:
-                group["lr"] = self.learning_rate()
+            self.optimizer_.param_groups[0]["lr"] = self.learning_rate()
             unreached = self.weights_.unreached()
             before = [values.clone() for values in unreached]
             self.optimizer_.step()
@@ -330,9 +331,7 @@ def train(
     device = next(module.parameters()).device
     dice = Dice(seed, device)
     params = {
-        "optimizer": torch.optim.AdamW,
-        "optimizer__weight_decay": weight_decay,
-        "optimizer__fused": True,
+        "optimizer": partial(FlatAdamW, weight_decay=weight_decay),
         "lr": learning_rate,
         "max_epochs": max_epochs,
         "batch_size": batch_size,

@@ -115,6 +115,11 @@ class Misfit:
         found = log_ratio + calibration.at(log_ratio[:, None])
         return cls(calibration, Cubic.of(numbers, found, *rows))
 
+    @property
+    def is_blind(self):
+        """Whether rows were too few to look at the columns."""
+        return not self.columns.center.size
+
     def at(self, log_ratio, numbers):
         """What is missing in the log ratio at rows."""
         return self.calibration.at(log_ratio[:, None]) + self.columns.at(numbers)
@@ -427,6 +432,11 @@ def log_ratio_ends(found, evidence, level):
     # Of few fits the standard deviation is uncertain itself.
     std = jackknife_std(found.fits, evidence.scale)
     std = std * (t.ppf(tail, freedom) / norm.ppf(tail))
+    if evidence.misfit.is_blind:
+        # What shrinks a difference of few rows away does so whichever row is left out,
+        # and the means may differ by what noise alone makes in all columns.
+        noise = found.numbers.shape[1] * np.sum(1 / evidence.support.n)
+        std = np.maximum(std, np.sqrt(noise))
     bias = np.abs(evidence.misfit.at(f, found.numbers)) + found.bias
     half = half_width(std, bias, level)
     lower, upper = f - half, f + half

@@ -19,7 +19,6 @@ from skdre._compat import (
     with_callbacks,
 )
 from skdre._core.columns import check_mapped, validate_rows
-from skdre._core.docs import SHARED
 from skdre._core.scales import column_scales
 from skdre._core.types import Floats, RandomState, Rows, Values
 from skdre._nn.callbacks import TaskCallback
@@ -47,7 +46,7 @@ from skdre.flows._alignment_training import (
     train_on_domains,
     train_shared,
 )
-from skdre.flows._flows import IMAGE_FLOWS, TRAINED_FLOWS, build_flow, names_of
+from skdre.flows._flows import IMAGE_FLOWS, TRAINED_FLOWS, build_flow
 from skdre.flows._gaussian import GaussianFlow
 from skdre.flows._gaussian_alignment import align_gaussians, within_maps
 from skdre.flows._likelihood import through
@@ -55,23 +54,7 @@ from skdre.flows._marginals import noise_scale, standardize
 
 __all__ = ["LikelihoodRatioAligner"]
 
-_OR_CALLABLE = (
-    "A callable gets the number of features and returns a :class:`zuko.flows.Flow`."
-)
-SHARED["flow_of_map"] = (
-    f"flow : {{{names_of(['affine', *TRAINED_FLOWS, *IMAGE_FLOWS])}}} or callable, "
-    'default="affine"',
-    "The map T: affine, or a flow of :class:`skdre.FlowFeaturizer`, which starts at "
-    "the identity. For images it is two flows back to back, one to noise and the "
-    f"inverse of another ([1]_, supplement 8.3). {_OR_CALLABLE}",
-)
 _DENSITIES = ["gaussian", *TRAINED_FLOWS, *IMAGE_FLOWS]
-SHARED["density_of_samples"] = (
-    f'density : {{{names_of(_DENSITIES)}}} or callable, default="gaussian"',
-    "The family of densities: what it cannot tell apart counts as aligned. An affine "
-    f"map between Gaussians needs no training. {_OR_CALLABLE}",
-)
-
 _OF_TRAINING = ("max_iter", "batch_size", "learning_rate", "patience", "gradient_tol")
 _RATIOS = ("log_likelihood_ratio_", "initial_log_likelihood_ratio_")
 

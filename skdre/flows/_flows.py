@@ -215,6 +215,24 @@ SHARED["flow_or_auto"] = _describe(
     names=[*FLOWS, *IMAGE_FLOWS, "auto"],
 )
 
+# Of LikelihoodRatioAligner.
+_OR_CALLABLE = (
+    "A callable gets the number of features and returns a :class:`zuko.flows.Flow`."
+)
+SHARED["flow_of_map"] = (
+    f"flow : {{{names_of(['affine', *TRAINED_FLOWS, *IMAGE_FLOWS])}}} or callable, "
+    'default="affine"',
+    "The map T: affine, or a flow of :class:`skdre.FlowFeaturizer`, which starts at "
+    "the identity. For images it is two flows back to back, one to noise and the "
+    f"inverse of another ([1]_, supplement 8.3). {_OR_CALLABLE}",
+)
+SHARED["density_of_samples"] = (
+    f"density : {{{names_of(['gaussian', *TRAINED_FLOWS, *IMAGE_FLOWS])}}} "
+    'or callable, default="gaussian"',
+    "The family of densities: what it cannot tell apart counts as aligned. An affine "
+    f"map between Gaussians needs no training. {_OR_CALLABLE}",
+)
+
 
 def build_flow(
     flow: str | Callable[[int], Flow],

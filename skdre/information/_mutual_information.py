@@ -37,7 +37,11 @@ from skdre.information._means import (
     log_ratio_mean,
     nwj,
 )
-from skdre.information._pair_checks import check_columns, check_functions
+from skdre.information._pair_checks import (
+    check_columns,
+    check_functions,
+    check_neighbours,
+)
 from skdre.information._pairs import folds_of_pairs, shifted_partners
 from skdre.information._pool import without_extremes
 from skdre.weighting import effective_sample_size
@@ -127,16 +131,17 @@ class MutualInformation(
     Joint and permuted rows share their margins, and the default uses that: the ratio of
     a Gaussian, of a Gaussian copula (of few factors, too) and of a Student-t copula, in
     closed form; boosted trees on normal scores, canonical variates and their
-    differences; and a network f(x) @ g(y), to which all pairs of different rows in a
-    batch are permuted ones. Each fold's fits are judged by their log loss at its
-    held-out rows. The answer is the simplest candidate that is about as good as the
-    best, or a mixture of log ratios if that is clearly better. At held-out pairs a
-    closed form of many columns is too small by as much, to first order, as it is too
-    large at its own pairs; half the difference is added to ``mutual_information_``
-    (``kind="direct"``), so that this is not quite the mean of ``estimate_.log_ratios``.
-    A warning says where the default knows that it may be too small. Where no candidate
-    has a form that fits, as with sharp or entangled dependence of many columns, it is
-    too small without a word.
+    differences; and a network f(x) @ g(y) of few directions and the norms, to which all
+    pairs of different rows in a batch are permuted ones. Each fold's fits are judged by
+    their log loss at its held-out rows. The answer is the simplest candidate that is
+    about as good as the best, or a mixture of log ratios if that is clearly better. At
+    held-out pairs a closed form, and a network, is too small by as much, to first
+    order, as it is too large at its own pairs; half the difference is added to
+    ``mutual_information_`` (``kind="direct"``), so that this is not quite the mean of
+    ``estimate_.log_ratios``. A warning says where it may well be too small: where the
+    network has much to learn yet, where nearest neighbours [6]_ (of up to 8 columns)
+    show far more, and where so few pairs can show no more. Without one it may be
+    somewhat too small, too, where no candidate has a form that fits.
 
     The standard error is that of the means over held-out rows. The influence function
     of the mutual information is log r less its mean, so that of ``"direct"`` counts
@@ -166,6 +171,8 @@ class MutualInformation(
        information", AISTATS 2020.
     .. [5] M. D. Donsker, S. R. S. Varadhan. "Asymptotic evaluation of certain Markov
        process expectations for large time, IV", Comm. Pure Appl. Math. 36, 1983.
+    .. [6] A. Kraskov, H. Stoegbauer, P. Grassberger. "Estimating mutual information",
+       Phys. Rev. E 69, 2004, equation 8.
 
     Examples
     --------
@@ -348,6 +355,7 @@ class MutualInformation(
 
         if self.ratio is None and self.kind == "direct":
             _check_default(fit, value, error, len(y))
+            check_neighbours(x, y, value, error, cluster)
         validate_data(self, X, skip_check_array=True)
         self.estimate_ = Estimate(value, error, self.kind, log_ratios, permuted)
         self.mutual_information_ = value

@@ -51,6 +51,9 @@ FLOOR = 1e-4
 # A start that leaves a row with less of its largest component than this is given up:
 # the Hessian, of its inverse square, would overflow.
 _POOR_START = 1e-30
+# The gap that the fit to all rows aims at, as a share of tol: the likelihood is flat at
+# its optimum, and the ratio must not depend on who holds the rows.
+_MARGIN = 1e-3
 # Share of equal proportions in the start of passes over all rows.
 _UNIFORM_SHARE = 1e-3
 # The mean of a kernel over the denominator's rows is at least that of a sample with
@@ -59,14 +62,15 @@ _UNIFORM_SHARE = 1e-3
 _LEAST_ROWS = 0.5
 
 
-def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter):
+def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, **limits):
     """KLIEP's coefficients alpha of the columns of A, for one bandwidth.
 
     A holds the kernels, and the constant if there is one, at the numerator's rows of
     these weights; `mean_q` are the means of its columns over the `n_q` rows of the
     denominator, taken as at least 1 / (2 n_q). Columns that are not `present` are left
-    out; `start` are proportions. Returns alpha and the mixture, which is None if every
-    column vanishes at a row, and the likelihood with it.
+    out; `start` are proportions, `limits` those of :func:`solve_mixture`. Returns alpha
+    and the mixture, which is None if every column vanishes at a row, and the likelihood
+    with it.
     """
     alpha = np.zeros(A.shape[1])
     usable = np.flatnonzero(np.broadcast_to(present, alpha.shape))
@@ -88,7 +92,7 @@ def fit_alpha(A, weight, mean_q, n_q, *, present=True, start=None, tol, max_iter
     if (L @ start).min() <= _POOR_START:
         start = uniform
     rows = MixtureRows(L, share, start)
-    mixture = solve_mixture(rows, start, tol=tol, max_iter=max_iter)
+    mixture = solve_mixture(rows, start, **limits)
     mixture.objective += float(share @ np.log(peak))
     alpha[usable] = mixture.proportions / mean_q[usable]
     proportions = np.zeros(A.shape[1])
@@ -198,13 +202,14 @@ def fit_all_rows(kernels, n_centers, gamma, pilot=None, *, tol, max_iter):
             ConvergenceWarning,
             stacklevel=3,
         )
-    limits = {"tol": tol, "max_iter": max_iter}
+    near = {"tol": tol, "max_iter": max_iter}
+    limits = near | {"aim": _MARGIN * tol}
     if pilot is None and kernels.in_memory:
         _, kernel = kernels.totals(nothing, lambda portion: portion)
         return _fit_seen(kernel, gamma, mean_q, q.weight, limits)
     mixture = None
     if pilot is not None:
-        _, mixture = _fit_seen(pilot, gamma, mean_q, q.weight, limits)
+        _, mixture = _fit_seen(pilot, gamma, mean_q, q.weight, near)
     mean_q = np.maximum(mean_q, _LEAST_ROWS / q.weight)
     start = np.full(len(mean_q), 1 / len(mean_q))
     if mixture is not None:

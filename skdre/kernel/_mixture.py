@@ -255,15 +255,15 @@ class MixturePasses:
         )
 
 
-def solve_mixture(rows, start, *, tol, max_iter):
+def solve_mixture(rows, start, *, tol, max_iter, aim=None):
     """Maximum-likelihood proportions of a mixture of known components.
 
     A sequential quadratic method on the components that carry the mixture and those
     that would improve it most: a Newton step of the objective sum(pi) - sum_j w_j
     log(L pi)_j over pi >= 0, whose minimum lies on the simplex by itself. The weights
     of the rows, :class:`MixtureRows` or :class:`MixturePasses`, sum to 1, and `start`
-    is a point of the simplex with L @ start > 0. Stops at a gap of `tol` nats, or after
-    `max_iter` steps.
+    is a point of the simplex with L @ start > 0. Stops at a gap of `aim` nats, which is
+    `tol` if not given, or after `max_iter` steps; has converged at a gap of `tol`.
 
     References
     ----------
@@ -277,7 +277,7 @@ def solve_mixture(rows, start, *, tol, max_iter):
     while True:
         gradient = rows.gradient()
         gap = gradient.max() - 1
-        if gap <= tol or n_iter >= max_iter:
+        if gap <= (tol if aim is None else aim) or n_iter >= max_iter:
             break
         outside = np.flatnonzero((gradient > 1) & (pi == 0))
         outside = outside[np.argsort(gradient[outside])[-_NEW_COMPONENTS:]]

@@ -212,6 +212,20 @@ def in_groups(seed, n_groups=60, size=6):
     return X[groups] + noise, y[groups], groups
 
 
+def test_few_rows_are_not_certain():
+    """The plug-in takes weak differences for none, whichever of 20 rows it leaves."""
+    covered, n_certain = [], 0
+    for seed in range(12):
+        X, y, log_ratio = gaussians(20, seed, shift=0.5)
+        model = JackknifeRatio(GaussianRatio(), random_state=0).fit(X, y)
+        n_certain += not model.log_ratio_std(X).any()
+        lower, upper = model.ratio_interval(X)
+        truth = np.exp(log_ratio(X))
+        covered.append(((lower <= truth) & (truth <= upper)).mean())
+    assert n_certain > 3
+    assert np.mean(covered) > 0.75
+
+
 @pytest.mark.parametrize(
     "model",
     [

@@ -350,7 +350,7 @@ def test_held_out_rows_judge_and_are_not_learnt(strategy, monkeypatch):
     domain = np.arange(300) >= seen["n_denominator"]
     assert held_out[domain].sum() == held_out[~domain].sum() == 30
     # The score that is kept is the balanced log loss there, a mean over the members.
-    U = seen["rows"][:, :-1].numpy().astype(float)[held_out]
+    U = seen["rows"].tensors[0][:, :-1].numpy().astype(float)[held_out]
     Z = ratio.transform(ratio.marginal_maps_.inverse(U))
     with torch.no_grad():
         heads = ratio.network_(torch.as_tensor(network_inputs(Z, 0, 1)))[..., 0]

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from joblib import parallel_config
-from scipy.stats import multivariate_normal
+from scipy.special import digamma
+from scipy.stats import multivariate_normal, norm, rankdata
 from sklearn.base import BaseEstimator, clone
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.frozen import FrozenEstimator
@@ -24,6 +25,7 @@ from skdre import (
 )
 from skdre.base import DensityRatioMixin
 from skdre.information._mutual_information import _check_default
+from skdre.information._pair_checks import check_neighbours, neighbour_estimate
 from skdre.information._pairs import _joined, shifted_partners
 
 GAUSSIAN = ClassifierRatio(QuadraticDiscriminantAnalysis())
@@ -311,6 +313,50 @@ def test_default_says_where_it_may_be_too_small(gap, value, reason):
     messages = [str(each.message) for each in caught]
     assert len(messages) == (reason is not None)
     assert all("may well be larger" in each and reason in each for each in messages)
+
+
+def test_neighbours_of_gaussians():
+    X, Y = draw(1500, d=2, rho=0.6)
+    value, error = neighbour_estimate(X, Y)
+    assert abs(value - truth(2, 0.6)) < 3 * error
+    # Counted by hand.
+    X, Y = X[:30], Y[:30]
+    Z = [norm.ppf(rankdata(each, axis=0) / 31) for each in (X, Y)]
+    of_x, of_y = (np.abs(z[:, None] - z).max(axis=2) for z in Z)
+    third = np.sort(np.maximum(of_x, of_y), axis=1)[:, 3:4]
+    counts = digamma((of_x < third).sum(axis=1)) + digamma((of_y < third).sum(axis=1))
+    expected = digamma(3) + digamma(30) - counts.mean()
+    assert neighbour_estimate(X, Y)[0] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("function", "value"),
+    [(np.abs, 2.5), (lambda x: np.sin(3 * x), 1.5), (lambda x: x + 0.0, 4.5)],
+)
+def test_functions_are_warned_of(function, value):
+    X = np.random.default_rng(0).normal(size=(400, 1))
+    with pytest.warns(UserWarning, match="without noise, the mutual information is"):
+        check_neighbours(X, function(X), value, 0.05)
+
+
+@pytest.mark.parametrize("case", ["normal", "groups", "ties", "columns", "few"])
+def test_neighbours_keep_quiet(case, recwarn):
+    X, Y = draw(600, d=2)
+    value, cluster = truth(2, 0.8) - 0.1, None
+    if case == "groups":
+        X, Y = (np.repeat(each[:200], 3, axis=0) for each in (X, Y))
+        X += 1e-9 * np.random.default_rng(1).normal(size=X.shape)
+        Y += 1e-9 * np.random.default_rng(2).normal(size=X.shape)
+        cluster = np.arange(600) // 3
+    elif case == "ties":
+        X, Y = np.round(X), np.round(X)
+    elif case == "columns":
+        X, Y = draw(300, d=5, rho=0.99)
+        value = 0.0
+    elif case == "few":
+        X, Y = X[:6], X[:6]
+    check_neighbours(X, Y, value, 0.05, cluster)
+    assert not recwarn
 
 
 def test_kernel_ratio():

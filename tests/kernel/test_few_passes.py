@@ -8,12 +8,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.base import clone
 
 from skdre import KLIEPRatio, KMMRatio, LSIFRatio
+from skdre._core.arrays import HOST
 from skdre.base import split_samples
 from skdre.datasets import make_warped_shift
 from skdre.kernel import _centers, _matching, _nystroem, _passes
 from skdre.kernel._centers import kernel_of
 from skdre.kernel._gaussian import gaussian_kernel
-from skdre.kernel._least_squares import leave_one_out
+from skdre.kernel._least_squares import _log_losses, leave_one_out
 from skdre.kernel._linear_algebra import jittered_cholesky
 from skdre.kernel._qp import Feasible, linear_gap
 from skdre.kernel._search import first_rows
@@ -142,6 +143,20 @@ def test_lsif_forms_its_kernel_values_twice(
         model.gamma_, ridge=model.ridge_, n_components=20, random_state=0
     ).fit(*shift.pool())
     assert found.floor_ == model.floor_
+
+
+@pytest.mark.parametrize("is_numerator", [True, False])
+def test_losses_at_all_floors_in_one_look(is_numerator):
+    rng = np.random.default_rng(0)
+    ratio, weight = np.exp(4 * rng.standard_normal((60, 3))), rng.uniform(-1, 2, 60)
+    floors = np.array([0.1, 1e-3, 1e-2])
+    ratio[:5], ratio[5:8] = 0.0, [0.1, 1e-3, 1e-2]
+    expected = [
+        weight @ np.log1p(1 / each if is_numerator else each) / 2
+        for each in (np.maximum(ratio, floor) for floor in floors)
+    ]
+    found = _log_losses(ratio, weight, floors, is_numerator, HOST)
+    assert_allclose(found.T, expected, rtol=1e-12)
 
 
 def test_lsif_searches_gammas_on_a_part_and_ridges_on_all(few_rows_are_many, shift):

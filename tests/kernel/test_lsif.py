@@ -11,13 +11,11 @@ from scipy.stats import spearmanr
 from sklearn.exceptions import ConvergenceWarning
 
 from skdre import LSIFRatio
-from skdre._core.arrays import HOST
 from skdre._core.reduce import InMemory, Portion
 from skdre.base import pool
 from skdre.datasets import make_warped_shift
 from skdre.kernel._centers import CenterKernel, kernel_of
 from skdre.kernel._least_squares import (
-    _log_losses,
     kernel_sums,
     leave_one_out,
     one_row_less,
@@ -259,20 +257,6 @@ def test_the_floor_is_lower_where_the_samples_lie_apart():
         assert np.median(truth) < model.floor_ < 10 * max(truth.max(), 1 / 500)
         floors.append(model.floor_)
     assert floors[0] > floors[1] >= floors[2]
-
-
-@pytest.mark.parametrize("is_numerator", [True, False])
-def test_losses_at_all_floors_in_one_look(is_numerator):
-    rng = np.random.default_rng(0)
-    ratio, weight = np.exp(4 * rng.standard_normal((60, 3))), rng.uniform(-1, 2, 60)
-    floors = np.array([0.1, 1e-3, 1e-2])
-    ratio[:5], ratio[5:8] = 0.0, [0.1, 1e-3, 1e-2]
-    expected = [
-        weight @ np.log1p(1 / each if is_numerator else each) / 2
-        for each in (np.maximum(ratio, floor) for floor in floors)
-    ]
-    found = _log_losses(ratio, weight, floors, is_numerator, HOST)
-    assert_allclose(found.T, expected, rtol=1e-12)
 
 
 def test_ratio_and_relative_ratio():

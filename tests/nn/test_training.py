@@ -2,6 +2,8 @@
 
 import copy
 import math
+import subprocess
+import sys
 from contextlib import nullcontext
 
 import numpy as np
@@ -467,3 +469,18 @@ def test_a_training_far_behind_is_stopped():
     for loss, n_epochs in ((target, 60), (start, 60), (-1e3 * start, 10)):
         net = fit(new_line(), max_epochs=60, patience=60, callbacks=[StopBehind(loss)])
         assert len(net.history) == n_epochs
+
+
+def test_a_fit_does_not_load_torchs_compiler():
+    """A second in each new process, for any of torch's optimizers."""
+    code = (
+        "import sys, numpy as np\n"
+        "from skdre import FlowFeaturizer\n"
+        "X = np.random.default_rng(0).normal(size=(30, 2))\n"
+        "params = {'n_transforms': 1, 'hidden_features': (4,), 'max_epochs': 1}\n"
+        "FlowFeaturizer('maf', **params, random_state=0).fit(X)\n"
+        "print('torch._dynamo' in sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert run.stdout == "False\n"
