@@ -1,6 +1,8 @@
 """Settings of the whole suite, and fits that tests share."""
 
 import os
+import random
+import sys
 from importlib.metadata import version
 
 # Before numpy is imported by anything. Fits here are small: more threads than there are
@@ -27,6 +29,16 @@ FIT_ANEW = {
     "check_global_seeds",
     "check_failed_fit_changes_nothing",
 }
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup():
+    """What draws without a seed draws the same, whichever tests ran before it."""
+    random.seed(0)
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(scope="module")

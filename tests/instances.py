@@ -32,7 +32,7 @@ def _table():
     # Few steps, and large ones. No check looks at how well is chosen, only at the
     # choice being made: few folds, and no search in a search.
     steps = {"max_iter": 30, "learning_rate": 0.02}
-    lsif = LSIFRatio(gamma=1.0, ridge=0.1)
+    plug_in, lsif = GaussianRatio(shrink=False), LSIFRatio(gamma=1.0, ridge=0.1)
     network = {"hidden_features": (16, 16), "n_estimators": 2} | steps
     annealing = {"normalizer": "annealing", "n_chains": 20, "n_steps": 2}
     return {
@@ -40,7 +40,7 @@ def _table():
         "AutoRatio": [
             {
                 "candidates": [
-                    ("plug-in", GaussianRatio(shrink=False)),
+                    ("plug-in", plug_in),
                     (
                         "network",
                         MLPRatio(**steps, hidden_features=(8,), n_estimators=3),
@@ -69,7 +69,7 @@ def _table():
             {"estimator": Ridge(), "ratio": kmm},
         ],
         "JackknifeRatio": [
-            {"estimator": GaussianRatio(shrink=False), "n_folds": 3, "n_repeats": 2},
+            {"estimator": plug_in, "n_folds": 3, "n_repeats": 2},
             {"estimator": lsif, "n_folds": 3, "n_repeats": 1},
         ],
         "KLIEPRatio": [
@@ -81,9 +81,9 @@ def _table():
         "LSIFRatio": [{}, {"alpha": 0.0}, {"gamma": 1.0, "ridge": 0.1}],
         "LikelihoodRatioAligner": [
             {},
+            # Its densities are Gaussian: four more trainings would show no more here.
             {
                 "flow": "realnvp",
-                "density": "realnvp",
                 "n_transforms": 1,
                 "hidden_features": (8,),
                 "max_iter": 2,
@@ -95,20 +95,18 @@ def _table():
         "Pipeline": [{"steps": [("scale", StandardScaler()), ("kmm", kmm)]}],
         "RatioDensity": [
             {"ratio": GaussianRatio()} | annealing,
-            {"ratio": GaussianRatio(shrink=False), "base": FlowFeaturizer("copula")}
-            | {"kernel": "slice"}
-            | annealing,
+            {"ratio": ClassifierRatio(), "base": FlowFeaturizer("copula")} | annealing,
         ],
-        "TargetedSampler": [
-            {"flow": FlowFeaturizer("gaussian"), "ratio": GaussianRatio()}
-        ],
+        "TargetedSampler": [{"flow": FlowFeaturizer("gaussian"), "ratio": plug_in}],
         "WeightedConformalRegressor": [
             {"estimator": Ridge(), "ratio": kmm, "random_state": 0}
         ],
         "TelescopingRatio": [network, {"estimator": lsif, "n_bridges": 2}],
         "TimeScoreRatio": [
             # It starts from the Gaussian plug-in.
-            {"hidden_features": (16, 16)} | steps | {"max_iter": 10}
+            {"hidden_features": (16, 16)}
+            | steps
+            | {"max_iter": 10, "learning_rate": 0.05}
         ],
     }
 

@@ -37,7 +37,7 @@ def strictly(function, *args):
         return function(*args)
 
 
-def samples(d, n_p=70, n_q=90, seed=0):
+def samples(d, n_p=30, n_q=40, seed=0):
     rng = np.random.default_rng(seed)
     # Coordinates are multiples of 2^-16, so that a large shift of them is exact.
     p, q = rng.normal(0.5, 1, (n_p, d)), rng.normal(size=(n_q, d))

@@ -44,7 +44,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The integral over time is not accurate"),
 ]
 
-QUICK = {"max_iter": 20, "max_epochs": 2}
+QUICK = {"max_iter": 20, "max_epochs": 2, "n_steps": 1}
 
 NETWORK = {"hidden_features": (8,), "max_iter": 5}
 SPECIAL = [
