@@ -8,14 +8,12 @@ import sys
 import zipfile
 from functools import cache
 from importlib import import_module
-from importlib.metadata import version
 
 import numpy as np
 import pytest
 import torch
 from instances import fit_arguments, make_instances
 from numpy.testing import assert_array_equal
-from packaging.version import Version
 from sklearn.base import BaseEstimator, clone
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -402,10 +400,7 @@ def test_only_known_classes_are_made_by_name(module, name, monkeypatch):
 
 
 def test_the_known_classes_are_modules():
-    # zuko 1.5 brought it.
-    later = {"zuko.flows.coupling.RealNVP"}
-    absent = later if Version(version("zuko")) < Version("1.5") else set()
-    for name in _KNOWN - absent:
+    for name in _KNOWN:
         module, _, attribute = name.rpartition(".")
         assert issubclass(getattr(import_module(module), attribute), torch.nn.Module)
 
