@@ -39,6 +39,7 @@ _NO_NUMBERS = re.compile(
     "could not convert|float\\(\\) argument|setting an array element|Cannot cast"
     "|could not be promoted|uniformly strings or numbers|Complex data|[Cc]annot convert"
     "|cannot be converted|unsupported operand|has dtype .* but should|pandas.NA|NAType"
+    "|not supported by the interchange protocol"
 )
 
 
