@@ -97,7 +97,7 @@ def information_by_strategy():
     return (
         f"classifier in x {alone}, separate {separate}, joint "
         f"{spanned(joint, 1)}, discriminative {found['discriminative', column]:.1f}; a "
-        f"flow trained for longer {spanned(longer, 1)} (on 2026-11-22). That is a "
+        f"flow trained for longer {spanned(longer, 1)}. That is a "
         f"mean of log ratios that err by {error:.1f} (root mean square), in x by "
         f"{plain:.1f}"
     )
