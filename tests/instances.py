@@ -81,9 +81,9 @@ def _table():
         "LSIFRatio": [{}, {"alpha": 0.0}, {"gamma": 1.0, "ridge": 0.1}],
         "LikelihoodRatioAligner": [
             {},
-            # Its densities are Gaussian: four more trainings would show no more here.
             {
                 "flow": "realnvp",
+                "density": "realnvp",
                 "n_transforms": 1,
                 "hidden_features": (8,),
                 "max_iter": 2,
